@@ -1,0 +1,262 @@
+/**
+ * The words every layer shares: signals, exit statuses, workers, commands, and the {@linkcode ProcessHost} that a
+ * runtime implements. This file holds types only and costs nothing at run time.
+ *
+ * @module
+ */
+
+/** A signal as its name, `SIGTERM` and its kin. Both runtimes know all of these on Linux and macOS. */
+export type Signal =
+  | "SIGABRT"
+  | "SIGALRM"
+  | "SIGBUS"
+  | "SIGCHLD"
+  | "SIGCONT"
+  | "SIGFPE"
+  | "SIGHUP"
+  | "SIGILL"
+  | "SIGINT"
+  | "SIGIO"
+  | "SIGKILL"
+  | "SIGPIPE"
+  | "SIGPROF"
+  | "SIGQUIT"
+  | "SIGSEGV"
+  | "SIGSTOP"
+  | "SIGSYS"
+  | "SIGTERM"
+  | "SIGTRAP"
+  | "SIGTSTP"
+  | "SIGTTIN"
+  | "SIGTTOU"
+  | "SIGURG"
+  | "SIGUSR1"
+  | "SIGUSR2"
+  | "SIGVTALRM"
+  | "SIGWINCH"
+  | "SIGXCPU"
+  | "SIGXFSZ";
+
+/** How a process ended: by `exit(code)`, or by a signal nobody caught. */
+export type ExitStatus =
+  | { readonly type: "exited"; readonly code: number }
+  | { readonly type: "signaled"; readonly signal: Signal };
+
+/** A value that survives JSON: what `data` may hold on its way to a worker. */
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Json[]
+  | { readonly [key: string]: Json };
+
+/** The runtime a worker module runs on: one of the two by name, or the path of an executable of either. */
+export type RuntimeName = "deno" | "bun";
+
+/** Where a process's standard output or error goes: shared with the parent, dropped, or read chunk by chunk. */
+export type Output = "inherit" | "null" | OutputReader;
+
+/**
+ * Takes what a process prints. The next chunk is read only after the returned promise has resolved, so that a slow
+ * reader slows the writer and nothing piles up in between.
+ */
+export type OutputReader = (chunk: Uint8Array) => void | Promise<void>;
+
+/** A process to start. Everything is explicit: nothing but what stands here reaches the child. */
+export interface SpawnCommand {
+  /** The program: a path, or a name found along `PATH`. */
+  readonly command: string;
+  /** Its arguments, without the program's own name. */
+  readonly args: readonly string[];
+  /** The whole environment of the process. */
+  readonly env: Readonly<Record<string, string>>;
+  /** The working directory; that of the parent by default. */
+  readonly cwd?: string;
+  /** User id to run as; needs root. */
+  readonly uid?: number;
+  /** Group id to run as; needs root. */
+  readonly gid?: number;
+  /** Standard output. @default {"inherit"} */
+  readonly stdout?: Output;
+  /** Standard error. @default {"inherit"} */
+  readonly stderr?: Output;
+  /** Standard input: nothing, or a pipe the parent writes to. @default {"null"} */
+  readonly stdin?: "null" | "pipe";
+}
+
+/** A process that was started. It leads a session and a process group of its own. */
+export interface Child {
+  /** Its process id. */
+  readonly pid: number;
+  /** Resolves once the process is gone and reaped; never rejects. */
+  readonly exited: Promise<ExitStatus>;
+  /** Writes to the process's standard input (`stdin: "pipe"` only); does nothing once that is closed. */
+  writeStdin(text: string): void;
+  /** From here on the process no longer keeps the parent's event loop alive. */
+  unref(): void;
+}
+
+/** A timer that can be cancelled, and that can be told not to keep the process alive. */
+export interface Timer extends Disposable {
+  /** From here on the timer no longer keeps the process alive. */
+  unref(): void;
+}
+
+/** One end of a control connection: a stream of bytes over a Unix socket. */
+export interface ControlConnection {
+  /** Sends `text`, in order, buffering what the peer has not read yet. Does nothing once the connection is closed. */
+  send(text: string): void;
+  /** Resolves when everything sent so far has been handed to the kernel, or the connection is closed. */
+  flush(): Promise<void>;
+  /** Closes the connection; the peer sees end of file. */
+  close(): void;
+  /** From here on the connection keeps the process alive (the state it starts in). */
+  ref(): void;
+  /** From here on the connection does not keep the process alive. */
+  unref(): void;
+}
+
+/** What the owner of a control connection wants to hear. */
+export interface ControlHandlers {
+  /** Bytes came in. */
+  data(chunk: Uint8Array): void;
+  /** The peer is gone, or {@linkcode ControlConnection.close} was called. Called once. */
+  closed(): void;
+}
+
+/** A listening control socket. Disposing of it closes it and removes its file; open connections stay. */
+export interface ControlListener extends Disposable {
+  /** From here on the listener does not keep the process alive. */
+  unref(): void;
+}
+
+/** How this program was started, so that a worker can be started the same way. */
+export interface SelfCommand {
+  /** The runtime's executable, as found when the program began. */
+  readonly command: string;
+  /** The arguments that run this very program again, flags of the runtime included. */
+  readonly args: readonly string[];
+  /** The directory the program was started in. */
+  readonly cwd: string;
+}
+
+/** What a Deno worker must be allowed for its control connection, and what the user asked for on top. */
+export interface ControlGrant {
+  /** Path of the worker's control socket. */
+  readonly controlPath: string;
+  /** Permission flags from the user (`--allow-net`, `-A`, ...) that replace the manager's own, if any. */
+  readonly denoArgs?: readonly string[];
+}
+
+/** A worker module to be started on a runtime of choice. */
+export interface ModuleCommand extends ControlGrant {
+  /** The worker module: an absolute `file:`, `http:` or `https:` URL. */
+  readonly module: string;
+  /** Arguments for the worker's program. */
+  readonly args: readonly string[];
+  /** The runtime; the manager's own by default. */
+  readonly runtime?: RuntimeName;
+  /** The executable of that runtime; the manager's own, or found along `PATH`. */
+  readonly executable?: string;
+}
+
+/**
+ * Everything the manager and the worker side ask of a runtime, and nothing else. `runtimes/deno.ts` and
+ * `runtimes/bun.ts` implement it; the tests' fake host implements it with a virtual clock.
+ */
+export interface ProcessHost {
+  /** The runtime. */
+  readonly name: RuntimeName;
+  /** This process's id. */
+  readonly pid: number;
+  /** How many CPUs this process may use (affinity counted). */
+  readonly cpuCount: number;
+  /** Starts a process, in a session of its own. Throws when it cannot be started. */
+  spawn(command: SpawnCommand): Child;
+  /**
+   * Sends `signal` to a process, or to a whole process group if `pid` is negative.
+   * Returns false if there is no such process; throws if it may not be signalled.
+   */
+  kill(pid: number, signal: Signal): boolean;
+  /** Calls `listener` for each delivery of `signal` until disposed of; the default disposition then returns. */
+  onSignal(signal: Signal, listener: () => void): Disposable;
+  /** Milliseconds on a monotonic clock. */
+  now(): number;
+  /** Calls `callback` once, `delayMs` from now (any length; beyond what the runtime's own timers can hold too). */
+  setTimer(delayMs: number, callback: () => void): Timer;
+  /** Reads an environment variable; undefined if it is unset or may not be read. Never prompts. */
+  getEnv(name: string): string | undefined;
+  /** The whole environment, for children; throws if it may not be read. */
+  environment(): Record<string, string>;
+  /** Removes an environment variable, where that is allowed. */
+  unsetEnv(name: string): void;
+  /** How to run this program again as a worker. Throws a sentence for programs that cannot be run again. */
+  selfCommand(grant: ControlGrant): SelfCommand;
+  /** How to run a worker module. Throws a sentence if that cannot be. */
+  moduleCommand(command: ModuleCommand): SelfCommand;
+  /** Makes a new directory that only this user may enter, for sockets; removed by {@linkcode removeDir}. */
+  privateDir(): Promise<string>;
+  /** Removes a directory made by {@linkcode privateDir} with what is in it. */
+  removeDir(path: string): void;
+  /** Listens on a Unix socket at `path`. */
+  listenControl(path: string, accept: (connection: ControlConnection) => ControlHandlers): ControlListener;
+  /** Connects to the Unix socket at `path`. */
+  connectControl(path: string, handlers: ControlHandlers): Promise<ControlConnection>;
+  /** Gives a file or directory to another user. */
+  chown(path: string, uid: number, gid: number): void;
+  /** Writes a line to standard error; never throws. */
+  write(text: string): void;
+  /** Ends this process. */
+  exit(code: number): never;
+}
+
+/**
+ * What the workers get for a signal the manager receives, as the values of Parallel::Prefork's `trap_signals`:
+ * a signal for all of them at once; `{ signal, intervalMs }` for one worker every `intervalMs`; `null` for nothing
+ * (`start` returns all the same).
+ */
+export type Relay = Signal | StaggeredRelay | null;
+
+/** A signal that reaches one worker at a time. */
+export interface StaggeredRelay {
+  /** The signal the workers get. */
+  readonly signal: Signal;
+  /** Milliseconds between one worker and the next. */
+  readonly intervalMs: number;
+}
+
+/** What the manager does for each signal it receives. */
+export type TrapSignals = Readonly<Partial<Record<Signal, Relay>>>;
+
+/**
+ * Where a worker stands in its life. `booting`: spawned, none of its own code runs yet. `starting`: its code runs, but
+ * it is not ready, so signals for it are held. `ready`: it can handle signals. `stopping`: it was told to stop.
+ */
+export type WorkerState = "booting" | "starting" | "ready" | "stopping";
+
+/** One worker, as seen by the manager. */
+export interface WorkerInfo {
+  /** Process id; 0 while the process is being made. */
+  readonly pid: number;
+  /** Its place in the pool, 0 to n-1: stable, and reused by the worker that replaces it. */
+  readonly slot: number;
+  /** Which call of `start` it was made under. */
+  readonly generation: number;
+  /** Where it stands. */
+  readonly state: WorkerState;
+  /** What it last gave to `setStatus`; `_` (idle) before that. */
+  readonly status: string;
+}
+
+/** A program in any language, for `startCommand`. */
+export interface WorkerCommand {
+  /** The program: a path, or a name found along `PATH`. */
+  readonly command: string;
+  /** Its arguments. */
+  readonly args?: readonly string[];
+  /** Variables added to the manager's environment for it. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Its working directory; the manager's by default. */
+  readonly cwd?: string;
+}
