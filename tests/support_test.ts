@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import process from "node:process";
+import { test } from "node:test";
+import {
+  descendants,
+  isAlive,
+  otherRuntimeCommand,
+  processState,
+  runCommand,
+  runProgram,
+  tempDir,
+  waitFor,
+} from "./support/run.ts";
+
+test("tempDir() is gone after its block", async () => {
+  let path: string;
+  {
+    await using dir = await tempDir();
+    await writeFile(dir.file("a"), "b");
+    path = dir.path;
+  }
+  assert.equal(existsSync(path), false);
+});
+
+test("runProgram() runs a file on both runtimes", { timeout: 60_000 }, async () => {
+  await using dir = await tempDir();
+  const file = dir.file("hello.ts");
+  await writeFile(file, `const who: string = "Deno" in globalThis ? "deno" : "bun"; console.log("on", who);`);
+  await using here = runProgram(file);
+  assert.match(await here.waitForLine(/^on/), "Deno" in globalThis ? /deno/ : /bun/);
+  await using there = runProgram(file, [], { on: otherRuntimeCommand() });
+  assert.equal(await there.waitForLine("on"), `on ${otherRuntimeCommand().name}`);
+  assert.deepEqual(await there.waitForEnd(), { code: 0, signal: null });
+});
+
+test("Program tells what was printed when a line does not come", { timeout: 60_000 }, async () => {
+  await using program = runCommand("/bin/sh", ["-c", "echo out; echo err >&2; exit 3"]);
+  await assert.rejects(program.waitForLine("never"), /without printing a line that fits never[^]*out[^]*err/);
+  assert.deepEqual(await program.status, { code: 3, signal: null });
+});
+
+test("Program leaves nothing behind, orphans included", { timeout: 60_000 }, async () => {
+  let pid: number;
+  {
+    await using program = runCommand("/bin/sh", ["-c", "setsid sh -c 'echo $$; sleep 1000; :' & read never"]);
+    pid = Number(await program.waitForLine(/^\d+$/));
+    assert.ok(isAlive(pid));
+    assert.ok(program.processes().includes(pid));
+  }
+  assert.equal(isAlive(pid), false);
+});
+
+test("processState() and descendants() read /proc", { timeout: 60_000 }, async () => {
+  await using program = runCommand("/bin/sh", ["-c", "sleep 1000 & echo $!; wait"]);
+  const child = Number(await program.waitForLine(/^\d+$/));
+  assert.deepEqual(descendants(program.pid), [child]);
+  assert.ok(descendants(process.pid).includes(child));
+  await waitFor(() => processState(child) === "S", { what: "the child to sleep" });
+  program.kill("SIGKILL");
+  await program.status;
+  assert.equal(processState(program.pid), "gone");
+});
