@@ -37,7 +37,10 @@ export type Signal =
   | "SIGXCPU"
   | "SIGXFSZ";
 
-/** How a process ended: by `exit(code)`, or by a signal nobody caught. */
+/**
+ * How a process ended: by `exit(code)`, or by a signal nobody caught. A signal without a name in {@linkcode Signal} (a
+ * real-time signal, `SIGPWR`) is told as an exit with code 128+n, as a shell does.
+ */
 export type ExitStatus =
   | { readonly type: "exited"; readonly code: number }
   | { readonly type: "signaled"; readonly signal: Signal };
@@ -59,17 +62,17 @@ export type Output = "inherit" | "null" | OutputReader;
 
 /**
  * Takes what a process prints. The next chunk is read only after the returned promise has resolved, so that a slow
- * reader slows the writer and nothing piles up in between.
+ * reader slows the writer and nothing piles up in between. What it throws is ignored: the process prints on.
  */
 export type OutputReader = (chunk: Uint8Array) => void | Promise<void>;
 
-/** A process to start. Everything is explicit: nothing but what stands here reaches the child. */
+/** A process to start. */
 export interface SpawnCommand {
   /** The program: a path, or a name found along `PATH`. */
   readonly command: string;
   /** Its arguments, without the program's own name. */
   readonly args: readonly string[];
-  /** The whole environment of the process. */
+  /** Variables added to the environment of this process, which the new one inherits. */
   readonly env: Readonly<Record<string, string>>;
   /** The working directory; that of the parent by default. */
   readonly cwd?: string;
@@ -109,7 +112,7 @@ export interface ControlConnection {
   send(text: string): void;
   /** Resolves when everything sent so far has been handed to the kernel, or the connection is closed. */
   flush(): Promise<void>;
-  /** Closes the connection; the peer sees end of file. */
+  /** Closes the connection, with what was not flushed dropped; the peer sees end of file. */
   close(): void;
   /** From here on the connection keeps the process alive (the state it starts in). */
   ref(): void;
@@ -119,9 +122,9 @@ export interface ControlConnection {
 
 /** What the owner of a control connection wants to hear. */
 export interface ControlHandlers {
-  /** Bytes came in. */
+  /** Bytes came in. They stand in `chunk` during the call only: its memory is used again for what comes next. */
   data(chunk: Uint8Array): void;
-  /** The peer is gone, or {@linkcode ControlConnection.close} was called. Called once. */
+  /** The peer is gone, or {@linkcode ControlConnection.close} was called. Called once; nothing else is after it. */
   closed(): void;
 }
 
@@ -172,32 +175,37 @@ export interface ProcessHost {
   readonly pid: number;
   /** How many CPUs this process may use (affinity counted). */
   readonly cpuCount: number;
-  /** Starts a process, in a session of its own. Throws when it cannot be started. */
+  /** Starts a process, in a session of its own. Throws a sentence when it cannot be started. */
   spawn(command: SpawnCommand): Child;
   /**
    * Sends `signal` to a process, or to a whole process group if `pid` is negative.
-   * Returns false if there is no such process; throws if it may not be signalled.
+   * Returns false if there is no such process; throws a sentence if it may not be signalled.
    */
   kill(pid: number, signal: Signal): boolean;
   /** Calls `listener` for each delivery of `signal` until disposed of; the default disposition then returns. */
   onSignal(signal: Signal, listener: () => void): Disposable;
   /** Milliseconds on a monotonic clock. */
   now(): number;
-  /** Calls `callback` once, `delayMs` from now (any length; beyond what the runtime's own timers can hold too). */
+  /**
+   * Calls `callback` once, `delayMs` from now and never before {@linkcode now} has come that far. Any length goes,
+   * beyond what the runtime's own timers can hold too.
+   */
   setTimer(delayMs: number, callback: () => void): Timer;
   /** Reads an environment variable; undefined if it is unset or may not be read. Never prompts. */
   getEnv(name: string): string | undefined;
-  /** The whole environment, for children; throws if it may not be read. */
-  environment(): Record<string, string>;
   /** Removes an environment variable, where that is allowed. */
   unsetEnv(name: string): void;
-  /** How to run this program again as a worker. Throws a sentence for programs that cannot be run again. */
-  selfCommand(grant: ControlGrant): SelfCommand;
-  /** How to run a worker module. Throws a sentence if that cannot be. */
-  moduleCommand(command: ModuleCommand): SelfCommand;
-  /** Makes a new directory that only this user may enter, for sockets; removed by {@linkcode removeDir}. */
+  /** How to run this program again as a worker. Rejects with a sentence for programs that cannot be run again. */
+  selfCommand(grant: ControlGrant): Promise<SelfCommand>;
+  /** How to run a worker module. Rejects with a sentence if that cannot be. */
+  moduleCommand(command: ModuleCommand): Promise<SelfCommand>;
+  /**
+   * Makes a new directory that only this user may enter, for sockets, under `TMPDIR`, `/tmp` or `XDG_RUNTIME_DIR`: the
+   * first where it can be made and its name leaves room for a socket's (Unix allows 107 bytes). Rejects with a sentence
+   * if there is none. Remove it by {@linkcode removeDir}.
+   */
   privateDir(): Promise<string>;
-  /** Removes a directory made by {@linkcode privateDir} with what is in it. */
+  /** Removes a directory made by {@linkcode privateDir} with what is in it; does nothing if it is gone. */
   removeDir(path: string): void;
   /** Listens on a Unix socket at `path`. */
   listenControl(path: string, accept: (connection: ControlConnection) => ControlHandlers): ControlListener;

@@ -1,0 +1,396 @@
+/**
+ * What prefork asks of Bun. Every Bun worker loads this file at its start, so it imports nothing and does nothing until
+ * it is called; `node:fs` is fetched when it is needed. Its twin is `deno.ts`: same members, same order.
+ *
+ * @module
+ */
+import type {
+  Child,
+  ControlConnection,
+  ControlGrant,
+  ControlHandlers,
+  ControlListener,
+  ExitStatus,
+  ModuleCommand,
+  Output,
+  OutputReader,
+  ProcessHost,
+  SelfCommand,
+  Signal,
+  SpawnCommand,
+  Timer,
+} from "../src/types.ts";
+import type {
+  BunChild,
+  BunFileSystem,
+  BunProcess,
+  BunRuntime,
+  BunSink,
+  BunSocket,
+  BunSocketHandlers,
+  BunSpawnOptions,
+  BunTimer,
+} from "./bun_api.ts";
+
+declare const Bun: BunRuntime;
+declare const process: BunProcess;
+declare const setTimeout: (callback: () => void, delayMs: number) => BunTimer;
+declare const clearTimeout: (timer: BunTimer) => void;
+
+// Both as they are now: a new binary may take the place of this one, and the program may change its directory.
+const executable = process.execPath;
+const startDirectory = process.cwd();
+
+/** The {@linkcode ProcessHost} of Bun. */
+export const bunHost: ProcessHost = {
+  name: "bun",
+  pid: process.pid,
+  get cpuCount(): number {
+    return navigator.hardwareConcurrency;
+  },
+  spawn,
+  kill,
+  onSignal,
+  now: () => performance.now(),
+  setTimer,
+  getEnv: (name) => process.env[name],
+  unsetEnv(name) {
+    delete process.env[name];
+  },
+  selfCommand,
+  moduleCommand,
+  privateDir,
+  removeDir,
+  listenControl,
+  connectControl,
+  chown,
+  write,
+  exit: (code) => process.exit(code),
+};
+
+function spawn(command: SpawnCommand): Child {
+  const options: BunSpawnOptions = {
+    env: { ...process.env, ...command.env },
+    detached: true,
+    stdin: command.stdin === "pipe" ? "pipe" : "ignore",
+    stdout: stdioOf(command.stdout),
+    stderr: stdioOf(command.stderr),
+  };
+  if (command.cwd !== undefined) options.cwd = command.cwd;
+  if (command.uid !== undefined) options.uid = command.uid;
+  if (command.gid !== undefined) options.gid = command.gid;
+  const child = attempt(`start ${command.command}`, () => Bun.spawn([command.command, ...command.args], options));
+  readOutput(child.stdout, command.stdout);
+  readOutput(child.stderr, command.stderr);
+  const stdin = typeof child.stdin === "object" ? child.stdin : undefined;
+  return {
+    pid: child.pid,
+    exited: exitOf(child),
+    writeStdin: (text) => writeSink(stdin, text),
+    unref: () => child.unref(),
+  };
+}
+
+function stdioOf(output: Output | undefined): "inherit" | "ignore" | "pipe" {
+  if (typeof output === "function") return "pipe";
+  return output === "null" ? "ignore" : "inherit";
+}
+
+function writeSink(sink: BunSink | undefined, text: string): void {
+  if (sink === undefined) return;
+  const ignore = () => {};
+  Promise.resolve(sink.write(text)).catch(ignore);
+  Promise.resolve(sink.flush()).catch(ignore);
+}
+
+function readOutput(stream: BunChild["stdout"], output: Output | undefined): void {
+  if (typeof output === "function" && typeof stream === "object") void readAll(stream, output);
+}
+
+/**
+ * A pipe of Bun fills memory without limit until its reader exists (480 MB in 2 s); with a reader that takes a chunk
+ * every 200 ms, the process was never more than 0.5 MB ahead. So the reader is made in the tick of the spawn.
+ */
+async function readAll(stream: ReadableStream<Uint8Array>, reader: OutputReader): Promise<void> {
+  const chunks = stream.getReader();
+  while (true) {
+    const { value } = await chunks.read().catch(() => ({ value: undefined }));
+    if (value === undefined) return;
+    try {
+      await reader(value);
+    } catch {
+      // The reader's own trouble; stopping here would block the process in its next write.
+    }
+  }
+}
+
+async function exitOf(child: BunChild): Promise<ExitStatus> {
+  const code = await child.exited;
+  const signal = child.signalCode;
+  // A number is a real-time signal, which has no name.
+  if (signal === null || typeof signal === "number") return { type: "exited", code };
+  switch (signal) {
+    case "SIGBREAK":
+    case "SIGINFO":
+    case "SIGIOT":
+    case "SIGLOST":
+    case "SIGPOLL":
+    case "SIGPWR":
+    case "SIGSTKFLT":
+    case "SIGUNUSED":
+      return { type: "exited", code };
+    default:
+      return { type: "signaled", signal };
+  }
+}
+
+function kill(pid: number, signal: Signal): boolean {
+  checkPid(pid);
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "ESRCH") return false;
+    throw failure(`send ${signal} to ${pid}`, error);
+  }
+}
+
+function checkPid(pid: number): void {
+  if (Number.isInteger(pid) && pid !== 0 && pid !== -1) return;
+  throw new RangeError(`Cannot signal process ${pid}: give a process id, or a process group's as a negative number.`);
+}
+
+function onSignal(signal: Signal, listener: () => void): Disposable {
+  const handler = () => listener();
+  attempt(`listen for ${signal}`, () => process.on(signal, handler));
+  return { [Symbol.dispose]: () => process.off(signal, handler) };
+}
+
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
+function setTimer(delayMs: number, callback: () => void): Timer {
+  const due = performance.now() + delayMs;
+  let referenced = true;
+  let id: BunTimer;
+  const arm = () => {
+    const leftMs = Math.ceil(due - performance.now());
+    id = setTimeout(fire, Math.min(Math.max(leftMs, 0), MAX_DELAY_MS));
+    if (!referenced) id.unref();
+  };
+  const fire = () => performance.now() < due ? arm() : callback();
+  arm();
+  return {
+    unref() {
+      referenced = false;
+      id.unref();
+    },
+    [Symbol.dispose]: () => clearTimeout(id),
+  };
+}
+
+async function selfCommand(_grant: ControlGrant): Promise<SelfCommand> {
+  if (isCompiled()) return { command: executable, args: process.argv.slice(2), cwd: startDirectory };
+  const unnamed = /\/\[(eval|stdin)\]$/.exec(Bun.main)?.[1];
+  if (unnamed !== undefined) {
+    throw new Error(`A program from ${unnamed} cannot be run again as a worker: put it into a file.`);
+  }
+  const flags = await ownFlags();
+  return { command: executable, args: ["run", ...flags, Bun.main, ...process.argv.slice(2)], cwd: startDirectory };
+}
+
+async function moduleCommand(command: ModuleCommand): Promise<SelfCommand> {
+  const { bunModuleCommand, denoModuleCommand } = await import("../src/module_command.ts");
+  const own = (command.runtime ?? "bun") === "bun";
+  if (isCompiled() && (own ? command.executable === undefined : true)) {
+    throw new Error("A compiled program cannot run worker modules: it holds no file of them. Run it with bun instead.");
+  }
+  if (own) {
+    const flags = await ownFlags();
+    return { ...bunModuleCommand(command, command.executable ?? executable, flags), cwd: startDirectory };
+  }
+  const flags = [...command.denoArgs ?? ["-A"], "--no-prompt"];
+  return { ...denoModuleCommand(command, command.executable ?? "deno", flags), cwd: startDirectory };
+}
+
+/** Whether `bun build --compile` made this program: its modules then stand in a file system of its own. */
+function isCompiled(): boolean {
+  return /^(\/\$bunfs\/|[A-Z]:[\\/]~BUN[\\/])/.test(Bun.main);
+}
+
+async function ownFlags(): Promise<readonly string[]> {
+  const { bunWorkerFlags } = await import("../src/bun_flags.ts");
+  return bunWorkerFlags(process.execArgv);
+}
+
+// deno-lint-ignore require-await
+async function privateDir(): Promise<string> {
+  const tried: string[] = [];
+  for (const parent of [bunHost.getEnv("TMPDIR"), "/tmp", bunHost.getEnv("XDG_RUNTIME_DIR")]) {
+    if (parent === undefined || parent === "") continue;
+    try {
+      const path = fileSystem().mkdtempSync(`${parent}/prefork-`);
+      if (leavesRoom(path)) return path;
+      tried.push(`${parent} (its name is too long for a socket)`);
+      removeDir(path);
+    } catch (error) {
+      tried.push(`${parent} (${reason(error)})`);
+    }
+  }
+  throw new Error(`Found no place for the control sockets; tried ${tried.join(", ")}. Set TMPDIR to one.`);
+}
+
+/** The path of a Unix socket holds 107 bytes at most; the longest name we give one in its directory has 20. */
+function leavesRoom(directory: string): boolean {
+  return new TextEncoder().encode(directory).length <= 107 - 20;
+}
+
+function removeDir(path: string): void {
+  attempt(`remove ${path}`, () => fileSystem().rmSync(path, { recursive: true, force: true }));
+}
+
+function listenControl(path: string, accept: (connection: ControlConnection) => ControlHandlers): ControlListener {
+  const adopted = new WeakMap<BunSocket, AdoptedSocket>();
+  const listener = attempt(`listen on ${path}`, () => {
+    return Bun.listen({
+      unix: path,
+      socket: {
+        ...forwardTo((socket) => adopted.get(socket)),
+        open: (socket) => adopted.set(socket, adopt(socket, accept)),
+      },
+    });
+  });
+  return {
+    unref: () => listener.unref(),
+    // This removes the file, too.
+    [Symbol.dispose]: () => listener.stop(),
+  };
+}
+
+async function connectControl(path: string, handlers: ControlHandlers): Promise<ControlConnection> {
+  let adopted: AdoptedSocket | undefined;
+  const open = (socket: BunSocket) => {
+    adopted = adopt(socket, () => handlers);
+  };
+  const socket = { ...forwardTo(() => adopted), open };
+  const connection = await Bun.connect({ unix: path, socket }).catch((error) => {
+    throw failure(`connect to ${path}`, error);
+  });
+  adopted ??= adopt(connection, () => handlers);
+  return adopted.connection;
+}
+
+/** A control connection, and what its socket is to call. */
+interface AdoptedSocket {
+  readonly connection: ControlConnection;
+  readonly data: (chunk: Uint8Array) => void;
+  readonly drain: () => void;
+  readonly closed: () => void;
+}
+
+function forwardTo(find: (socket: BunSocket) => AdoptedSocket | undefined): Omit<BunSocketHandlers, "open"> {
+  return {
+    data: (socket, chunk) => find(socket)?.data(chunk),
+    drain: (socket) => find(socket)?.drain(),
+    close: (socket) => find(socket)?.closed(),
+    error(_socket, error) {
+      // With a code: the peer is gone, and `close` follows. Without one: a handler of ours threw.
+      if (codeOf(error) === undefined) queueMicrotask(() => throwIt(error));
+    },
+  };
+}
+
+function throwIt(error: Error): never {
+  throw error;
+}
+
+/** Makes a control connection of a socket. */
+function adopt(socket: BunSocket, accept: (connection: ControlConnection) => ControlHandlers): AdoptedSocket {
+  const encoder = new TextEncoder();
+  let open = true;
+  let unsent = "";
+  let writing: Uint8Array = new Uint8Array();
+  let flushed: PromiseWithResolvers<void> | undefined;
+
+  const close = () => {
+    if (open) socket.end();
+  };
+  const writeUnsent = () => {
+    while (open && (writing.length > 0 || unsent !== "")) {
+      if (writing.length === 0) {
+        writing = encoder.encode(unsent);
+        unsent = "";
+      }
+      const taken = socket.write(writing);
+      writing = writing.subarray(Math.max(taken, 0));
+      // Bun calls `drain` when the socket takes more.
+      if (writing.length > 0) return;
+    }
+    flushed?.resolve();
+    flushed = undefined;
+  };
+
+  const connection: ControlConnection = {
+    send(text) {
+      if (!open || text === "") return;
+      unsent += text;
+      if (writing.length === 0) writeUnsent();
+    },
+    flush() {
+      if (!open || writing.length === 0) return Promise.resolve();
+      flushed ??= Promise.withResolvers();
+      return flushed.promise;
+    },
+    close,
+    ref: () => open && socket.ref(),
+    unref: () => open && socket.unref(),
+  };
+  const handlers = accept(connection);
+  return {
+    connection,
+    data: (chunk) => open && handlers.data(chunk),
+    drain: writeUnsent,
+    closed() {
+      open = false;
+      flushed?.resolve();
+      // Bun calls this from within `close`; whoever closes is to finish first.
+      queueMicrotask(() => handlers.closed());
+    },
+  };
+}
+
+function chown(path: string, uid: number, gid: number): void {
+  attempt(`chown ${path} to ${uid}:${gid}`, () => fileSystem().chownSync(path, uid, gid));
+}
+
+function write(text: string): void {
+  try {
+    const bytes = new TextEncoder().encode(text);
+    for (let at = 0; at < bytes.length;) at += fileSystem().writeSync(2, bytes.subarray(at));
+  } catch {
+    // Nobody is left to tell: standard error is closed, full, or its disk is.
+  }
+}
+
+function fileSystem(): BunFileSystem {
+  return process.getBuiltinModule("node:fs");
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
+}
+
+function attempt<T>(what: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw failure(what, error);
+  }
+}
+
+function failure(what: string, error: unknown): Error {
+  return new Error(`Cannot ${what}: ${reason(error)}`, { cause: error });
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

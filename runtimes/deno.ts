@@ -1,0 +1,373 @@
+/**
+ * What prefork asks of Deno. Every Deno worker loads this file at its start, so it imports nothing and does nothing
+ * until it is called. Its twin is `bun.ts`: same members, same order.
+ *
+ * Deno asks on the terminal for a permission that is missing. So whatever may be missing is looked up first, and turned
+ * into an error that names the flag.
+ *
+ * @module
+ */
+import type {
+  Child,
+  ControlConnection,
+  ControlGrant,
+  ControlHandlers,
+  ControlListener,
+  ExitStatus,
+  ModuleCommand,
+  Output,
+  OutputReader,
+  ProcessHost,
+  SelfCommand,
+  Signal,
+  SpawnCommand,
+  Timer,
+} from "../src/types.ts";
+
+// Both as they are now: a new binary may take the place of this one, and the program may change its directory.
+const executable = Deno.execPath();
+const startDirectory = Deno.cwd();
+
+/** The {@linkcode ProcessHost} of Deno. */
+export const denoHost: ProcessHost = {
+  name: "deno",
+  pid: Deno.pid,
+  get cpuCount(): number {
+    return navigator.hardwareConcurrency;
+  },
+  spawn,
+  kill,
+  onSignal,
+  now: () => performance.now(),
+  setTimer,
+  getEnv: (name) => isGranted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined,
+  unsetEnv(name) {
+    if (isGranted({ name: "env", variable: name })) Deno.env.delete(name);
+  },
+  selfCommand,
+  moduleCommand,
+  privateDir,
+  removeDir,
+  listenControl,
+  connectControl,
+  chown,
+  write,
+  exit: (code) => Deno.exit(code),
+};
+
+/** The children not yet reaped: these can be signalled even where `--allow-run` is a list. */
+const children = new Map<number, Deno.ChildProcess>();
+
+function spawn(command: SpawnCommand): Child {
+  needRun(command.command);
+  const options: Deno.CommandOptions = {
+    args: [...command.args],
+    env: { ...command.env },
+    detached: true,
+    stdin: command.stdin === "pipe" ? "piped" : "null",
+    stdout: stdioOf(command.stdout),
+    stderr: stdioOf(command.stderr),
+  };
+  if (command.cwd !== undefined) options.cwd = command.cwd;
+  if (command.uid !== undefined) options.uid = command.uid;
+  if (command.gid !== undefined) options.gid = command.gid;
+  const child = attempt(`start ${command.command}`, () => new Deno.Command(command.command, options).spawn());
+  children.set(child.pid, child);
+  if (typeof command.stdout === "function") void readAll(child.stdout, command.stdout);
+  if (typeof command.stderr === "function") void readAll(child.stderr, command.stderr);
+  const stdin = command.stdin === "pipe" ? child.stdin.getWriter() : undefined;
+  const encoder = new TextEncoder();
+  return {
+    pid: child.pid,
+    exited: exitOf(child),
+    writeStdin(text) {
+      stdin?.write(encoder.encode(text)).catch(() => {});
+    },
+    unref: () => child.unref(),
+  };
+}
+
+function stdioOf(output: Output | undefined): "inherit" | "null" | "piped" {
+  return typeof output === "function" ? "piped" : output ?? "inherit";
+}
+
+async function readAll(stream: ReadableStream<Uint8Array>, reader: OutputReader): Promise<void> {
+  const chunks = stream.getReader();
+  while (true) {
+    const { value } = await chunks.read().catch(() => ({ value: undefined }));
+    if (value === undefined) return;
+    try {
+      await reader(value);
+    } catch {
+      // The reader's own trouble; stopping here would block the process in its next write.
+    }
+  }
+}
+
+async function exitOf(child: Deno.ChildProcess): Promise<ExitStatus> {
+  try {
+    const { code, signal } = await child.status;
+    switch (signal) {
+      case null:
+      case "SIGBREAK":
+      case "SIGEMT":
+      case "SIGINFO":
+      case "SIGPOLL":
+      case "SIGPWR":
+      case "SIGSTKFLT":
+      case "SIGUNUSED":
+        return { type: "exited", code };
+      default:
+        return { type: "signaled", signal };
+    }
+  } catch (error) {
+    // "Invalid signal: 34": Deno has no name for the real-time signal that ended the process.
+    return { type: "exited", code: 128 + Number(/\d+/.exec(reason(error))?.[0] ?? 0) };
+  } finally {
+    children.delete(child.pid);
+  }
+}
+
+function kill(pid: number, signal: Signal): boolean {
+  checkPid(pid);
+  const child = children.get(Math.abs(pid));
+  const listOnly = !isGranted({ name: "run" });
+  if (listOnly && child === undefined) {
+    throw new Error(`Cannot send ${signal} to ${pid}: Deno allows that with a bare --allow-run only.`);
+  }
+  try {
+    // With `--allow-run=LIST` the group of a child is out of reach, the child itself is not.
+    if (child !== undefined && (pid > 0 || listOnly)) child.kill(signal);
+    else Deno.kill(pid, signal);
+    return true;
+  } catch (error) {
+    // A TypeError: Deno has reaped the child already.
+    if (error instanceof Deno.errors.NotFound || error instanceof TypeError) return false;
+    throw failure(`send ${signal} to ${pid}`, error);
+  }
+}
+
+function checkPid(pid: number): void {
+  if (Number.isInteger(pid) && pid !== 0 && pid !== -1) return;
+  throw new RangeError(`Cannot signal process ${pid}: give a process id, or a process group's as a negative number.`);
+}
+
+function onSignal(signal: Signal, listener: () => void): Disposable {
+  const handler = () => listener();
+  attempt(`listen for ${signal}`, () => Deno.addSignalListener(signal, handler));
+  return { [Symbol.dispose]: () => Deno.removeSignalListener(signal, handler) };
+}
+
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
+function setTimer(delayMs: number, callback: () => void): Timer {
+  const due = performance.now() + delayMs;
+  let referenced = true;
+  let id: ReturnType<typeof setTimeout>;
+  const arm = () => {
+    const leftMs = Math.ceil(due - performance.now());
+    id = setTimeout(fire, Math.min(Math.max(leftMs, 0), MAX_DELAY_MS));
+    if (!referenced) Deno.unrefTimer(Number(id));
+  };
+  const fire = () => performance.now() < due ? arm() : callback();
+  arm();
+  return {
+    unref() {
+      referenced = false;
+      Deno.unrefTimer(Number(id));
+    },
+    [Symbol.dispose]: () => clearTimeout(id),
+  };
+}
+
+async function selfCommand(grant: ControlGrant): Promise<SelfCommand> {
+  if (Deno.build.standalone) return { command: executable, args: [...Deno.args], cwd: startDirectory };
+  const unnamed = /\/\$deno\$(\w+)/.exec(Deno.mainModule)?.[1];
+  if (unnamed !== undefined) {
+    throw new Error(`A program from ${unnamed} cannot be run again as a worker: put it into a file.`);
+  }
+  const flags = await ownFlags(grant);
+  return { command: executable, args: ["run", ...flags, Deno.mainModule, ...Deno.args], cwd: startDirectory };
+}
+
+async function moduleCommand(command: ModuleCommand): Promise<SelfCommand> {
+  const { bunModuleCommand, denoModuleCommand } = await import("../src/module_command.ts");
+  const own = (command.runtime ?? "deno") === "deno";
+  if (!own) return { ...bunModuleCommand(command, command.executable ?? "bun", []), cwd: startDirectory };
+  if (Deno.build.standalone && command.executable === undefined) {
+    throw new Error("A compiled program cannot run a worker module by itself: name the deno or bun executable for it.");
+  }
+  const flags = await ownFlags(command);
+  return { ...denoModuleCommand(command, command.executable ?? executable, flags), cwd: startDirectory };
+}
+
+// deno-lint-ignore require-await
+async function ownFlags(grant: ControlGrant): Promise<readonly string[]> {
+  return [...grant.denoArgs ?? ["-A"], "--no-prompt"];
+}
+
+async function privateDir(): Promise<string> {
+  const tried: string[] = [];
+  for (const parent of [denoHost.getEnv("TMPDIR"), "/tmp", denoHost.getEnv("XDG_RUNTIME_DIR")]) {
+    if (parent === undefined || parent === "") continue;
+    if (!isGranted({ name: "write", path: parent })) {
+      tried.push(`${parent} (Deno needs --allow-read, --allow-write and --allow-net for it)`);
+      continue;
+    }
+    try {
+      const path = await Deno.makeTempDir({ dir: parent, prefix: "prefork-" });
+      if (leavesRoom(path)) return path;
+      tried.push(`${parent} (its name is too long for a socket)`);
+      removeDir(path);
+    } catch (error) {
+      tried.push(`${parent} (${reason(error)})`);
+    }
+  }
+  throw new Error(`Found no place for the control sockets; tried ${tried.join(", ")}. Set TMPDIR to one.`);
+}
+
+/** The path of a Unix socket holds 107 bytes at most; the longest name we give one in its directory has 20. */
+function leavesRoom(directory: string): boolean {
+  return new TextEncoder().encode(directory).length <= 107 - 20;
+}
+
+function removeDir(path: string): void {
+  try {
+    Deno.removeSync(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw failure(`remove ${path}`, error);
+  }
+}
+
+function listenControl(path: string, accept: (connection: ControlConnection) => ControlHandlers): ControlListener {
+  needSocket(path);
+  const listener = attempt(`listen on ${path}`, () => Deno.listen({ transport: "unix", path }));
+  let open = true;
+  const acceptAll = async () => {
+    while (open) {
+      try {
+        adopt(await listener.accept(), accept);
+      } catch {
+        // Out of descriptors: closed connections will free some.
+        if (open) await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  };
+  void acceptAll();
+  return {
+    unref: () => listener.unref(),
+    [Symbol.dispose]() {
+      if (!open) return;
+      open = false;
+      listener.close();
+      removeDir(path);
+    },
+  };
+}
+
+async function connectControl(path: string, handlers: ControlHandlers): Promise<ControlConnection> {
+  needSocket(path);
+  const connection = await Deno.connect({ transport: "unix", path }).catch((error) => {
+    throw failure(`connect to ${path}`, error);
+  });
+  return adopt(connection, () => handlers);
+}
+
+/** Makes a control connection of a socket, and begins to read from it. */
+function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) => ControlHandlers): ControlConnection {
+  const encoder = new TextEncoder();
+  let open = true;
+  let unsent = "";
+  let writing: Promise<void> | undefined;
+
+  const close = () => {
+    if (!open) return;
+    open = false;
+    socket.close();
+  };
+  const writeUnsent = async () => {
+    try {
+      while (open && unsent !== "") {
+        const bytes = encoder.encode(unsent);
+        unsent = "";
+        for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
+      }
+    } catch {
+      close();
+    }
+    writing = undefined;
+  };
+  const readAllOf = async (handlers: ControlHandlers) => {
+    const buffer = new Uint8Array(16_384);
+    while (open) {
+      const length = await socket.read(buffer).catch(() => null);
+      if (length === null || !open) break;
+      handlers.data(buffer.subarray(0, length));
+    }
+    close();
+    handlers.closed();
+  };
+
+  const connection: ControlConnection = {
+    send(text) {
+      if (!open || text === "") return;
+      unsent += text;
+      writing ??= writeUnsent();
+    },
+    flush: () => writing ?? Promise.resolve(),
+    close,
+    ref: () => open && socket.ref(),
+    unref: () => open && socket.unref(),
+  };
+  void readAllOf(accept(connection));
+  return connection;
+}
+
+function chown(path: string, uid: number, gid: number): void {
+  if (!isGranted({ name: "write", path })) throw new Error(`Deno may not chown ${path}: add --allow-write=${path}.`);
+  attempt(`chown ${path} to ${uid}:${gid}`, () => Deno.chownSync(path, uid, gid));
+}
+
+function write(text: string): void {
+  try {
+    const bytes = new TextEncoder().encode(text);
+    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
+  } catch {
+    // Nobody is left to tell: standard error is closed, full, or its disk is.
+  }
+}
+
+function isGranted(permission: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(permission).state === "granted";
+}
+
+function needRun(command: string): void {
+  if (isGranted({ name: "run", command })) return;
+  throw new Error(`Deno may not start ${command}: add --allow-run, or --allow-run=${command}.`);
+}
+
+function needSocket(path: string): void {
+  const wanted: readonly [string, Deno.PermissionDescriptor][] = [
+    [`--allow-read=${path}`, { name: "read", path }],
+    [`--allow-write=${path}`, { name: "write", path }],
+    [`--allow-net=unix:${path}`, { name: "net", host: `unix:${path}` }],
+  ];
+  const missing = wanted.filter(([, permission]) => !isGranted(permission)).map(([flag]) => flag);
+  if (missing.length > 0) throw new Error(`Deno may not use the socket ${path}: add ${missing.join(" ")}.`);
+}
+
+function attempt<T>(what: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw failure(what, error);
+  }
+}
+
+function failure(what: string, error: unknown): Error {
+  return new Error(`Cannot ${what}: ${reason(error)}`, { cause: error });
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

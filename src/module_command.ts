@@ -1,0 +1,33 @@
+/**
+ * The command lines that run a worker module on either runtime. Loaded only when a manager starts such workers.
+ *
+ * @module
+ */
+import type { ModuleCommand, SelfCommand } from "./types.ts";
+
+/** A command line that does not yet know its directory. */
+export type CommandLine = Omit<SelfCommand, "cwd">;
+
+/** Runs a worker module on Deno, by `executable`, with `flags`. */
+export function denoModuleCommand(command: ModuleCommand, executable: string, flags: readonly string[]): CommandLine {
+  return {
+    command: executable,
+    args: ["run", ...flags, "--preload", preloadUrl().href, command.module, ...command.args],
+  };
+}
+
+/** Runs a worker module on Bun, by `executable`, with `flags`. Bun takes paths only, and runs nothing from the network. */
+export function bunModuleCommand(command: ModuleCommand, executable: string, flags: readonly string[]): CommandLine {
+  const module = filePath(new URL(command.module));
+  const preload = filePath(preloadUrl());
+  return { command: executable, args: ["run", ...flags, "--preload", preload, module, ...command.args] };
+}
+
+function preloadUrl(): URL {
+  return new URL("./preload.ts", import.meta.url);
+}
+
+function filePath(url: URL): string {
+  if (url.protocol === "file:") return decodeURIComponent(url.pathname);
+  throw new Error(`Bun cannot run ${url.href}: it runs modules from files only. Use Deno for it, or install it.`);
+}
