@@ -1,1 +1,28 @@
+/**
+ * A prefork server and daemon manager for Deno and Bun: a manager process, a pool of worker processes, signals,
+ * graceful stops and reconfiguration, in one loop, after Perl's Parallel::Prefork.
+ *
+ * @example A pool of two workers that each work a while and end; SIGTERM stops it
+ * ```ts ignore
+ * import { Prefork } from "@prefork/prefork";
+ *
+ * await using pm = new Prefork({ maxWorkers: 2 });
+ * while (pm.signalReceived !== "SIGTERM") {
+ *   await pm.start(async (worker) => {
+ *     worker.ready();
+ *     await work(worker.signal);
+ *   });
+ * }
+ * await pm.waitAllChildren();
+ * ```
+ *
+ * @module
+ */
+
+export { formatEvent, type PreforkEvent } from "./src/events.ts";
+export type { Logger, PreforkOptions, WorkerOutput, WorkerUser } from "./src/options.ts";
+export { fixedPool, type Policy, type PoolView, spareWorkers, type SpareWorkersOptions } from "./src/policy.ts";
+export { Prefork, type WaitOptions, type WorkerCallback } from "./src/prefork.ts";
 export type * from "./src/types.ts";
+export type { ModuleOptions, StartOptions } from "./src/work.ts";
+export { currentWorker, isWorker, type Worker } from "./src/worker.ts";

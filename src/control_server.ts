@@ -1,0 +1,117 @@
+/**
+ * The manager's end of the control channel: takes the workers' connections, and tells who said what.
+ *
+ * @module
+ */
+
+import { decodeWorkerMessage, LineReader, PROTOCOL_VERSION, type WorkerMessage } from "./protocol.ts";
+import type { WorkerUser } from "./options.ts";
+import type { WorkerRef } from "./pool_state.ts";
+import type { ControlConnection, ControlHandlers, ControlListener, ProcessHost } from "./types.ts";
+
+/** The longest line a worker may send, in characters. */
+const MAX_LINE = 64 * 1024;
+
+/** What the server hears. */
+export interface ControlSink {
+  /** The worker is there; it waits for its welcome. */
+  connected(ref: WorkerRef): void;
+  /** The worker said something. */
+  said(ref: WorkerRef, message: WorkerMessage): void;
+  /** The worker said something that makes no sense; its connection is closed. */
+  rejected(ref: WorkerRef, reason: string): void;
+}
+
+/** Listens for the workers of one manager. */
+export class ControlServer implements Disposable {
+  /** The directory of the socket. */
+  readonly dir: string;
+  /** The socket. */
+  readonly path: string;
+  readonly #host: ProcessHost;
+  readonly #sink: ControlSink;
+  readonly #listener: ControlListener;
+  readonly #tokens = new Map<string, WorkerRef>();
+  readonly #connections = new Map<number, ControlConnection>();
+
+  /** Makes a private directory and listens in it. */
+  static async open(host: ProcessHost, sink: ControlSink, owner: WorkerUser | undefined): Promise<ControlServer> {
+    return new ControlServer(host, sink, await host.privateDir(), owner);
+  }
+
+  private constructor(host: ProcessHost, sink: ControlSink, dir: string, owner: WorkerUser | undefined) {
+    this.#host = host;
+    this.#sink = sink;
+    this.dir = dir;
+    this.path = `${dir}/worker.sock`;
+    this.#listener = host.listenControl(this.path, (connection) => this.#accept(connection));
+    this.#listener.unref();
+    if (owner === undefined) return;
+    host.chown(this.path, owner.uid, owner.gid);
+    host.chown(dir, owner.uid, owner.gid);
+  }
+
+  /** Makes the one-time token by which a worker will be known. */
+  expect(ref: WorkerRef): string {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    const token = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    this.#tokens.set(token, ref);
+    return token;
+  }
+
+  /** Sends a line to a worker, if it is connected. */
+  send(id: number, line: string): void {
+    this.#connections.get(id)?.send(line);
+  }
+
+  /** Forgets a worker that is gone. */
+  forget({ id }: WorkerRef, token: string): void {
+    this.#tokens.delete(token);
+    this.#connections.get(id)?.close();
+    this.#connections.delete(id);
+  }
+
+  /** Stops listening and removes socket and directory. */
+  [Symbol.dispose](): void {
+    this.#listener[Symbol.dispose]();
+    for (const connection of this.#connections.values()) connection.close();
+    this.#host.removeDir(this.dir);
+  }
+
+  #accept(connection: ControlConnection): ControlHandlers {
+    connection.unref();
+    const lines = new LineReader(MAX_LINE);
+    let ref: WorkerRef | undefined;
+    const take = (line: string): void => {
+      const message = decodeWorkerMessage(line);
+      if (ref !== undefined) return this.#sink.said(ref, message);
+      ref = this.#admit(message);
+      if (ref === undefined) return connection.close();
+      this.#connections.set(ref.id, connection);
+      if (message.type === "hello" && message.version !== PROTOCOL_VERSION) {
+        const versions = `${message.version} of the control protocol, the manager ${PROTOCOL_VERSION}`;
+        throw new SyntaxError(`speaks version ${versions}: use the same version of prefork for both`);
+      }
+      this.#sink.connected(ref);
+    };
+    return {
+      data: (chunk) => {
+        try {
+          lines.push(chunk).forEach(take);
+        } catch (error) {
+          connection.close();
+          if (ref !== undefined) this.#sink.rejected(ref, error instanceof Error ? error.message : String(error));
+        }
+      },
+      closed: () => {},
+    };
+  }
+
+  /** A token opens one connection. */
+  #admit(message: WorkerMessage): WorkerRef | undefined {
+    if (message.type !== "hello") return undefined;
+    const ref = this.#tokens.get(message.token);
+    this.#tokens.delete(message.token);
+    return ref;
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * What happens in a pool, told as values.
+ *
+ * @module
+ */
+
+import type { ExitStatus, Relay, Signal, WorkerInfo } from "./types.ts";
+
+/** One thing that happened in a pool. Told apart by `type`. */
+export type PreforkEvent =
+  /** A worker process was started. */
+  | { readonly type: "spawn"; readonly worker: WorkerInfo }
+  /** A worker can handle signals and does its work. */
+  | { readonly type: "ready"; readonly worker: WorkerInfo }
+  /** A worker is gone. `expected` unless it failed; `reason` says in words how it ended. */
+  | {
+    readonly type: "reap";
+    readonly worker: WorkerInfo;
+    readonly status: ExitStatus;
+    readonly expected: boolean;
+    readonly reason: string;
+  }
+  /** The manager acts on a trapped signal. */
+  | { readonly type: "signal"; readonly signal: Signal; readonly relay: Relay }
+  /** A worker was sent a signal. */
+  | { readonly type: "relay"; readonly worker: WorkerInfo; readonly signal: Signal }
+  /** A worker was told to stop because the pool is to be smaller. */
+  | { readonly type: "retire"; readonly worker: WorkerInfo }
+  /** A slot waits before its next worker, because its workers failed `failures` times in a row. */
+  | { readonly type: "backoff"; readonly slot: number; readonly failures: number; readonly delayMs: number }
+  /** A process could not be started; the pool tries again after `delayMs`. */
+  | { readonly type: "spawnError"; readonly slot: number; readonly error: unknown; readonly delayMs: number }
+  /** A worker did not become ready, or did not stop, in time, and is killed. */
+  | { readonly type: "bootTimeout" | "stopTimeout"; readonly worker: WorkerInfo }
+  /** A worker said something on its control channel that makes no sense; it is killed. */
+  | { readonly type: "protocolError"; readonly worker: WorkerInfo; readonly reason: string }
+  /** A hook or the logger threw; the pool goes on. */
+  | { readonly type: "hookError"; readonly hook: string; readonly error: unknown }
+  /** Nothing ever became ready: `start` rejects. */
+  | { readonly type: "giveUp"; readonly failures: number; readonly reason: string }
+  /** The reader of the events was too slow: this many were dropped. */
+  | { readonly type: "dropped"; readonly count: number };
+
+/** How a process ended, in words. */
+export function describeStatus(status: ExitStatus): string {
+  return status.type === "exited" ? `exited with status ${status.code}` : `was killed by ${status.signal}`;
+}
+
+/** A worker's name in every log line: `worker=0 gen=1 pid=42`. */
+export function describeWorker(worker: WorkerInfo): string {
+  return `worker=${worker.slot} gen=${worker.generation} pid=${worker.pid}`;
+}
+
+/**
+ * An event as one line for people.
+ *
+ * @example
+ * ```ts
+ * import { formatEvent } from "./mod.ts";
+ *
+ * console.log(formatEvent({ type: "backoff", slot: 2, failures: 1, delayMs: 1000 }));
+ * // worker=2 waits 1000 ms before its next start, after 1 failure in a row
+ * ```
+ */
+export function formatEvent(event: PreforkEvent): string {
+  switch (event.type) {
+    case "spawn":
+      return `${describeWorker(event.worker)} spawned`;
+    case "ready":
+      return `${describeWorker(event.worker)} is ready`;
+    case "reap":
+      return `${describeWorker(event.worker)} ${event.reason}`;
+    case "signal":
+      return `received ${event.signal}: ${describeRelay(event.relay)}`;
+    case "relay":
+      return `${describeWorker(event.worker)} was sent ${event.signal}`;
+    case "retire":
+      return `${describeWorker(event.worker)} retires: the pool is to be smaller`;
+    case "backoff":
+      return `worker=${event.slot} waits ${Math.round(event.delayMs)} ms before its next start, after ` +
+        `${event.failures} failure${event.failures === 1 ? "" : "s"} in a row`;
+    case "spawnError":
+      return `worker=${event.slot} could not be started, next try in ${Math.round(event.delayMs)} ms: ` +
+        describeError(event.error);
+    case "bootTimeout":
+      return `${describeWorker(event.worker)} was not ready in time and is killed`;
+    case "stopTimeout":
+      return `${describeWorker(event.worker)} did not stop in time and is killed`;
+    case "protocolError":
+      return `${describeWorker(event.worker)} is killed: ${event.reason}`;
+    case "hookError":
+      return `${event.hook} threw: ${describeError(event.error)}`;
+    case "giveUp":
+      return `gave up after ${event.failures} failures, and no worker ever became ready: the last one ${event.reason}`;
+    case "dropped":
+      return `${event.count} events were dropped: their reader was too slow`;
+  }
+}
+
+function describeRelay(relay: Relay): string {
+  if (relay === null) return "no worker is signalled";
+  if (typeof relay === "string") return `workers get ${relay}`;
+  return `workers get ${relay.signal}, one every ${relay.intervalMs} ms`;
+}
+
+/** What was thrown, in words. */
+export function describeError(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,307 @@
+/**
+ * The manager: one inbox in, effects out. Everything that happens is an input; handlers only enqueue it. Each input
+ * goes through the pool's `step`, and what that asks for is done here, through the host.
+ *
+ * @module
+ */
+
+import { currentHost } from "../runtimes/current.ts";
+import type { ControlSink } from "./control_server.ts";
+import { EventHub } from "./event_hub.ts";
+import {
+  checkCount,
+  type CheckedOptions,
+  checkKeys,
+  checkOptions,
+  checkTime,
+  encodeData,
+  type PreforkOptions,
+  trappedSignals,
+} from "./options.ts";
+import { step } from "./pool.ts";
+import { type Effect, emptyPool, type Input, type PoolState } from "./pool_state.ts";
+import type { Prefork, WaitOptions } from "./prefork.ts";
+import type { WorkerMessage } from "./protocol.ts";
+import { parseSignal, relayedSignal } from "./signals.ts";
+import { Staff } from "./staff.ts";
+import { Traps } from "./traps.ts";
+import { workerInfo } from "./turn.ts";
+import type { ProcessHost, Signal, Timer, WorkerInfo } from "./types.ts";
+import { checkRelayed, type Work } from "./work.ts";
+
+/** A timer that keeps the process alive inside `start` and `waitAllChildren`; it is never due. */
+const NEVER_MS = 2 ** 40;
+
+/** Thrown by `start` when no worker ever became ready, after `maxBootFailures` failures. */
+export class BootFailureError extends Error {
+  /** Tells this error from others. */
+  override readonly name = "BootFailureError";
+}
+
+type Pending<T> = ReturnType<typeof Promise.withResolvers<T>>;
+
+/**
+ * Makes the manager of a pool.
+ *
+ * @throws {TypeError} If an option is unknown or of the wrong shape.
+ * @throws {RangeError} If a number is out of range.
+ */
+export function makeManager(owner: Prefork, key: string, options: PreforkOptions): Manager {
+  const host = options.host ?? currentHost;
+  return new Manager(owner, key, host, options, checkOptions(options, host));
+}
+
+/** Runs one pool. */
+export class Manager {
+  readonly hub: EventHub;
+  readonly #host: ProcessHost;
+  readonly #options: PreforkOptions;
+  readonly #staff: Staff;
+  readonly #traps: Traps;
+  readonly #timers = new Map<string, Timer>();
+  readonly #inbox: Input[] = [];
+  #state: PoolState;
+  #scheduled = false;
+  #started: Pending<Signal> | undefined;
+  #waited: Pending<void> | undefined;
+
+  constructor(owner: Prefork, key: string, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
+    const { maxWorkers, drainTimeoutMs, ...config } = checked;
+    this.#host = host;
+    this.#options = options;
+    this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
+    this.hub = new EventHub(options.logger);
+    this.#staff = new Staff(owner, key, host, options, drainTimeoutMs, this.#sink(), config.trapSignals, this.hub);
+    const trapped = trappedSignals(config.trapSignals);
+    this.#traps = new Traps(
+      host,
+      trapped,
+      (signal) => this.post({ type: "signal", signal }),
+      (signal) => this.#die(signal),
+    );
+    if (host.name === "deno" && trapped.includes("SIGUSR1")) this.#warnOfInspector();
+    options.signal?.addEventListener("abort", () => this.post({ type: "signal", signal: "SIGTERM" }), { once: true });
+    if (options.signal?.aborted) this.post({ type: "signal", signal: "SIGTERM" });
+  }
+
+  get generation(): number {
+    return this.#state.generation;
+  }
+
+  get maxWorkers(): number {
+    return this.#state.maxWorkers;
+  }
+
+  /** Live worker processes. */
+  get numWorkers(): number {
+    return this.#staff.size;
+  }
+
+  get workers(): readonly WorkerInfo[] {
+    return [...this.#state.workers.entries()].map(([, worker]) => workerInfo(worker)).filter(({ pid }) => pid !== 0);
+  }
+
+  /** Changes how many workers there are at most. */
+  setMaxWorkers(count: number): void {
+    this.post({ type: "setMaxWorkers", maxWorkers: checkCount("maxWorkers", count, 0) });
+  }
+
+  /** Signals all workers. */
+  signalAll(signal: Signal): void {
+    parseSignal(signal, "a signal for the workers");
+    checkRelayed([signal], this.#staff.runtime);
+    this.post({ type: "signalAll", signal });
+  }
+
+  /** Runs the pool until a signal comes. */
+  async start(work: Work): Promise<Signal> {
+    this.#refuseIfBusy("start workers");
+    const data = encodeData(work.type === "command" ? undefined : work.options.data);
+    const started = Promise.withResolvers<Signal>();
+    this.#started = started;
+    try {
+      const ready = await this.#staff.prepare(work, data);
+      checkRelayed(Object.values(this.#state.config.trapSignals).map(relayedSignal), ready.runtime);
+    } catch (error) {
+      this.#started = undefined;
+      throw error;
+    }
+    using _alive = this.#host.setTimer(NEVER_MS, () => {});
+    this.#traps.watchFatal();
+    this.post({ type: "start", channel: work.type !== "command" });
+    return await started.promise;
+  }
+
+  /** Waits until all workers are gone, and tells how many are left if it is given up before. */
+  async wait(options: WaitOptions): Promise<number> {
+    this.#refuseIfBusy("wait for workers");
+    checkKeys("waitAllChildren", options, ["timeoutMs", "signal"]);
+    const { timeoutMs, signal } = options;
+    if (timeoutMs !== undefined) checkTime("timeoutMs", timeoutMs);
+    signal?.throwIfAborted();
+    const waited = Promise.withResolvers<void>();
+    this.#waited = waited;
+    using _alive = this.#host.setTimer(timeoutMs ?? NEVER_MS, () => this.#stopWaiting());
+    const abort = (): void => {
+      this.#stopWaiting();
+      waited.reject(signal?.reason);
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+    this.post({ type: "wait" });
+    try {
+      await waited.promise;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+    if (this.#staff.size === 0) this.#closeShop();
+    return this.#staff.size;
+  }
+
+  /** Tells all workers to stop, waits for them, and lets go of everything. */
+  async dispose(): Promise<void> {
+    this.#settleStart((started) => started.reject(new Error("Cannot go on in start(): the pool was disposed of")));
+    this.post({ type: "stopAll" });
+    await (this.#waited?.promise ?? this.wait({}));
+    this.#closeShop();
+    this.#traps[Symbol.dispose]();
+    this.hub.close();
+  }
+
+  /** Enqueues an input. The inbox is emptied once the running code is done. */
+  post(input: Input): void {
+    this.#inbox.push(input);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => this.#drain());
+  }
+
+  #drain(): void {
+    for (let input = this.#inbox.shift(); input; input = this.#inbox.shift()) {
+      const [state, effects] = step(this.#state, input, this.#host.now());
+      this.#state = state;
+      for (const effect of effects) this.#perform(effect);
+    }
+    this.#scheduled = false;
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.type) {
+      case "spawn":
+        return this.#staff.spawn(effect, (input) => this.post(input));
+      case "welcome":
+        return this.#staff.welcome(effect);
+      case "kill":
+        return this.#kill(effect.pid, effect.signal, effect.group);
+      case "setTimer":
+        return this.#setTimer(effect.key, effect.at, effect.input);
+      case "clearTimer":
+        return this.#clearTimer(effect.key);
+      case "event":
+        if (effect.event.type === "reap") this.#staff.reaped(effect.event.worker.pid, effect.event.status);
+        return this.hub.publish(effect.event);
+      case "returned":
+        return this.#settleStart((started) => started.resolve(effect.signal));
+      case "gaveUp":
+        return this.#settleStart((started) =>
+          started.reject(
+            new BootFailureError(
+              `Cannot keep this pool: ${effect.failures} workers failed and none ever became ready; ` +
+                `the last one ${effect.reason}`,
+            ),
+          )
+        );
+      case "waited":
+        this.#waited?.resolve();
+        this.#waited = undefined;
+        return;
+    }
+  }
+
+  #settleStart(settle: (started: Pending<Signal>) => void): void {
+    const started = this.#started;
+    this.#started = undefined;
+    if (started) settle(started);
+  }
+
+  /** A process that is gone already needs no signal; one that may not be signalled is told of and left alone. */
+  #kill(pid: number, signal: Signal, group: boolean): void {
+    try {
+      this.#host.kill(group ? -pid : pid, signal);
+    } catch (error) {
+      this.hub.publish({ type: "hookError", hook: `kill(${pid}, ${signal})`, error });
+    }
+  }
+
+  #setTimer(key: string, at: number, input: Input): void {
+    this.#clearTimer(key);
+    const fire = (): void => {
+      this.#timers.delete(key);
+      this.post(input);
+    };
+    const timer = this.#host.setTimer(Math.max(0, at - this.#host.now()), fire);
+    timer.unref();
+    this.#timers.set(key, timer);
+  }
+
+  #clearTimer(key: string): void {
+    this.#timers.get(key)?.[Symbol.dispose]();
+    this.#timers.delete(key);
+  }
+
+  #stopWaiting(): void {
+    this.post({ type: "unwait" });
+    this.#waited?.resolve();
+    this.#waited = undefined;
+  }
+
+  /** Lets go of what only a pool with workers needs. */
+  #closeShop(): void {
+    for (const key of [...this.#timers.keys()]) this.#clearTimer(key);
+    this.#traps.ignoreFatal();
+    this.#staff.close();
+  }
+
+  #refuseIfBusy(what: string): void {
+    const busy = this.#started ? "start()" : this.#waited ? "waitAllChildren()" : undefined;
+    if (busy) throw new Error(`Cannot ${what}: ${busy} of this pool has not returned yet; await it first`);
+  }
+
+  /** The manager is about to die of a signal that nobody trapped: the workers get it too, as from a terminal. */
+  #die(signal: Signal): void {
+    for (const { pid } of this.workers) this.#kill(-pid, signal, false);
+    this.#closeShop();
+    this.#traps[Symbol.dispose]();
+    this.#host.kill(this.#host.pid, signal);
+  }
+
+  #sink(): ControlSink {
+    return {
+      connected: (ref) => this.post({ type: "connected", ...ref }),
+      rejected: (ref, reason) => this.post({ type: "rejected", reason, ...ref }),
+      said: (ref, message) => {
+        const input = toInput(message);
+        if (input) this.post({ ...input, ...ref });
+      },
+    };
+  }
+
+  #warnOfInspector(): void {
+    const logger = this.#options.logger ?? { warn: (text: string) => this.#host.write(`prefork: ${text}\n`) };
+    logger.warn("trapping SIGUSR1: on Deno it also opens the inspector on 127.0.0.1:9229; SIGUSR2 does not");
+  }
+}
+
+type Said = { readonly type: "begun" | "ready" } | { readonly type: "status"; readonly status: string };
+
+function toInput(message: WorkerMessage): Said | undefined {
+  switch (message.type) {
+    case "begin":
+      return { type: "begun" };
+    case "ready":
+      return { type: "ready" };
+    case "status":
+      return { type: "status", status: message.status };
+    case "hello":
+      return undefined;
+  }
+}

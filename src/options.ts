@@ -1,0 +1,261 @@
+/**
+ * The options of a pool: what they mean, their defaults, and their checks.
+ *
+ * @module
+ */
+
+import { checkName } from "./identity.ts";
+import { nearest } from "./nearest.ts";
+import { fixedPool, type Policy } from "./policy.ts";
+import type { PoolConfig } from "./pool_state.ts";
+import type { Prefork } from "./prefork.ts";
+import { isSignal, isUncatchable, parseSignal } from "./signals.ts";
+import type { ExitStatus, Json, OutputReader, ProcessHost, Relay, Signal, TrapSignals, WorkerInfo } from "./types.ts";
+
+/** Anything that logs: `console`, LogTape's `getLogger()`, the `getLogger()` of `@std/log`. */
+export interface Logger {
+  /** Takes what only a debugging reader wants. */
+  debug(message: string): unknown;
+  /** Takes what is as it should be. */
+  info(message: string): unknown;
+  /** Takes what someone should look at. */
+  warn(message: string): unknown;
+  /** Takes what is broken. */
+  error(message: string): unknown;
+}
+
+/** The user that workers run as. */
+export interface WorkerUser {
+  /** User id. */
+  readonly uid: number;
+  /** Group id. */
+  readonly gid: number;
+  /**
+   * A command that changes to that user and then runs its arguments in its own place, such as
+   * `["setpriv", "--reuid=33", "--regid=33", "--init-groups", "--"]`: the runtimes set no supplementary groups.
+   * Without it the runtime sets user and group, and drops the supplementary groups.
+   */
+  readonly prefix?: readonly string[];
+  /** Variables added to the environment, `HOME` for one. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Takes what one worker prints on one stream; see {@linkcode OutputReader} for how it slows the worker down. */
+export type WorkerOutput = (worker: WorkerInfo, stream: "stdout" | "stderr") => OutputReader;
+
+/** The options of {@linkcode Prefork}. Times are in milliseconds. */
+export interface PreforkOptions {
+  /** Names the pool, in the identity of its workers; by default it is counted. */
+  readonly name?: string;
+  /** How many workers there are at most. Live: see {@linkcode Prefork.maxWorkers}. @default CPUs of this process */
+  readonly maxWorkers?: number;
+  /** What the workers get for each signal the manager receives. @default {{ SIGTERM: "SIGTERM" }} */
+  readonly trapSignals?: TrapSignals;
+  /** Least time between two spawns. @default {0} */
+  readonly spawnIntervalMs?: number;
+  /** How long a slot waits after its worker failed; doubled for each further failure in a row. @default {1000} */
+  readonly errRespawnIntervalMs?: number;
+  /** The longest such wait; a worker that lives longer clears the count. @default {30000} */
+  readonly maxRespawnIntervalMs?: number;
+  /** `start` rejects after so many failures if no worker ever became ready. @default no limit */
+  readonly maxBootFailures?: number;
+  /** How long a worker may take from its spawn to its own code. @default {30000} */
+  readonly bootTimeoutMs?: number;
+  /** How long a worker may take to stop before SIGKILL; counted from a stop, not from other relays. @default {30000} */
+  readonly stopTimeoutMs?: number;
+  /** The same for a relay of SIGTERM, SIGINT or SIGQUIT that is no stop, such as HUP's. @default none */
+  readonly reloadTimeoutMs?: number;
+  /** How long a worker may take to end once its manager is gone. @default {10000} */
+  readonly drainTimeoutMs?: number;
+  /** How many workers there should be. @default {fixedPool()} */
+  readonly policy?: Policy;
+  /** Called in the manager before each spawn. What it returns reaches the new worker as `forkValue`. */
+  readonly beforeFork?: (pool: Prefork) => Json | void | Promise<Json | void>;
+  /** Called in the manager after each spawn. */
+  readonly afterFork?: (pool: Prefork, pid: number) => void;
+  /** Called in the manager for each worker that is gone. */
+  readonly onChildReap?: (pool: Prefork, pid: number, status: ExitStatus) => void;
+  /** Told what happens, one line an event. */
+  readonly logger?: Logger;
+  /** Stops the pool when it aborts, as SIGTERM does. */
+  readonly signal?: AbortSignal;
+  /** Reads what the workers print; they share the manager's standard output and error by default. */
+  readonly output?: WorkerOutput;
+  /** Runs the workers as another user; needs root. */
+  readonly workerUser?: WorkerUser;
+  /** The runtime. @default the one that runs */
+  readonly host?: ProcessHost;
+}
+
+/** Options that were checked, with defaults in place. */
+export interface CheckedOptions extends PoolConfig {
+  readonly maxWorkers: number;
+  readonly drainTimeoutMs: number;
+}
+
+const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
+  name: true,
+  maxWorkers: true,
+  trapSignals: true,
+  spawnIntervalMs: true,
+  errRespawnIntervalMs: true,
+  maxRespawnIntervalMs: true,
+  maxBootFailures: true,
+  bootTimeoutMs: true,
+  stopTimeoutMs: true,
+  reloadTimeoutMs: true,
+  drainTimeoutMs: true,
+  policy: true,
+  beforeFork: true,
+  afterFork: true,
+  onChildReap: true,
+  logger: true,
+  signal: true,
+  output: true,
+  workerUser: true,
+  host: true,
+};
+
+/**
+ * Checks options and fills in defaults.
+ *
+ * @throws {TypeError} If an option is unknown or of the wrong shape.
+ * @throws {RangeError} If a number is out of range.
+ */
+export function checkOptions(options: PreforkOptions, host: ProcessHost): CheckedOptions {
+  checkKeys("Prefork", options, Object.keys(KNOWN));
+  checkShapes(options);
+  return {
+    maxWorkers: checkCount("maxWorkers", options.maxWorkers ?? host.cpuCount, 0),
+    trapSignals: checkTraps(options.trapSignals ?? { SIGTERM: "SIGTERM" }),
+    policy: options.policy ?? fixedPool(),
+    spawnIntervalMs: checkTime("spawnIntervalMs", options.spawnIntervalMs ?? 0),
+    errRespawnIntervalMs: checkTime("errRespawnIntervalMs", options.errRespawnIntervalMs ?? 1000),
+    maxRespawnIntervalMs: checkTime("maxRespawnIntervalMs", options.maxRespawnIntervalMs ?? 30_000),
+    maxBootFailures: options.maxBootFailures === undefined
+      ? undefined
+      : checkCount("maxBootFailures", options.maxBootFailures, 1),
+    bootTimeoutMs: checkTime("bootTimeoutMs", options.bootTimeoutMs ?? 30_000),
+    stopTimeoutMs: checkTime("stopTimeoutMs", options.stopTimeoutMs ?? 30_000),
+    reloadTimeoutMs: options.reloadTimeoutMs === undefined
+      ? undefined
+      : checkTime("reloadTimeoutMs", options.reloadTimeoutMs),
+    drainTimeoutMs: checkTime("drainTimeoutMs", options.drainTimeoutMs ?? 10_000),
+  };
+}
+
+/**
+ * Refuses options that do not exist.
+ *
+ * @throws {TypeError} Names the option and the nearest one there is.
+ */
+export function checkKeys(what: string, options: object, known: readonly string[]): void {
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    const near = nearest(key, known);
+    throw new TypeError(`Unknown option '${key}' for ${what}${near ? `; did you mean '${near}'?` : ""}`);
+  }
+}
+
+function checkShapes(options: PreforkOptions): void {
+  if (options.name !== undefined) checkName(options.name);
+  for (const hook of ["beforeFork", "afterFork", "onChildReap", "output"] as const) {
+    const value = options[hook];
+    if (value !== undefined && typeof value !== "function") {
+      throw new TypeError(`Cannot use '${hook}': it must be a function, not ${show(value)}`);
+    }
+  }
+  const { policy, logger, signal } = options;
+  if (policy !== undefined && typeof policy.decide !== "function") {
+    throw new TypeError("Cannot use 'policy': it must be made by fixedPool(), spareWorkers(...), or have a decide()");
+  }
+  if (
+    logger !== undefined && [logger.debug, logger.info, logger.warn, logger.error].some((f) => typeof f !== "function")
+  ) {
+    throw new TypeError("Cannot use 'logger': it must have the methods debug, info, warn and error");
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError(
+      `Cannot use 'signal': it must be an AbortSignal, not ${show(signal)}; signals go to 'trapSignals'`,
+    );
+  }
+}
+
+/** Checks a whole number. */
+export function checkCount(name: string, value: number, least: number): number {
+  if (typeof value !== "number") throw new TypeError(`Cannot use '${name}': it must be a number, not ${show(value)}`);
+  if (Number.isInteger(value) && value >= least) return value;
+  throw new RangeError(`Cannot use '${name}': it must be a whole number from ${least} on, not ${value}`);
+}
+
+/** Checks a time in milliseconds. */
+export function checkTime(name: string, value: number): number {
+  if (typeof value !== "number") throw new TypeError(`Cannot use '${name}': it must be a number, not ${show(value)}`);
+  if (value >= 0 && value < Infinity) return value;
+  throw new RangeError(`Cannot use '${name}': it must be 0 or more milliseconds, not ${value}`);
+}
+
+function checkTraps(traps: TrapSignals): TrapSignals {
+  if (typeof traps !== "object" || traps === null) {
+    throw new TypeError(`Cannot use 'trapSignals': it must map signals to what workers get, not ${show(traps)}`);
+  }
+  for (const [name, relay] of Object.entries(traps)) {
+    const signal = parseSignal(name, "a key of 'trapSignals'");
+    if (isUncatchable(signal) || signal === "SIGCHLD") {
+      throw new TypeError(`Cannot trap ${signal}: ${signal === "SIGCHLD" ? "the runtime needs it" : "nothing can"}`);
+    }
+    checkRelay(signal, relay);
+  }
+  return traps;
+}
+
+function checkRelay(trapped: Signal, relay: Relay | undefined): void {
+  if (relay === null) return;
+  if (typeof relay !== "object") {
+    parseSignal(relay, `what workers get for ${trapped}`);
+    return;
+  }
+  checkKeys(`trapSignals.${trapped}`, relay, ["signal", "intervalMs"]);
+  parseSignal(relay.signal, `what workers get for ${trapped}`);
+  checkTime(`trapSignals.${trapped}.intervalMs`, relay.intervalMs);
+}
+
+/**
+ * Checks that `data` reaches a worker as it is, and gives it as JSON.
+ *
+ * @throws {TypeError} Names the first part that JSON would lose or change.
+ */
+export function encodeData(data: Json | undefined): string {
+  if (data === undefined) return "null";
+  checkJson(data, "data", []);
+  return JSON.stringify(data);
+}
+
+function checkJson(value: unknown, path: string, above: readonly object[]): void {
+  if (value === null || typeof value === "string" || typeof value === "boolean") return;
+  if (typeof value === "number" && Number.isFinite(value)) return;
+  if (typeof value !== "object") {
+    throw new TypeError(`Cannot send ${path} to workers: ${show(value)} does not survive JSON`);
+  }
+  if (above.includes(value)) throw new TypeError(`Cannot send ${path} to workers: it contains itself`);
+  const within = [...above, value];
+  if (Array.isArray(value)) return value.forEach((item, index) => checkJson(item, `${path}[${index}]`, within));
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) {
+    throw new TypeError(`Cannot send ${path} to workers: ${show(value)} does not survive JSON`);
+  }
+  for (const [key, item] of Object.entries(value)) {
+    if (item !== undefined) checkJson(item, `${path}.${key}`, within);
+  }
+}
+
+function show(value: unknown): string {
+  if (typeof value === "string") return `'${value}'`;
+  if (typeof value === "object" && value !== null) return `an object of class ${value.constructor?.name ?? "null"}`;
+  return typeof value === "function" ? "a function" : String(value);
+}
+
+/** The signals a manager traps. */
+export function trappedSignals(traps: TrapSignals): readonly Signal[] {
+  return Object.keys(traps).filter(isSignal);
+}

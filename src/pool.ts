@@ -1,0 +1,135 @@
+/**
+ * The pool as a pure function: `step(state, input, now)` gives the next state and what is to be done. It has no clock,
+ * does no I/O, and knows no runtime. Read it top down: what is heard here, then `pool_size.ts` (how many),
+ * `pool_life.ts` (a worker's life), `pool_signals.ts` (who is sent what).
+ *
+ * @module
+ */
+
+import {
+  becomeReady,
+  begin,
+  bootDeadline,
+  connected,
+  forgetTroubles,
+  leaveIfEmpty,
+  reap,
+  slotFree,
+  spawned,
+  spawnFailed,
+  stopDeadline,
+} from "./pool_life.ts";
+import { actOnSignal, deliver, enqueueSignal, relayFor, signalWorker, staggerNext, stopAll } from "./pool_signals.ts";
+import { adjust } from "./pool_size.ts";
+import type { Effect, Input, PoolState, WorkerRef } from "./pool_state.ts";
+import { isStopSignal, relayedSignal } from "./signals.ts";
+import { findWorker, killFor, putWorker, tell, type Turn, update, workerInfo } from "./turn.ts";
+import type { Signal } from "./types.ts";
+
+/** Takes one input. `now` is in milliseconds on any clock that never goes back. */
+export function step(state: PoolState, input: Input, now: number): readonly [PoolState, readonly Effect[]] {
+  const turn: Turn = { pool: state, now, effects: [] };
+  take(turn, input);
+  return [turn.pool, turn.effects];
+}
+
+function take(turn: Turn, input: Input): void {
+  switch (input.type) {
+    case "start":
+      return start(turn, input.channel);
+    case "wait":
+      update(turn, { mode: "waiting" });
+      return leaveIfEmpty(turn);
+    case "unwait":
+      return update(turn, { mode: "idle" });
+    case "signal":
+      return signal(turn, input.signal);
+    case "signalAll":
+      return signalAll(turn, input.signal);
+    case "stopAll":
+      return stopAll(turn);
+    case "setMaxWorkers":
+      update(turn, { maxWorkers: input.maxWorkers });
+      return adjust(turn);
+    case "spawned":
+      return spawned(turn, refOf(input), input.pid);
+    case "spawnFailed":
+      return spawnFailed(turn, refOf(input), input.error);
+    case "connected":
+      return connected(turn, refOf(input));
+    case "begun": {
+      const worker = findWorker(turn.pool, input);
+      return worker && !worker.begun ? begin(turn, worker) : undefined;
+    }
+    case "ready":
+    case "settled":
+      return becomeReady(turn, refOf(input));
+    case "status":
+      return status(turn, input, input.status);
+    case "rejected":
+      return reject(turn, input, input.reason);
+    case "exited":
+      return reap(turn, refOf(input), input.status);
+    case "bootDeadline":
+      return bootDeadline(turn, refOf(input));
+    case "stopDeadline":
+      return stopDeadline(turn, refOf(input));
+    case "slotFree":
+      return slotFree(turn, input.slot);
+    case "adjust":
+      return adjust(turn);
+    case "stagger":
+      return staggerNext(turn);
+    default:
+      return input satisfies never;
+  }
+}
+
+function refOf({ slot, id }: WorkerRef): WorkerRef {
+  return { slot, id };
+}
+
+/** `start` was called: a new generation begins, unless a signal waits that it must answer first. */
+function start(turn: Turn, channel: boolean): void {
+  update(turn, { mode: "running", channel, generation: turn.pool.generation + 1 });
+  forgetTroubles(turn);
+  const [first, ...queue] = turn.pool.queue;
+  if (first === undefined) return adjust(turn);
+  update(turn, { queue });
+  actOnSignal(turn, first);
+}
+
+/** A signal came. Outside `start` it waits for the next one; a stop also reaches the workers that all are waiting for. */
+function signal(turn: Turn, received: Signal): void {
+  if (turn.pool.mode === "running") return actOnSignal(turn, received);
+  enqueueSignal(turn, received);
+  if (turn.pool.mode !== "waiting" || !isStopSignal(received)) return;
+  const relayed = relayedSignal(relayFor(turn.pool, received));
+  if (relayed === undefined) return;
+  for (const [, worker] of turn.pool.workers.entries()) {
+    if (!worker.stopping) deliver(turn, worker, relayed, true);
+  }
+}
+
+/** The program itself signals all workers. SIGKILL takes those too that are still being made. */
+function signalAll(turn: Turn, sent: Signal): void {
+  for (const [, worker] of turn.pool.workers.entries()) {
+    if (sent === "SIGKILL") putWorker(turn, { ...worker, stopping: true });
+    const current = findWorker(turn.pool, worker);
+    if (current) signalWorker(turn, current, sent);
+  }
+}
+
+function status(turn: Turn, ref: WorkerRef, told: string): void {
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined || worker.status === told) return;
+  putWorker(turn, { ...worker, status: told });
+  adjust(turn);
+}
+
+function reject(turn: Turn, ref: WorkerRef, reason: string): void {
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined || worker.killedFor !== null) return;
+  tell(turn, { type: "protocolError", worker: workerInfo(worker), reason });
+  killFor(turn, worker, reason);
+}

@@ -1,0 +1,212 @@
+/**
+ * A worker's life: boot, begin, ready, gone; and what a failure costs.
+ *
+ * @module
+ */
+
+import { describeError, describeStatus } from "./events.ts";
+import { flushHeld, stopAll } from "./pool_signals.ts";
+import { adjust } from "./pool_size.ts";
+import type { PoolWorker, WorkerRef } from "./pool_state.ts";
+import { isStopSignal } from "./signals.ts";
+import {
+  dropWorker,
+  effect,
+  findWorker,
+  killFor,
+  putWorker,
+  sendSignal,
+  setTimer,
+  tell,
+  timerKey,
+  type Turn,
+  update,
+  workerInfo,
+} from "./turn.ts";
+import type { ExitStatus } from "./types.ts";
+
+/** How long a worker that says nothing must have run before it counts as ready. */
+export const SETTLE_MS = 1000;
+
+/** The process exists. */
+export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
+  const found = findWorker(turn.pool, ref);
+  if (found === undefined) return;
+  const worker = { ...found, pid };
+  putWorker(turn, worker);
+  update(turn, { spawnFailures: 0 });
+  tell(turn, { type: "spawn", worker: workerInfo(worker) });
+  if (worker.stopping) return sendSignal(turn, worker, "SIGKILL");
+  if (!worker.channel) return begin(turn, { ...worker, phase: "starting" });
+  setTimer(turn, timerKey.boot(ref), turn.pool.config.bootTimeoutMs, { type: "bootDeadline", ...ref });
+}
+
+/** The process could not be made. That is seldom the fault of one slot, so the whole pool waits. */
+export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
+  if (findWorker(turn.pool, ref) === undefined) return;
+  dropWorker(turn, ref.slot);
+  update(turn, { taken: turn.pool.taken.delete(ref.slot) });
+  if (turn.now >= turn.pool.spawnAfter || turn.pool.spawnFailures === 0) {
+    const spawnFailures = turn.pool.spawnFailures + 1;
+    update(turn, { spawnFailures });
+    update(turn, { spawnAfter: turn.now + backoffMs(turn, spawnFailures) });
+  }
+  tell(turn, { type: "spawnError", slot: ref.slot, error, delayMs: turn.pool.spawnAfter - turn.now });
+  countBootFailure(turn, `could not be started: ${describeError(error)}`);
+  leaveIfEmpty(turn);
+  adjust(turn);
+}
+
+/** The worker answers on its control channel: from the welcome on, its own code may run. */
+export function connected(turn: Turn, ref: WorkerRef): void {
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined || worker.phase !== "booting" || worker.stopping) return;
+  putWorker(turn, { ...worker, phase: "starting" });
+  effect(turn, { type: "welcome", ...ref });
+}
+
+/** The worker has reached the code it was made for. */
+export function begin(turn: Turn, worker: PoolWorker): void {
+  putWorker(turn, { ...worker, begun: true });
+  effect(turn, { type: "clearTimer", key: timerKey.boot(worker) });
+  if (worker.phase === "ready") return;
+  const { slot, id } = worker;
+  setTimer(turn, timerKey.settle(worker), SETTLE_MS, { type: "settled", slot, id });
+}
+
+/** The worker can handle signals now. */
+export function becomeReady(turn: Turn, ref: WorkerRef): void {
+  const found = findWorker(turn.pool, ref);
+  if (found === undefined || found.phase === "ready") return;
+  const worker: PoolWorker = { ...found, phase: "ready", begun: true };
+  putWorker(turn, worker);
+  update(turn, { everReady: true, bootFailures: 0 });
+  effect(turn, { type: "clearTimer", key: timerKey.settle(ref) });
+  effect(turn, { type: "clearTimer", key: timerKey.boot(ref) });
+  tell(turn, { type: "ready", worker: workerInfo(worker) });
+  flushHeld(turn, worker);
+}
+
+/** The worker never reached the code it was made for. */
+export function bootDeadline(turn: Turn, ref: WorkerRef): void {
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined || worker.begun) return;
+  tell(turn, { type: "bootTimeout", worker: workerInfo(worker) });
+  killFor(turn, worker, `did not begin within ${turn.pool.config.bootTimeoutMs} ms`);
+}
+
+/** The worker was told to stop long ago. */
+export function stopDeadline(turn: Turn, ref: WorkerRef): void {
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined) return;
+  tell(turn, { type: "stopTimeout", worker: workerInfo(worker) });
+  if (worker.pid !== 0) sendSignal(turn, worker, "SIGKILL");
+}
+
+/** The worker is gone. */
+export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined) return;
+  dropWorker(turn, ref.slot);
+  for (const key of Object.values(timerKey)) effect(turn, { type: "clearTimer", key: key(ref) });
+  const missed = worker.channel && !worker.begun && !worker.stopping && worker.killedFor === null;
+  const expected = !missed && isExpected(worker, status);
+  const reason = describeEnd(worker, status, missed);
+  tell(turn, { type: "reap", worker: workerInfo(worker), status, expected, reason });
+  if (!expected && worker.phase !== "ready") countBootFailure(turn, reason);
+  freeSlot(turn, worker, expected);
+  leaveIfEmpty(turn);
+  adjust(turn);
+}
+
+/**
+ * An end is expected when the worker returned 0, was told to end, or belongs to an older generation: those never slow
+ * the new ones down, as in Parallel::Prefork.
+ */
+function isExpected(worker: PoolWorker, status: ExitStatus): boolean {
+  if (worker.killedFor !== null) return false;
+  if (worker.stopping || worker.sent.some(isStopSignal)) return true;
+  return status.type === "exited" ? status.code === 0 : worker.sent.includes(status.signal);
+}
+
+function describeEnd(worker: PoolWorker, status: ExitStatus, missed: boolean): string {
+  if (worker.killedFor !== null) return `was killed: it ${worker.killedFor}`;
+  const end = describeStatus(status);
+  return missed ? `${end} without reaching the start() it was made for` : end;
+}
+
+/** Frees the slot, now or after its back-off. */
+function freeSlot(turn: Turn, worker: PoolWorker, expected: boolean): void {
+  const { slot } = worker;
+  const { troubles, taken, config, generation } = turn.pool;
+  if (expected || worker.generation !== generation) {
+    return update(turn, { troubles: troubles.delete(slot), taken: taken.delete(slot) });
+  }
+  const stable = turn.now - worker.spawnedAt >= config.maxRespawnIntervalMs;
+  const failures = stable ? 1 : (troubles.get(slot)?.failures ?? 0) + 1;
+  const delayMs = backoffMs(turn, failures);
+  update(turn, { troubles: turn.pool.troubles.set(slot, { failures }) });
+  tell(turn, { type: "backoff", slot, failures, delayMs });
+  if (delayMs === 0) return update(turn, { taken: turn.pool.taken.delete(slot) });
+  setTimer(turn, `slot ${slot}`, delayMs, { type: "slotFree", slot });
+}
+
+/** The back-off of a slot is over. */
+export function slotFree(turn: Turn, slot: number): void {
+  if (turn.pool.workers.get(slot) !== undefined) return;
+  update(turn, { taken: turn.pool.taken.delete(slot) });
+  adjust(turn);
+}
+
+/** A new `start` owes nothing to the failures of the one before it. */
+export function forgetTroubles(turn: Turn): void {
+  for (const [slot] of turn.pool.troubles.entries()) {
+    effect(turn, { type: "clearTimer", key: `slot ${slot}` });
+    const free = turn.pool.workers.get(slot) === undefined;
+    update(turn, { troubles: turn.pool.troubles.delete(slot) });
+    if (free) update(turn, { taken: turn.pool.taken.delete(slot) });
+  }
+}
+
+/**
+ * The first failure waits `errRespawnIntervalMs` to the millisecond, as the ancestor does. Each further one doubles
+ * that, and a jitter of half of it keeps slots that failed together from coming back together.
+ */
+function backoffMs(turn: Turn, failures: number): number {
+  const { errRespawnIntervalMs, maxRespawnIntervalMs } = turn.pool.config;
+  if (failures === 1) return errRespawnIntervalMs;
+  const full = Math.min(
+    errRespawnIntervalMs * 2 ** (failures - 1),
+    Math.max(maxRespawnIntervalMs, errRespawnIntervalMs),
+  );
+  return full / 2 + full / 2 * drawRandom(turn);
+}
+
+/** Mulberry32: a number in [0, 1) from the pool's own seed, so that a step stays a pure function. */
+function drawRandom(turn: Turn): number {
+  const seed = (turn.pool.random + 0x6d2b79f5) | 0;
+  update(turn, { random: seed });
+  let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
+  mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+  return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+}
+
+/** While nothing was ever ready, failures count against the whole `start`. */
+function countBootFailure(turn: Turn, reason: string): void {
+  if (turn.pool.everReady || turn.pool.mode !== "running") return;
+  const bootFailures = turn.pool.bootFailures + 1;
+  update(turn, { bootFailures });
+  const { maxBootFailures } = turn.pool.config;
+  if (maxBootFailures === undefined || bootFailures < maxBootFailures) return;
+  update(turn, { mode: "idle" });
+  tell(turn, { type: "giveUp", failures: bootFailures, reason });
+  stopAll(turn);
+  effect(turn, { type: "gaveUp", failures: bootFailures, reason });
+}
+
+/** Ends `waitAllChildren` when nobody is left. */
+export function leaveIfEmpty(turn: Turn): void {
+  if (turn.pool.mode !== "waiting" || turn.pool.workers.size > 0) return;
+  update(turn, { mode: "idle" });
+  effect(turn, { type: "waited" });
+}

@@ -1,0 +1,133 @@
+/**
+ * Who is sent what, and when: relays at once and staggered, signals held back until a worker can take them, stops with
+ * their deadline.
+ *
+ * @module
+ */
+
+import type { PoolState, PoolWorker, Stagger } from "./pool_state.ts";
+import { isStopSignal, isUncatchable, relayedSignal } from "./signals.ts";
+import {
+  effect,
+  findWorker,
+  putWorker,
+  sendSignal,
+  setTimer,
+  tell,
+  timerKey,
+  type Turn,
+  update,
+  workerInfo,
+} from "./turn.ts";
+import type { Relay, Signal } from "./types.ts";
+
+/** What the workers get for `signal`. A stop that nobody trapped is passed on as the ancestor does by default. */
+export function relayFor(pool: PoolState, signal: Signal): Relay {
+  const relay = pool.config.trapSignals[signal];
+  if (relay !== undefined) return relay;
+  return isStopSignal(signal) ? "SIGTERM" : null;
+}
+
+/** The signal that tells a worker to stop, when no signal was received. */
+function stopSignal(pool: PoolState): Signal {
+  return relayedSignal(pool.config.trapSignals.SIGTERM) ?? "SIGTERM";
+}
+
+/** Keeps a signal for the next `start`: each at most once, as the kernel does, and stops before all others. */
+export function enqueueSignal(turn: Turn, signal: Signal): void {
+  const { queue } = turn.pool;
+  if (queue.includes(signal)) return;
+  const first = isStopSignal(signal) ? queue.findIndex((other) => !isStopSignal(other)) : -1;
+  update(turn, { queue: first < 0 ? [...queue, signal] : queue.toSpliced(first, 0, signal) });
+}
+
+/** Acts on a signal inside `start`, which returns by it. */
+export function actOnSignal(turn: Turn, signal: Signal): void {
+  const relay = relayFor(turn.pool, signal);
+  tell(turn, { type: "signal", signal, relay });
+  update(turn, { mode: "idle" });
+  relayToAll(turn, relay, isStopSignal(signal));
+  effect(turn, { type: "returned", signal });
+}
+
+/** Passes a relay on to the workers: to all now, or to the oldest now and to the next one each interval. */
+export function relayToAll(turn: Turn, relay: Relay, stop: boolean): void {
+  if (relay === null) return;
+  effect(turn, { type: "clearTimer", key: "stagger" });
+  update(turn, { stagger: null });
+  if (typeof relay === "string") {
+    for (const [, worker] of turn.pool.workers.entries()) deliver(turn, worker, relay, stop);
+    return;
+  }
+  const byAge = [...turn.pool.workers.entries()].map(([slot, { id }]) => ({ slot, id })).sort((a, b) => a.id - b.id);
+  update(turn, { stagger: { signal: relay.signal, intervalMs: relay.intervalMs, stop, rest: byAge } });
+  staggerNext(turn);
+}
+
+/** Signals the next worker of a staggered relay that still lives. */
+export function staggerNext(turn: Turn): void {
+  const stagger = turn.pool.stagger;
+  if (stagger === null) return;
+  const at = stagger.rest.findIndex((ref) => findWorker(turn.pool, ref) !== undefined);
+  const ref = stagger.rest[at];
+  const worker = ref && findWorker(turn.pool, ref);
+  if (worker === undefined) return update(turn, { stagger: null });
+  const rest = stagger.rest.slice(at + 1);
+  const left: Stagger | null = rest.length === 0 ? null : { ...stagger, rest };
+  update(turn, { stagger: left });
+  deliver(turn, worker, stagger.signal, stagger.stop);
+  if (left) setTimer(turn, "stagger", stagger.intervalMs, { type: "stagger" });
+}
+
+/** Gives a worker a signal: as a stop with its deadline, or as a relay that may mean anything. */
+export function deliver(turn: Turn, worker: PoolWorker, signal: Signal, stop: boolean): void {
+  if (stop) return stopWorker(turn, worker, signal);
+  signalWorker(turn, worker, signal);
+  const { reloadTimeoutMs } = turn.pool.config;
+  const ends = isStopSignal(signal) && reloadTimeoutMs !== undefined;
+  if (ends) armStopDeadline(turn, worker, reloadTimeoutMs);
+}
+
+/** Sends a signal once the worker can handle it: a relay must not kill a worker that has not put up its handlers. */
+export function signalWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
+  if (worker.phase === "ready" || (isUncatchable(signal) && worker.pid !== 0)) return sendSignal(turn, worker, signal);
+  if (!worker.held.includes(signal)) putWorker(turn, { ...worker, held: [...worker.held, signal] });
+}
+
+/** Tells a worker to stop. One whose own code has not begun holds nothing that could be lost, and is ended at once. */
+export function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
+  const stopping = { ...worker, stopping: true };
+  putWorker(turn, stopping);
+  if (!worker.stopping) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);
+  signalWorker(turn, stopping, worker.phase === "booting" ? "SIGKILL" : signal);
+}
+
+function armStopDeadline(turn: Turn, { slot, id }: PoolWorker, delayMs: number): void {
+  setTimer(turn, timerKey.stop({ slot, id }), delayMs, { type: "stopDeadline", slot, id });
+}
+
+/** Tells one more worker to stop because the pool is to be smaller. */
+export function retire(turn: Turn, slot: number): void {
+  const worker = turn.pool.workers.get(slot);
+  if (worker === undefined) return;
+  tell(turn, { type: "retire", worker: workerInfo(worker) });
+  stopWorker(turn, worker, stopSignal(turn.pool));
+}
+
+/** Tells every worker that was not told yet to stop. */
+export function stopAll(turn: Turn): void {
+  const signal = stopSignal(turn.pool);
+  for (const [, worker] of turn.pool.workers.entries()) {
+    if (!worker.stopping) stopWorker(turn, worker, signal);
+  }
+}
+
+/** Sends what was held back. */
+export function flushHeld(turn: Turn, worker: PoolWorker): void {
+  const held = worker.held;
+  putWorker(turn, { ...worker, held: [] });
+  for (const signal of held) {
+    const current = findWorker(turn.pool, worker);
+    if (current) sendSignal(turn, current, signal);
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * How many workers there are: spawning, retiring, pacing.
+ *
+ * @module
+ */
+
+import { retire } from "./pool_signals.ts";
+import { effect, putWorker, setTimer, type Turn, update } from "./turn.ts";
+
+/** Brings the pool nearer to the size it should have, as far as pace allows. Only a running `start` spawns. */
+export function adjust(turn: Turn): void {
+  if (turn.pool.mode !== "running") return;
+  retireSurplus(turn);
+  const { policy } = turn.pool.config;
+  const { workers, serving, idle, maxWorkers, lastGrowth } = turn.pool;
+  const view = { workers: workers.size, serving: serving.size, idle: idle.size, maxWorkers, lastGrowth };
+  const change = Math.trunc(policy.decide(view));
+  const early = turn.now < turn.pool.policyAfter;
+  if (change === 0) return early ? undefined : update(turn, { lastGrowth: 0 });
+  if (early) return awaken(turn, "policy", turn.pool.policyAfter);
+  const changed = change > 0 ? grow(turn, change) : shrink(turn, -change);
+  if (changed === 0 || policy.intervalMs === 0) return;
+  update(turn, { policyAfter: turn.now + policy.intervalMs, lastGrowth: change > 0 ? changed : 0 });
+  awaken(turn, "policy", turn.pool.policyAfter);
+}
+
+function awaken(turn: Turn, key: string, at: number): void {
+  setTimer(turn, key, at - turn.now, { type: "adjust" });
+}
+
+/** Retires workers beyond `maxWorkers`, highest slot first, so that the slots left are 0 to n-1. */
+function retireSurplus(turn: Turn): void {
+  while (turn.pool.serving.size > turn.pool.maxWorkers) retire(turn, turn.pool.serving.last());
+}
+
+/** Retires idle workers; a busy one is never taken. */
+function shrink(turn: Turn, wanted: number): number {
+  const count = Math.min(wanted, turn.pool.idle.size);
+  for (let i = 0; i < count; i++) retire(turn, turn.pool.idle.last());
+  return count;
+}
+
+/** Spawns up to `wanted` workers and tells how many it did. */
+function grow(turn: Turn, wanted: number): number {
+  let count = 0;
+  while (count < wanted && turn.pool.workers.size < turn.pool.maxWorkers) {
+    const slot = turn.pool.taken.firstFree();
+    if (slot >= turn.pool.maxWorkers) return count;
+    if (turn.now < turn.pool.spawnAfter) {
+      awaken(turn, "pace", turn.pool.spawnAfter);
+      return count;
+    }
+    spawn(turn, slot);
+    count++;
+  }
+  return count;
+}
+
+function spawn(turn: Turn, slot: number): void {
+  const { nextId: id, generation, channel, config, taken } = turn.pool;
+  update(turn, { nextId: id + 1, taken: taken.set(slot, true) });
+  putWorker(turn, {
+    slot,
+    id,
+    generation,
+    channel,
+    pid: 0,
+    phase: "booting",
+    begun: false,
+    stopping: false,
+    held: [],
+    sent: [],
+    spawnedAt: turn.now,
+    status: "_",
+    killedFor: null,
+  });
+  if (config.spawnIntervalMs > 0) update(turn, { spawnAfter: turn.now + config.spawnIntervalMs });
+  effect(turn, { type: "spawn", slot, id, generation });
+}

@@ -1,0 +1,158 @@
+/**
+ * What the pool knows, what it hears, and what it wants done.
+ *
+ * @module
+ */
+
+import type { PreforkEvent } from "./events.ts";
+import type { Policy } from "./policy.ts";
+import { emptySlots, type SlotMap } from "./slots.ts";
+import type { ExitStatus, Signal, TrapSignals } from "./types.ts";
+
+/** The rules of a pool, fixed when it is made. Times are in milliseconds. */
+export interface PoolConfig {
+  readonly trapSignals: TrapSignals;
+  readonly policy: Policy;
+  readonly spawnIntervalMs: number;
+  readonly errRespawnIntervalMs: number;
+  readonly maxRespawnIntervalMs: number;
+  readonly bootTimeoutMs: number;
+  readonly stopTimeoutMs: number;
+  /** Deadline of a worker that was told to end by a relay that is no stop; none if undefined. */
+  readonly reloadTimeoutMs: number | undefined;
+  /** How many workers may fail before the first one ever became ready; no limit if undefined. */
+  readonly maxBootFailures: number | undefined;
+}
+
+/** Names one worker for good: slots are reused, ids are not. */
+export interface WorkerRef {
+  readonly slot: number;
+  readonly id: number;
+}
+
+/**
+ * One worker. `booting`: no code of its own runs yet. `starting`: it runs, but may not handle signals yet, so they are
+ * held. `ready`: it handles signals. Being told to stop is apart from that, since a worker may be told at any time.
+ */
+export interface PoolWorker extends WorkerRef {
+  readonly pid: number;
+  readonly generation: number;
+  readonly phase: "booting" | "starting" | "ready";
+  /** A worker with a control channel tells when it begins; one without begins when it is spawned. */
+  readonly channel: boolean;
+  /** Whether it reached the code it was made for. */
+  readonly begun: boolean;
+  readonly stopping: boolean;
+  readonly held: readonly Signal[];
+  /** Signals that it was sent: dying of one of them is no failure. */
+  readonly sent: readonly Signal[];
+  readonly spawnedAt: number;
+  readonly status: string;
+  /** Why the pool itself killed it, if it did. */
+  readonly killedFor: string | null;
+}
+
+/** A slot whose workers failed: how often in a row. */
+export interface Trouble {
+  readonly failures: number;
+}
+
+/** A relay that reaches one worker at a time. */
+export interface Stagger {
+  readonly signal: Signal;
+  readonly intervalMs: number;
+  readonly stop: boolean;
+  readonly rest: readonly WorkerRef[];
+}
+
+/** Everything the pool knows. Replaced, never changed. */
+export interface PoolState {
+  readonly config: PoolConfig;
+  /** `running` inside `start`, `waiting` inside `waitAllChildren`, else `idle`. */
+  readonly mode: "idle" | "running" | "waiting";
+  /** Whether the workers of the running `start` have a control channel. */
+  readonly channel: boolean;
+  readonly generation: number;
+  readonly maxWorkers: number;
+  readonly nextId: number;
+  /** All live workers. */
+  readonly workers: SlotMap<PoolWorker>;
+  /** Those not told to stop. */
+  readonly serving: SlotMap<true>;
+  /** Those of `serving` that are idle. */
+  readonly idle: SlotMap<true>;
+  /** Slots that hold a worker, or are held back after a failure. */
+  readonly taken: SlotMap<true>;
+  readonly troubles: SlotMap<Trouble>;
+  /** Signals that no `start` has seen yet; each at most once, stops first. */
+  readonly queue: readonly Signal[];
+  readonly stagger: Stagger | null;
+  /** No worker is spawned before this time. */
+  readonly spawnAfter: number;
+  readonly spawnFailures: number;
+  /** The policy changes nothing before this time. */
+  readonly policyAfter: number;
+  readonly lastGrowth: number;
+  readonly everReady: boolean;
+  readonly bootFailures: number;
+  /** Seed of the jitter. */
+  readonly random: number;
+}
+
+/** What the pool hears. */
+export type Input =
+  | { readonly type: "start"; readonly channel: boolean }
+  | { readonly type: "wait" }
+  | { readonly type: "unwait" }
+  | { readonly type: "signal"; readonly signal: Signal }
+  | { readonly type: "signalAll"; readonly signal: Signal }
+  | { readonly type: "stopAll" }
+  | { readonly type: "setMaxWorkers"; readonly maxWorkers: number }
+  | { readonly type: "spawned"; readonly pid: number } & WorkerRef
+  | { readonly type: "spawnFailed"; readonly error: unknown } & WorkerRef
+  | { readonly type: "connected" | "begun" | "ready" } & WorkerRef
+  | { readonly type: "status"; readonly status: string } & WorkerRef
+  | { readonly type: "rejected"; readonly reason: string } & WorkerRef
+  | { readonly type: "exited"; readonly status: ExitStatus } & WorkerRef
+  | { readonly type: "settled" | "bootDeadline" | "stopDeadline" } & WorkerRef
+  | { readonly type: "slotFree"; readonly slot: number }
+  | { readonly type: "adjust" }
+  | { readonly type: "stagger" };
+
+/** What the pool wants done. */
+export type Effect =
+  | { readonly type: "spawn"; readonly generation: number } & WorkerRef
+  | { readonly type: "welcome" } & WorkerRef
+  | { readonly type: "kill"; readonly pid: number; readonly signal: Signal; readonly group: boolean }
+  | { readonly type: "setTimer"; readonly key: string; readonly at: number; readonly input: Input }
+  | { readonly type: "clearTimer"; readonly key: string }
+  | { readonly type: "event"; readonly event: PreforkEvent }
+  | { readonly type: "returned"; readonly signal: Signal }
+  | { readonly type: "gaveUp"; readonly failures: number; readonly reason: string }
+  | { readonly type: "waited" };
+
+/** A pool that has no workers yet and is in no `start`. */
+export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number): PoolState {
+  return {
+    config,
+    mode: "idle",
+    channel: true,
+    generation: 0,
+    maxWorkers,
+    nextId: 1,
+    workers: emptySlots(),
+    serving: emptySlots(),
+    idle: emptySlots(),
+    taken: emptySlots(),
+    troubles: emptySlots(),
+    queue: [],
+    stagger: null,
+    spawnAfter: 0,
+    spawnFailures: 0,
+    policyAfter: 0,
+    lastGrowth: 0,
+    everReady: false,
+    bootFailures: 0,
+    random: seed >>> 0,
+  };
+}

@@ -1,0 +1,248 @@
+/**
+ * `Prefork`: the pool as its user sees it, in the manager and in a worker alike.
+ *
+ * @module
+ */
+
+import { currentHost } from "../runtimes/current.ts";
+import type { PreforkEvent } from "./events.ts";
+import type { Form } from "./identity.ts";
+import type { Manager } from "./manager.ts";
+import type { PreforkOptions } from "./options.ts";
+import type { PoolSnapshot } from "./protocol.ts";
+import type { Signal, WorkerCommand, WorkerInfo } from "./types.ts";
+import type { ModuleOptions, StartOptions, Work } from "./work.ts";
+import { session, type Worker } from "./worker.ts";
+
+/** What a manager is made of. A worker has no use for it, and starts faster without. */
+const loadManager = () => import("./manager.ts");
+const loaded = session === undefined ? await loadManager() : undefined;
+
+/** How {@linkcode Prefork.waitAllChildren} waits. */
+export interface WaitOptions {
+  /** Give up after this time, in milliseconds. @default never */
+  readonly timeoutMs?: number;
+  /** Give up, by throwing its reason, when this aborts. */
+  readonly signal?: AbortSignal;
+}
+
+/** Runs in each worker. What it returns is awaited and dropped; the worker then exits with status 0. */
+export type WorkerCallback = (worker: Worker) => unknown;
+
+/** The pools of this process by their keys, in the order they were made. */
+const pools = new Map<string, Prefork>();
+let made = 0;
+
+/** Where all other pools of this process stand, for a worker that runs the same program. */
+export function snapshotPools(self: Prefork): Record<string, PoolSnapshot> {
+  const others = [...pools].filter(([, pool]) => pool !== self);
+  return Object.fromEntries(others.map(([key, pool]) => [key, pool[SNAPSHOT]()]));
+}
+
+const SNAPSHOT = Symbol("snapshot");
+
+/**
+ * A pool of worker processes and the manager that keeps it, after Perl's Parallel::Prefork.
+ *
+ * The manager and its workers run the same program: in a worker it runs again up to its `start`, which there returns
+ * false. So what stands before `start` runs in every process.
+ *
+ * @example The loop of a daemon
+ * ```ts ignore
+ * import { currentWorker, Prefork } from "@prefork/prefork";
+ *
+ * const pm = new Prefork({ maxWorkers: 10, trapSignals: { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" } });
+ * let config = await loadConfig();
+ * while (pm.signalReceived !== "SIGTERM") {
+ *   if (pm.signalReceived === "SIGHUP") config = await loadConfig();
+ *   if (await pm.start({ data: config })) continue;
+ *   await runWorker(currentWorker<Config>().data);
+ *   await pm.finish();
+ * }
+ * await pm.waitAllChildren();
+ * ```
+ */
+export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDisposable {
+  readonly #options: PreforkOptions;
+  readonly #key: string;
+  readonly #madeBefore: boolean;
+  #manager: Manager | undefined;
+  #signalReceived: Signal | "" = "";
+  #starting = false;
+  #started = false;
+
+  /**
+   * Makes a pool. Signals are trapped from here on; workers come with `start`.
+   *
+   * @throws {TypeError} If an option is unknown or of the wrong shape, or another pool has the same name.
+   * @throws {RangeError} If a number is out of range.
+   */
+  constructor(options: PreforkOptions = {}) {
+    this.#options = options;
+    this.#key = options.name ?? String(made);
+    this.#madeBefore = session?.arrived !== true;
+    if (pools.has(this.#key)) {
+      throw new TypeError(`Cannot make a pool named '${this.#key}': there is one already; give each its own name`);
+    }
+    this.#manager = loaded?.makeManager(this, this.#key, options);
+    made++;
+    pools.set(this.#key, this);
+  }
+
+  /**
+   * The trapped signal by which the last `start` returned; empty before that. Setting it has the effect of receiving
+   * that signal: a running `start` relays it and returns.
+   */
+  get signalReceived(): Signal | "" {
+    return this.#signalReceived;
+  }
+
+  set signalReceived(signal: Signal | "") {
+    this.#signalReceived = signal;
+    if (signal !== "") this.#manager?.post({ type: "signal", signal });
+  }
+
+  /** Process id of the manager: this process's own, or in a worker its manager's. */
+  get managerPid(): number {
+    return session?.worker && this.#manager === undefined ? session.worker.managerPid : currentHost.pid;
+  }
+
+  /** How often `start` was called; in a worker, the call that it was made under. */
+  get generation(): number {
+    return this.#manager?.generation ?? session?.worker?.generation ?? 0;
+  }
+
+  /** How many workers live, those told to stop included. 0 in a worker. */
+  get numWorkers(): number {
+    return this.#manager?.numWorkers ?? 0;
+  }
+
+  /** The live workers, lowest slot first. Empty in a worker. */
+  get workers(): readonly WorkerInfo[] {
+    return this.#manager?.workers ?? [];
+  }
+
+  /**
+   * How many workers there are at most. Raising it takes effect at once inside `start`; lowering it retires the
+   * workers in the highest slots.
+   *
+   * @throws {RangeError} If set to what is no whole number from 0 on.
+   */
+  get maxWorkers(): number {
+    return this.#manager?.maxWorkers ?? this.#options.maxWorkers ?? currentHost.cpuCount;
+  }
+
+  set maxWorkers(count: number) {
+    this.#manager?.setMaxWorkers(count);
+  }
+
+  /**
+   * Keeps the pool at its size until a trapped signal comes, relays that to the workers, and resolves true without
+   * waiting for them. In a worker it resolves false: what follows is the worker's own code, up to `finish`.
+   *
+   * @throws {Error} In a worker that calls it again, and while another `start` or `waitAllChildren` runs.
+   * @throws {TypeError} If `data` does not survive JSON.
+   * @throws {BootFailureError} If `maxBootFailures` was reached and no worker ever became ready.
+   */
+  start(options?: StartOptions): Promise<boolean>;
+  /** The same with the worker's code as a callback. In a worker it never resolves: the process ends with the callback. */
+  start(work: WorkerCallback, options?: StartOptions): Promise<true>;
+  async start(first?: WorkerCallback | StartOptions, second?: StartOptions): Promise<boolean> {
+    const callback = typeof first === "function" ? first : undefined;
+    const options = (typeof first === "function" ? second : first) ?? {};
+    return await this.#begin({ type: "self", options }, callback ? "callback" : "fallThrough", callback);
+  }
+
+  /**
+   * The same with workers that run a module: any program, on either runtime. Its default export, if that is a
+   * function, is called with the {@linkcode Worker}.
+   *
+   * @param module A URL, or a path from the current directory.
+   */
+  async startModule(module: string | URL, options: ModuleOptions = {}): Promise<true> {
+    return await this.#beginOnly({ type: "module", module: String(module), options });
+  }
+
+  /** The same with workers that run a command, a program in any language. */
+  async startCommand(command: WorkerCommand): Promise<true> {
+    return await this.#beginOnly({ type: "command", command });
+  }
+
+  /**
+   * Ends a worker.
+   *
+   * @param code Exit status: anything but 0 makes its slot wait before the next worker.
+   * @throws {Error} In the manager.
+   */
+  async finish(code = 0): Promise<never> {
+    if (session === undefined || this.#manager !== undefined) {
+      throw new Error("Cannot finish: this process is the manager, and finish() ends a worker");
+    }
+    return await session.finish(code);
+  }
+
+  /**
+   * Signals all workers. One that is not ready yet gets the signal as soon as it is; SIGKILL does not wait.
+   *
+   * @throws {TypeError} If `signal` is no signal, or SIGUSR1 and the workers run on Deno.
+   */
+  signalAllChildren(signal: Signal): void {
+    this.#manager?.signalAll(signal);
+  }
+
+  /**
+   * Waits until all workers are gone. None is spawned meanwhile. A stop signal that comes meanwhile is relayed.
+   *
+   * @returns How many workers are left: 0, unless the time was up before.
+   */
+  async waitAllChildren(options: WaitOptions = {}): Promise<number> {
+    return await this.#manager?.wait(options) ?? 0;
+  }
+
+  /** What happens in this pool from now on. Each loop sees all of it; a loop that is too slow is told what it missed. */
+  [Symbol.asyncIterator](): AsyncIterator<PreforkEvent, undefined> {
+    return this.#manager?.hub.subscribe() ?? { next: () => Promise.resolve({ done: true, value: undefined }) };
+  }
+
+  /** Tells all workers to stop, waits for them, and gives the trapped signals back. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    pools.delete(this.#key);
+    await this.#manager?.dispose();
+  }
+
+  /** Where this pool stands, for workers of other pools of this program. */
+  [SNAPSHOT](): PoolSnapshot {
+    return { signalReceived: this.#signalReceived, starting: this.#starting, started: this.#started };
+  }
+
+  async #beginOnly(work: Work): Promise<true> {
+    await this.#begin(work, "fallThrough", undefined);
+    return true;
+  }
+
+  async #begin(work: Work, form: Form, callback: WorkerCallback | undefined): Promise<boolean> {
+    if (session === undefined || this.#manager !== undefined) return await this.#manage(work);
+    const passage = await session.pass(this.#key, this.#madeBefore, form);
+    switch (passage.type) {
+      case "worker":
+        return callback ? await session.run(() => callback(passage.worker)) : false;
+      case "passed":
+        this.#started = true;
+        this.#signalReceived = passage.signalReceived;
+        return true;
+      case "manager":
+        return await this.#manage(work);
+    }
+  }
+
+  async #manage(work: Work): Promise<true> {
+    this.#manager ??= (await loadManager()).makeManager(this, this.#key, this.#options);
+    this.#starting = this.#started = true;
+    try {
+      this.#signalReceived = await this.#manager.start(work);
+      return true;
+    } finally {
+      this.#starting = false;
+    }
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * The words of the control channel: one JSON message a line.
+ *
+ * @module
+ */
+
+import type { Json, Signal } from "./types.ts";
+
+/** Raised by one whenever a message changes its meaning; both ends must speak the same. */
+export const PROTOCOL_VERSION = 1;
+
+/** What a worker says. */
+export type WorkerMessage =
+  | { readonly type: "hello"; readonly version: number; readonly token: string }
+  | { readonly type: "begin" | "ready" }
+  | { readonly type: "status"; readonly status: string };
+
+/** Where another pool of the program stood when a worker was spawned. */
+export interface PoolSnapshot {
+  readonly signalReceived: Signal | "";
+  /** Inside `start`, which is still to return. */
+  readonly starting: boolean;
+  /** `start` was called at least once. */
+  readonly started: boolean;
+}
+
+/** What a worker is told of itself. */
+export interface WorkerFacts {
+  readonly slot: number;
+  readonly generation: number;
+  readonly managerPid: number;
+  readonly forkValue: Json | null;
+  readonly data: Json | null;
+}
+
+/** What the manager tells a worker before anything of its own may run. */
+export interface Welcome extends WorkerFacts {
+  readonly type: "welcome";
+  readonly version: number;
+  /** Signals that tell this worker to stop. */
+  readonly stopSignals: readonly Signal[];
+  /** How long the worker may take to end once its manager is gone, in milliseconds. */
+  readonly drainTimeoutMs: number;
+  /** Where the other pools of the manager's program stand. */
+  readonly pools: Readonly<Record<string, PoolSnapshot>>;
+  /** What the managers on the way to this worker were told when they were made, outermost first. */
+  readonly via: readonly WorkerFacts[];
+}
+
+/** The part of a welcome that a worker's own workers are told, too. */
+export function factsOf({ slot, generation, managerPid, forkValue, data }: Welcome): WorkerFacts {
+  return { slot, generation, managerPid, forkValue, data };
+}
+
+/** A message as a line. */
+export function encode(message: WorkerMessage): string {
+  return `${JSON.stringify(message)}\n`;
+}
+
+/** A welcome as a line, with `data` already as JSON, since all workers of a generation share it. */
+export function encodeWelcome(welcome: Omit<Welcome, "data" | "type" | "version">, data: string): string {
+  const head = JSON.stringify({ type: "welcome", version: PROTOCOL_VERSION, ...welcome });
+  return `${head.slice(0, -1)},"data":${data}}\n`;
+}
+
+/**
+ * Reads what a worker said.
+ *
+ * @throws {SyntaxError} If it makes no sense.
+ */
+export function decodeWorkerMessage(line: string): WorkerMessage {
+  const message = parseObject(line);
+  const { type, version, token, status } = message;
+  if (type === "begin" || type === "ready") return { type };
+  if (type === "status" && typeof status === "string") return { type, status };
+  if (type === "hello" && typeof version === "number" && typeof token === "string") return { type, version, token };
+  throw new SyntaxError(`sent a message that is not known: ${shorten(line)}`);
+}
+
+function parseObject(line: string): { readonly [key: string]: unknown } {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    throw new SyntaxError(`sent a line that is no JSON: ${shorten(line)}`);
+  }
+  if (typeof value === "object" && value !== null) return { ...value };
+  throw new SyntaxError(`sent a line that is no message: ${shorten(line)}`);
+}
+
+function shorten(line: string): string {
+  return JSON.stringify(line.length > 60 ? `${line.slice(0, 60)}...` : line);
+}
+
+/** Cuts a stream of bytes into lines. */
+export class LineReader {
+  readonly #decoder = new TextDecoder();
+  readonly #limit: number;
+  #rest: string[] = [];
+  #length = 0;
+
+  /** @param limit The longest line, in characters. */
+  constructor(limit: number = Infinity) {
+    this.#limit = limit;
+  }
+
+  /**
+   * Gives the lines that `chunk` completes.
+   *
+   * @throws {SyntaxError} If a line is longer than the limit.
+   */
+  push(chunk: Uint8Array): string[] {
+    const parts = this.#decoder.decode(chunk, { stream: true }).split("\n");
+    const [first = "", ...others] = parts;
+    this.#rest.push(first);
+    this.#length += first.length;
+    if (this.#length > this.#limit) throw new SyntaxError(`sent a line of more than ${this.#limit} characters`);
+    const last = others.pop();
+    if (last === undefined) return [];
+    const lines = [this.#rest.join(""), ...others];
+    this.#rest = [last];
+    this.#length = last.length;
+    return lines;
+  }
+}

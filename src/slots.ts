@@ -1,0 +1,129 @@
+/**
+ * A persistent map from slot numbers to values: every change gives a new map and shares all but one path with the old
+ * one. The pool keeps its workers in it, so a state can be kept, compared and replayed, and one input costs the same
+ * in a pool of ten and in one of a hundred thousand workers.
+ *
+ * @module
+ */
+
+const BITS = 5;
+const WIDTH = 1 << BITS;
+
+/** A node counts what is below it, which is how the first free and the last taken slot are found without a scan. */
+type Node<T> =
+  | { readonly kind: "leaf"; readonly size: number; readonly values: readonly (T | undefined)[] }
+  | { readonly kind: "branch"; readonly size: number; readonly kids: readonly (Node<T> | undefined)[] };
+
+/** An ordered, persistent map keyed by small integers from 0. */
+export interface SlotMap<T> {
+  /** How many slots hold a value. */
+  readonly size: number;
+  /** The value of a slot. */
+  get(slot: number): T | undefined;
+  /** A map with the slot's value replaced. */
+  set(slot: number, value: T): SlotMap<T>;
+  /** A map without the slot. */
+  delete(slot: number): SlotMap<T>;
+  /** The lowest slot that holds nothing. */
+  firstFree(): number;
+  /** The highest slot that holds a value, or -1. */
+  last(): number;
+  /** All slots and values, lowest slot first. */
+  entries(): IterableIterator<readonly [slot: number, value: T]>;
+}
+
+/** The empty map. */
+export function emptySlots<T>(): SlotMap<T> {
+  return slotMap<T>(undefined, 0);
+}
+
+/** `height` is the number of branch levels above the leaves; the map holds slots below `WIDTH ** (height + 1)`. */
+function slotMap<T>(root: Node<T> | undefined, height: number): SlotMap<T> {
+  return {
+    size: root?.size ?? 0,
+    get: (slot) => slot < capacity(height) ? lookUp(root, height, slot) : undefined,
+    set(slot, value) {
+      let grown = root;
+      let tall = height;
+      while (slot >= capacity(tall)) {
+        grown = grown && { kind: "branch", size: grown.size, kids: [grown] };
+        tall++;
+      }
+      return slotMap(write(grown, tall, slot, value), tall);
+    },
+    delete(slot) {
+      const missing = slot >= capacity(height) || lookUp(root, height, slot) === undefined;
+      return missing ? slotMap(root, height) : slotMap(write(root, height, slot, undefined), height);
+    },
+    firstFree: () => firstFree(root, height),
+    last: () => last(root, height),
+    entries: () => entries(root, height, 0),
+  };
+}
+
+function capacity(height: number): number {
+  return WIDTH ** (height + 1);
+}
+
+/** Where `slot` stands among the children of a node that has `height` levels below it. */
+function indexAt(slot: number, height: number): number {
+  return Math.floor(slot / WIDTH ** height) % WIDTH;
+}
+
+function lookUp<T>(node: Node<T> | undefined, height: number, slot: number): T | undefined {
+  if (node === undefined) return undefined;
+  const index = indexAt(slot, height);
+  return node.kind === "leaf" ? node.values[index] : lookUp(node.kids[index], height - 1, slot);
+}
+
+/** Gives the node with one value replaced, or undefined when nothing is left below it. */
+function write<T>(node: Node<T> | undefined, height: number, slot: number, value: T | undefined): Node<T> | undefined {
+  const index = indexAt(slot, height);
+  if (height === 0) {
+    const values = node?.kind === "leaf" ? node.values.slice() : [];
+    const size = (node?.size ?? 0) + (value === undefined ? 0 : 1) - (values[index] === undefined ? 0 : 1);
+    values[index] = value;
+    return size === 0 ? undefined : { kind: "leaf", size, values };
+  }
+  const kids = node?.kind === "branch" ? node.kids.slice() : [];
+  const before = kids[index]?.size ?? 0;
+  const kid = write(kids[index], height - 1, slot, value);
+  kids[index] = kid;
+  const size = (node?.size ?? 0) + (kid?.size ?? 0) - before;
+  return size === 0 ? undefined : { kind: "branch", size, kids };
+}
+
+function firstFree<T>(node: Node<T> | undefined, height: number): number {
+  if (node === undefined) return 0;
+  if (node.size === capacity(height)) return capacity(height);
+  if (node.kind === "leaf") {
+    for (let index = 0; index < WIDTH; index++) if (node.values[index] === undefined) return index;
+    return WIDTH;
+  }
+  const below = capacity(height - 1);
+  for (let index = 0; index < WIDTH; index++) {
+    const kid = node.kids[index];
+    if (kid === undefined || kid.size < below) return index * below + firstFree(kid, height - 1);
+  }
+  return capacity(height);
+}
+
+function last<T>(node: Node<T> | undefined, height: number): number {
+  if (node === undefined) return -1;
+  const children = node.kind === "leaf" ? node.values : node.kids;
+  let index = children.length - 1;
+  while (children[index] === undefined) index--;
+  return node.kind === "leaf" ? index : index * capacity(height - 1) + last(node.kids[index], height - 1);
+}
+
+function* entries<T>(node: Node<T> | undefined, height: number, base: number): IterableIterator<readonly [number, T]> {
+  if (node === undefined) return;
+  for (let index = 0; index < WIDTH; index++) {
+    if (node.kind === "branch") {
+      yield* entries(node.kids[index], height - 1, base + index * capacity(height - 1));
+      continue;
+    }
+    const value = node.values[index];
+    if (value !== undefined) yield [base + index, value];
+  }
+}

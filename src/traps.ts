@@ -1,0 +1,52 @@
+/**
+ * The signals a manager hears: those it traps, and those it would die of while workers are left.
+ *
+ * @module
+ */
+
+import type { ProcessHost, Signal } from "./types.ts";
+
+/** Signals whose default is to end a process, and that come from a terminal or an init system. */
+const FATAL: readonly Signal[] = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"];
+
+/** Holds the handlers of one manager. */
+export class Traps implements Disposable {
+  readonly #host: ProcessHost;
+  readonly #trapped: readonly Signal[];
+  readonly #onFatal: (signal: Signal) => void;
+  #handlers: readonly Disposable[];
+  #fatal: readonly Disposable[] = [];
+
+  /** Traps `trapped` at once: a signal that comes before the first `start` is not lost. */
+  constructor(
+    host: ProcessHost,
+    trapped: readonly Signal[],
+    onSignal: (signal: Signal) => void,
+    onFatal: (signal: Signal) => void,
+  ) {
+    this.#host = host;
+    this.#trapped = trapped;
+    this.#onFatal = onFatal;
+    this.#handlers = trapped.map((signal) => host.onSignal(signal, () => onSignal(signal)));
+  }
+
+  /** From here on an untrapped fatal signal is heard, so that workers can be told before the manager dies of it. */
+  watchFatal(): void {
+    if (this.#fatal.length > 0) return;
+    this.#fatal = FATAL.filter((signal) => !this.#trapped.includes(signal))
+      .map((signal) => this.#host.onSignal(signal, () => this.#onFatal(signal)));
+  }
+
+  /** Back to the default: there is nobody left to tell. */
+  ignoreFatal(): void {
+    for (const handler of this.#fatal) handler[Symbol.dispose]();
+    this.#fatal = [];
+  }
+
+  /** Takes all handlers away. */
+  [Symbol.dispose](): void {
+    this.ignoreFatal();
+    for (const handler of this.#handlers) handler[Symbol.dispose]();
+    this.#handlers = [];
+  }
+}

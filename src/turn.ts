@@ -1,0 +1,91 @@
+/**
+ * One step of the pool in the making: the state as it stands, and the effects so far. The rules (`pool_*.ts`) write to
+ * a turn; `step` makes one, and gives it away as values.
+ *
+ * @module
+ */
+
+import type { PreforkEvent } from "./events.ts";
+import type { Effect, Input, PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
+import type { Signal, WorkerInfo } from "./types.ts";
+
+/** A step in the making. Lives inside one call of `step` and nowhere else. */
+export interface Turn {
+  pool: PoolState;
+  readonly now: number;
+  readonly effects: Effect[];
+}
+
+/** Replaces some of the pool's fields. */
+export function update(turn: Turn, changes: Partial<PoolState>): void {
+  turn.pool = { ...turn.pool, ...changes };
+}
+
+/** Asks for something to be done. */
+export function effect(turn: Turn, wanted: Effect): void {
+  turn.effects.push(wanted);
+}
+
+/** Tells that something happened. */
+export function tell(turn: Turn, event: PreforkEvent): void {
+  turn.effects.push({ type: "event", event });
+}
+
+/** Asks for `input` to come back in `delayMs`. A timer of the same key is replaced. */
+export function setTimer(turn: Turn, key: string, delayMs: number, input: Input): void {
+  turn.effects.push({ type: "setTimer", key, at: turn.now + delayMs, input });
+}
+
+/** The worker that `ref` names, if it still lives. */
+export function findWorker(pool: PoolState, ref: WorkerRef): PoolWorker | undefined {
+  const worker = pool.workers.get(ref.slot);
+  return worker?.id === ref.id ? worker : undefined;
+}
+
+/** Replaces a worker, and keeps the indexes of serving and idle workers in step. */
+export function putWorker(turn: Turn, worker: PoolWorker): void {
+  const { slot } = worker;
+  const { workers, serving, idle } = turn.pool;
+  const serves = !worker.stopping;
+  update(turn, {
+    workers: workers.set(slot, worker),
+    serving: serves ? (serving.get(slot) ? serving : serving.set(slot, true)) : serving.delete(slot),
+    idle: serves && isIdle(worker.status) ? (idle.get(slot) ? idle : idle.set(slot, true)) : idle.delete(slot),
+  });
+}
+
+/** Takes a worker out of all indexes but `taken`. */
+export function dropWorker(turn: Turn, slot: number): void {
+  const { workers, serving, idle } = turn.pool;
+  update(turn, { workers: workers.delete(slot), serving: serving.delete(slot), idle: idle.delete(slot) });
+}
+
+/** `.` and `_` are idle, all else is active, as the scoreboard of Parallel::Prefork::SpareWorkers has it. */
+function isIdle(status: string): boolean {
+  return status === "_" || status === ".";
+}
+
+/** A worker as others may see it. */
+export function workerInfo(worker: PoolWorker): WorkerInfo {
+  const { pid, slot, generation, status, phase, stopping } = worker;
+  return { pid, slot, generation, status, state: stopping ? "stopping" : phase };
+}
+
+/** Keys of a worker's timers. */
+export const timerKey = {
+  boot: (ref: WorkerRef): string => `boot ${ref.slot} ${ref.id}`,
+  settle: (ref: WorkerRef): string => `settle ${ref.slot} ${ref.id}`,
+  stop: (ref: WorkerRef): string => `stop ${ref.slot} ${ref.id}`,
+} as const;
+
+/** Sends a signal to a worker that can take it. */
+export function sendSignal(turn: Turn, worker: PoolWorker, signal: Signal): void {
+  putWorker(turn, { ...worker, sent: worker.sent.includes(signal) ? worker.sent : [...worker.sent, signal] });
+  effect(turn, { type: "kill", pid: worker.pid, signal, group: signal === "SIGKILL" });
+  tell(turn, { type: "relay", worker: workerInfo(worker), signal });
+}
+
+/** Kills a worker and all it started, because of something the pool itself found. */
+export function killFor(turn: Turn, worker: PoolWorker, reason: string): void {
+  sendSignal(turn, { ...worker, killedFor: worker.killedFor ?? reason }, "SIGKILL");
+}

@@ -1,0 +1,112 @@
+/**
+ * What workers are made of: this program run again, a module, or a command.
+ *
+ * @module
+ */
+
+import { childPath, MODULE_KEY } from "./identity.ts";
+import type { PreforkOptions } from "./options.ts";
+import type { Json, ProcessHost, RuntimeName, SelfCommand, Signal, SpawnCommand, WorkerCommand } from "./types.ts";
+
+/** What `start` may be given. */
+export interface StartOptions {
+  /** What all workers made under this call get as `data`; must survive JSON. */
+  readonly data?: Json;
+  /**
+   * Flags for workers on Deno (`["--allow-net"]`), in place of the permissions the manager itself was given. The
+   * control socket is added to them.
+   */
+  readonly denoArgs?: readonly string[];
+}
+
+/** What `startModule` may be given. */
+export interface ModuleOptions extends StartOptions {
+  /** Arguments of the worker's program. */
+  readonly args?: readonly string[];
+  /** The runtime of the workers. @default the manager's own */
+  readonly runtime?: RuntimeName;
+  /** The executable of that runtime. @default the manager's own, or what `PATH` has */
+  readonly executable?: string;
+}
+
+/** Work for workers, as one call of `start` gave it. */
+export type Work =
+  | { readonly type: "self"; readonly options: StartOptions }
+  | { readonly type: "module"; readonly module: string; readonly options: ModuleOptions }
+  | { readonly type: "command"; readonly command: WorkerCommand };
+
+/** Work made ready: how to run it, and what its workers are told. */
+export interface ReadyWork {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly cwd: string | undefined;
+  readonly env: Readonly<Record<string, string>>;
+  /** The runtime of the workers; undefined if it is not known. */
+  readonly runtime: RuntimeName | undefined;
+  /** The identity of its workers; undefined for commands, which have none. */
+  readonly path: string | undefined;
+  /** `data` as JSON. */
+  readonly data: string;
+}
+
+/** Finds out how to run some work. */
+export async function prepareWork(
+  host: ProcessHost,
+  work: Work,
+  place: { readonly controlPath: string; readonly pathText: string | undefined; readonly key: string },
+  data: string,
+): Promise<ReadyWork> {
+  if (work.type === "command") {
+    const { command, args = [], env = {}, cwd } = work.command;
+    return { command, args, env, cwd, data, runtime: undefined, path: undefined };
+  }
+  const path = childPath(place.pathText, place.key);
+  const grant = {
+    controlPath: place.controlPath,
+    ...(work.options.denoArgs === undefined ? {} : { denoArgs: work.options.denoArgs }),
+  };
+  if (work.type === "self") {
+    const self = await host.selfCommand(grant);
+    return { ...self, env: {}, data, path, runtime: host.name };
+  }
+  const { args = [], runtime, executable } = work.options;
+  const self = await host.moduleCommand({
+    ...grant,
+    module: work.module,
+    args,
+    ...(runtime === undefined ? {} : { runtime }),
+    ...(executable === undefined ? {} : { executable }),
+  });
+  return { ...self, env: {}, data, path: childPath(path, MODULE_KEY), runtime: runtime ?? host.name };
+}
+
+/**
+ * Refuses SIGUSR1 for workers on Deno, where it does not reach the program: it opens the inspector's port.
+ *
+ * @throws {TypeError} If one of `signals` is SIGUSR1.
+ */
+export function checkRelayed(signals: readonly (Signal | undefined)[], runtime: RuntimeName | undefined): void {
+  if (runtime !== "deno" || !signals.includes("SIGUSR1")) return;
+  throw new TypeError(
+    "Cannot send SIGUSR1 to workers on Deno: it opens the inspector on 127.0.0.1:9229 in them; use SIGUSR2",
+  );
+}
+
+/** The process to spawn for one worker. */
+export function spawnCommand(
+  work: ReadyWork,
+  options: PreforkOptions,
+  env: Readonly<Record<string, string>>,
+): Pick<SpawnCommand, "command" | "args" | "env" | "cwd" | "uid" | "gid"> {
+  const user = options.workerUser;
+  const argv = [...(user?.prefix ?? []), work.command, ...work.args];
+  const [command = work.command, ...args] = argv;
+  const direct = user !== undefined && user.prefix === undefined;
+  return {
+    command,
+    args,
+    env: { ...user?.env, ...work.env, ...env },
+    ...(work.cwd === undefined ? {} : { cwd: work.cwd }),
+    ...(direct ? { uid: user.uid, gid: user.gid } : {}),
+  };
+}

@@ -1,0 +1,330 @@
+/**
+ * The worker side: who this process is, and its line to the manager. Everything here is loaded by every worker at each
+ * start, so it is small and asks for nothing it does not need at once.
+ *
+ * @module
+ */
+
+import { currentHost } from "../runtimes/current.ts";
+import { decideRole, type Form, parsePath, type Role } from "./identity.ts";
+import {
+  encode,
+  factsOf,
+  LineReader,
+  type PoolSnapshot,
+  PROTOCOL_VERSION,
+  type Welcome,
+  type WorkerFacts,
+  type WorkerMessage,
+} from "./protocol.ts";
+import type { ControlConnection, Json, ProcessHost, Signal } from "./types.ts";
+
+/** At most one status report in this time goes to the manager. */
+const STATUS_INTERVAL_MS = 100;
+
+/** What a worker can know and say. Given to callbacks and worker modules; {@linkcode currentWorker} has it elsewhere. */
+export interface Worker<Data = Json | null> {
+  /** Process id of this worker. */
+  readonly pid: number;
+  /** Process id of the manager. */
+  readonly managerPid: number;
+  /** The place in the pool, 0 to n-1: stable, and reused by the worker that replaces this one. */
+  readonly slot: number;
+  /** Which call of `start` this worker was made under. */
+  readonly generation: number;
+  /** What the manager gave to `start` as `data`; null if nothing. It came by the control channel, as JSON. */
+  readonly data: Data;
+  /** What the `beforeFork` hook returned for this worker; null if nothing. */
+  readonly forkValue: Json | null;
+  /**
+   * Aborts when this worker is told to stop, or its manager is gone. The first look at it installs handlers for the
+   * signals that mean stop; a worker that never looks keeps their default disposition, or its own handlers.
+   */
+  readonly signal: AbortSignal;
+  /** Tells the manager that this worker can handle signals. Without it, that is assumed after one second. */
+  ready(): void;
+  /**
+   * Tells the manager what this worker does: `_` is idle, anything else busy, as in
+   * Parallel::Prefork::SpareWorkers. At most ten reports a second are sent; the last one always is.
+   */
+  setStatus(status: string): void;
+}
+
+/** What a `start` comes to in a worker process. */
+export type Passage =
+  | { readonly type: "worker"; readonly worker: Worker }
+  | { readonly type: "passed"; readonly signalReceived: Signal | "" }
+  | { readonly type: "manager" };
+
+/** The worker's end of the control channel, and its way through the program to its own code. */
+export class WorkerSession {
+  readonly host: ProcessHost;
+  /** The path of this worker, for workers of its own. */
+  readonly pathText: string;
+  readonly #path: readonly string[];
+  readonly #welcomed: Promise<Welcome>;
+  readonly #stop = new AbortController();
+  #connection: ControlConnection | undefined;
+  #welcome: Welcome | undefined;
+  #reached: readonly string[] = [];
+  #form: Form = "fallThrough";
+  #worker: Worker | undefined;
+  #arrived = false;
+  #listening = false;
+  #status = "_";
+  #sentStatus = "_";
+  #statusTimer: Disposable | undefined;
+
+  /** Connects to the manager at once, while the program is still loading. */
+  constructor(host: ProcessHost, control: string, token: string, pathText: string) {
+    this.host = host;
+    this.pathText = pathText;
+    this.#path = parsePath(pathText).path;
+    this.#welcomed = this.#connect(control, token);
+  }
+
+  /** Whether this process has reached the code it was made for. */
+  get arrived(): boolean {
+    return this.#arrived;
+  }
+
+  /** The worker this process is, or the one whose code it goes through on its way. */
+  get worker(): Worker | undefined {
+    return this.#worker;
+  }
+
+  /** What a worker of this worker is told of those above it. */
+  get via(): readonly WorkerFacts[] {
+    return this.#welcome === undefined ? [] : [...this.#welcome.via, factsOf(this.#welcome)];
+  }
+
+  /** Goes through a `start`: resolves as it does in this process, which may be never. */
+  async pass(key: string, madeBefore: boolean, form: Form): Promise<Passage> {
+    const early = this.#enter(key, madeBefore, form, undefined);
+    const welcome = await this.#welcomed;
+    const decided = early.type === "worker" || early.type === "refused";
+    const role = decided ? early : this.#enter(key, madeBefore, form, welcome.pools[key]);
+    switch (role.type) {
+      case "worker":
+        return { type: "worker", worker: this.#reach(welcome, role.step) };
+      case "manager":
+        return { type: "manager" };
+      case "passed":
+        return { type: "passed", signalReceived: welcome.pools[key]?.signalReceived ?? "" };
+      case "pending":
+        return await this.#stayPending(key, role.warn);
+      case "refused":
+        throw new Error(
+          "Cannot start another worker from within a worker: end it with finish(), or make a pool of its own in it",
+        );
+    }
+  }
+
+  /** Runs a worker's code, and ends this process with it. */
+  async run(work: () => unknown): Promise<never> {
+    this.#connection?.ref();
+    try {
+      await work();
+    } catch (error) {
+      this.host.write(`${error instanceof Error ? error.stack ?? error.message : String(error)}\n`);
+      return await this.finish(1);
+    }
+    return await this.finish(0);
+  }
+
+  /** Ends this process, once all it said is on its way. */
+  async finish(code: number): Promise<never> {
+    if (this.#status !== this.#sentStatus) this.#reportStatus();
+    await this.#connection?.flush();
+    return this.host.exit(code);
+  }
+
+  /** Decides what a pool is here. A step along the path is taken by it. */
+  #enter(key: string, madeBefore: boolean, form: Form, snapshot: PoolSnapshot | undefined): Role {
+    const role = decideRole({ path: this.#path, reached: this.#reached, form: this.#form, key, madeBefore, snapshot });
+    if (role.type !== "worker") return role;
+    this.#reached = [...this.#reached, key];
+    this.#form = form;
+    return role;
+  }
+
+  /** The code behind the `start` of this step begins now. */
+  #reach(welcome: Welcome, step: number): Worker {
+    const isLast = step === this.#path.length - 1;
+    this.#arrived = isLast;
+    this.#worker = this.#makeWorker(isLast ? welcome : welcome.via.at(step - this.#path.length + 1) ?? welcome, isLast);
+    if (!isLast) return this.#worker;
+    this.#send({ type: "begin" });
+    this.#connection?.unref();
+    return this.#worker;
+  }
+
+  #stayPending(key: string, warn: boolean): Promise<never> {
+    this.#connection?.ref();
+    if (warn) {
+      this.host.write(
+        `prefork: start() of pool '${key}' does not return in this worker, since the pool was made before the ` +
+          "worker's callback began; make it inside the callback if the worker is to be its manager\n",
+      );
+    }
+    return new Promise(() => {});
+  }
+
+  async #connect(control: string, token: string): Promise<Welcome> {
+    const { promise, resolve, reject } = Promise.withResolvers<Welcome>();
+    const lines = new LineReader();
+    const take = (line: string): void => {
+      const welcome: Welcome = JSON.parse(line);
+      if (welcome.version !== PROTOCOL_VERSION) {
+        const seen =
+          `the manager speaks version ${welcome.version} of the control protocol, this worker ${PROTOCOL_VERSION}`;
+        return reject(new Error(`Cannot work in this pool: ${seen}; use the same version of prefork for both`));
+      }
+      this.#welcome = welcome;
+      resolve(welcome);
+    };
+    try {
+      this.#connection = await this.host.connectControl(control, {
+        data: (chunk) => lines.push(chunk).forEach(take),
+        closed: () => this.#orphaned(control),
+      });
+    } catch (error) {
+      this.host.write(`prefork: cannot reach the manager at ${control}: ${String(error)}\n`);
+      return this.host.exit(1);
+    }
+    this.#send({ type: "hello", version: PROTOCOL_VERSION, token });
+    return promise;
+  }
+
+  /**
+   * The manager is gone. The worker is told to stop in every way it may know of; what has not ended by the deadline
+   * is ended here.
+   */
+  #orphaned(control: string): void {
+    const { host } = this;
+    host.removeDir(control.slice(0, control.lastIndexOf("/")));
+    if (!this.#arrived || this.#welcome === undefined) return host.exit(1);
+    host.setTimer(this.#welcome.drainTimeoutMs, () => host.exit(1)).unref();
+    this.#stop.abort(new Error("the manager is gone"));
+    if (this.#listening) return;
+    try {
+      host.kill(host.pid, this.#welcome.stopSignals[0] ?? "SIGTERM");
+    } catch {
+      host.exit(1); // not allowed to signal itself, and nobody watches worker.signal
+    }
+  }
+
+  #makeWorker(facts: WorkerFacts, isLast: boolean): Worker {
+    const { slot, generation, managerPid, data, forkValue } = facts;
+    const listen = (): AbortSignal => this.#listen();
+    return {
+      pid: this.host.pid,
+      managerPid,
+      slot,
+      generation,
+      data,
+      forkValue,
+      get signal() {
+        return listen();
+      },
+      ready: () => isLast && this.#send({ type: "ready" }),
+      setStatus: (status) => isLast && this.#setStatus(status),
+    };
+  }
+
+  #listen(): AbortSignal {
+    if (!this.#listening) {
+      this.#listening = true;
+      this.#connection?.ref();
+      for (const signal of this.#welcome?.stopSignals ?? []) {
+        this.host.onSignal(signal, () => this.#stop.abort(new Error(`received ${signal}`)));
+      }
+    }
+    return this.#stop.signal;
+  }
+
+  #setStatus(status: string): void {
+    if (typeof status !== "string") {
+      throw new TypeError(`Cannot set a worker's status to ${status}: it must be a string`);
+    }
+    this.#status = status;
+    if (this.#statusTimer !== undefined || status === this.#sentStatus) return;
+    this.#reportStatus();
+    const timer = this.host.setTimer(STATUS_INTERVAL_MS, () => {
+      this.#statusTimer = undefined;
+      this.#setStatus(this.#status);
+    });
+    timer.unref();
+    this.#statusTimer = timer;
+  }
+
+  #reportStatus(): void {
+    this.#sentStatus = this.#status;
+    this.#send({ type: "status", status: this.#status });
+  }
+
+  #send(message: WorkerMessage): void {
+    this.#connection?.send(encode(message));
+  }
+}
+
+/** Several copies of this module in one process (a preload's and the program's own) must see one session. */
+const SHARED = Symbol.for("prefork.session.1");
+
+function openSession(): WorkerSession | undefined {
+  const shared: WorkerSession | undefined = Reflect.get(globalThis, SHARED);
+  if (shared !== undefined) return shared;
+  const [control, token, path] = ["PREFORK_CONTROL", "PREFORK_TOKEN", "PREFORK_PATH"].map(takeEnv);
+  if (control === undefined || token === undefined || path === undefined) return undefined;
+  const opened = new WorkerSession(currentHost, control, token, path);
+  Reflect.set(globalThis, SHARED, opened);
+  return opened;
+}
+
+/** Reads a variable that is meant for this process alone, and hides it from the processes it will start. */
+function takeEnv(name: string): string | undefined {
+  const value = currentHost.getEnv(name);
+  if (value !== undefined) currentHost.unsetEnv(name);
+  return value;
+}
+
+/** The session of this process if it is a worker. */
+export const session: WorkerSession | undefined = openSession();
+
+/**
+ * Whether this process is a worker. True from its first line on, so that what only the manager needs can be left out.
+ *
+ * @example
+ * ```ts
+ * import { isWorker } from "./mod.ts";
+ *
+ * if (!isWorker()) console.log("this is the manager");
+ * ```
+ */
+export function isWorker(): boolean {
+  return session !== undefined;
+}
+
+/**
+ * The worker this process is.
+ *
+ * @typeParam Data The type of what the manager gave to `start`; it is not checked.
+ * @throws {Error} In a manager, and in a worker that has not reached its `start` yet.
+ *
+ * @example
+ * ```ts
+ * import { currentWorker, isWorker } from "./mod.ts";
+ *
+ * if (isWorker()) console.log("in slot", currentWorker().slot);
+ * ```
+ */
+export function currentWorker<Data = Json | null>(): Worker<Data> {
+  if (session === undefined) {
+    throw new Error("Cannot give the current worker: this process is no worker; ask isWorker() first");
+  }
+  if (session.worker === undefined) {
+    throw new Error("Cannot give the current worker: this process has not reached its start() yet");
+  }
+  // What data is, only the caller can know: it came from the caller's own start().
+  return session.worker as Worker<Data>;
+}

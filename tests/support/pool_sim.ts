@@ -1,0 +1,214 @@
+/**
+ * A pool in a world of its own: a virtual clock, workers that boot, obey, ignore and die as they are told, and the loop
+ * of a daemon around it. What `step` asks for is carried out here, and everything is written down.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { step } from "../../src/pool.ts";
+import { type Effect, emptyPool, type Input, type PoolConfig, type PoolState } from "../../src/pool_state.ts";
+import { fixedPool } from "../../src/policy.ts";
+import type { PreforkEvent } from "../../src/events.ts";
+import type { ExitStatus, Signal } from "../../src/types.ts";
+
+/** A worker process of the simulated world. */
+interface SimWorker {
+  readonly slot: number;
+  readonly id: number;
+  readonly pid: number;
+  readonly spawnedAt: number;
+  welcomed: boolean;
+  readonly signals: Signal[];
+}
+
+/** How the simulated workers behave. */
+export interface Manners {
+  /** Ends on SIGTERM at once. */
+  readonly obedient: boolean;
+  /** Connects, begins and says it is ready at once; otherwise the test says when. */
+  readonly eager: boolean;
+}
+
+export class PoolSim {
+  now = 0;
+  state: PoolState;
+  readonly workers = new Map<number, SimWorker>();
+  readonly events: (PreforkEvent & { readonly at: number })[] = [];
+  readonly returned: { readonly at: number; readonly signal: Signal }[] = [];
+  readonly kills: { readonly at: number; readonly pid: number; readonly signal: Signal }[] = [];
+  gaveUp: string | undefined;
+  waited = false;
+  failSpawns = false;
+  readonly #manners: Manners;
+  readonly #timers = new Map<string, { readonly at: number; readonly input: Input }>();
+  readonly #inbox: Input[] = [];
+  #nextPid = 100;
+
+  constructor(config: Partial<PoolConfig> & { readonly maxWorkers?: number } = {}, manners: Partial<Manners> = {}) {
+    const { maxWorkers = 3, ...rules } = config;
+    this.#manners = { obedient: true, eager: true, ...manners };
+    this.state = emptyPool(
+      {
+        trapSignals: { SIGTERM: "SIGTERM" },
+        policy: fixedPool(),
+        spawnIntervalMs: 0,
+        errRespawnIntervalMs: 1000,
+        maxRespawnIntervalMs: 30_000,
+        bootTimeoutMs: 30_000,
+        stopTimeoutMs: 30_000,
+        reloadTimeoutMs: undefined,
+        maxBootFailures: undefined,
+        ...rules,
+      },
+      maxWorkers,
+      1,
+    );
+  }
+
+  get size(): number {
+    return this.workers.size;
+  }
+
+  get timers(): readonly string[] {
+    return [...this.#timers.keys()];
+  }
+
+  start(channel = true): void {
+    this.send({ type: "start", channel });
+  }
+
+  /** Feeds an input and all that follows from it at this instant. */
+  send(input: Input): void {
+    this.#inbox.push(input);
+    for (let next = this.#inbox.shift(); next; next = this.#inbox.shift()) {
+      const [state, effects] = step(this.state, next, this.now);
+      this.state = state;
+      for (const effect of effects) this.#perform(effect);
+      this.check();
+    }
+  }
+
+  /** Lets time pass; timers fire in order, at their time. */
+  advance(ms: number): void {
+    const end = this.now + ms;
+    for (let due = this.#nextDue(end); due; due = this.#nextDue(end)) {
+      this.now = Math.max(this.now, due.timer.at);
+      this.#timers.delete(due.key);
+      this.send(due.timer.input);
+    }
+    this.now = end;
+  }
+
+  /** Ends a worker. */
+  exit(id: number, status: ExitStatus = { type: "exited", code: 0 }): void {
+    const worker = this.workers.get(id);
+    if (worker === undefined) return;
+    this.workers.delete(id);
+    this.send({ type: "exited", slot: worker.slot, id, status });
+  }
+
+  tell(id: number, type: "connected" | "begun" | "ready"): void {
+    const worker = this.workers.get(id);
+    if (worker) this.send({ type, slot: worker.slot, id });
+  }
+
+  inSlot(slot: number): SimWorker {
+    const found = [...this.workers.values()].find((worker) => worker.slot === slot);
+    assert.ok(found, `no worker in slot ${slot}`);
+    return found;
+  }
+
+  of<T extends PreforkEvent["type"]>(type: T): Extract<PreforkEvent & { readonly at: number }, { type: T }>[] {
+    return this.events.filter((event): event is Extract<typeof event, { type: T }> => event.type === type);
+  }
+
+  /** What must hold after every single input. */
+  check(): void {
+    const { workers, serving, idle, taken, troubles } = this.state;
+    const known = [...workers.entries()].map(([, worker]) => worker);
+    const made = known.filter(({ pid }) => pid !== 0).map(({ id }) => id);
+    assert.deepEqual(made.sort(), this.#told().sort(), "who lives");
+    assert.equal(serving.size, known.filter(({ stopping }) => !stopping).length, "who serves");
+    assert.ok(idle.size <= serving.size, "who is idle");
+    for (const { slot } of known) assert.ok(taken.get(slot), `slot ${slot} is taken`);
+    assert.ok(taken.size <= workers.size + troubles.size, "which slots are taken");
+  }
+
+  /** The workers that live as far as the pool was told: news of births and deaths may still be in the inbox. */
+  #told(): number[] {
+    const coming = (type: Input["type"]) =>
+      this.#inbox.flatMap((input) => input.type === type && "id" in input ? [input.id] : []);
+    const unborn = coming("spawned");
+    return [...new Set([...this.workers.keys(), ...coming("exited")])].filter((id) => !unborn.includes(id));
+  }
+
+  #nextDue(end: number) {
+    let first: { readonly key: string; readonly timer: { readonly at: number; readonly input: Input } } | undefined;
+    for (const [key, timer] of this.#timers) {
+      if (timer.at <= end && (first === undefined || timer.at < first.timer.at)) first = { key, timer };
+    }
+    return first;
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.type) {
+      case "spawn":
+        return this.#spawn(effect);
+      case "welcome":
+        return this.#welcome(effect.id);
+      case "kill":
+        return this.#kill(effect.pid, effect.signal);
+      case "setTimer":
+        this.#timers.set(effect.key, { at: effect.at, input: effect.input });
+        return;
+      case "clearTimer":
+        this.#timers.delete(effect.key);
+        return;
+      case "event":
+        this.events.push({ ...effect.event, at: this.now });
+        return;
+      case "returned":
+        this.returned.push({ at: this.now, signal: effect.signal });
+        return;
+      case "gaveUp":
+        this.gaveUp = effect.reason;
+        return;
+      case "waited":
+        this.waited = true;
+        return;
+    }
+  }
+
+  #spawn({ slot, id }: Extract<Effect, { type: "spawn" }>): void {
+    assert.ok(this.workers.size < this.state.maxWorkers, "never more workers than allowed");
+    assert.ok(slot < this.state.maxWorkers, "slots are 0 to n-1");
+    if (this.failSpawns) {
+      this.#inbox.push({ type: "spawnFailed", slot, id, error: new Error("no more processes") });
+      return;
+    }
+    const pid = this.#nextPid++;
+    this.workers.set(id, { slot, id, pid, spawnedAt: this.now, welcomed: false, signals: [] });
+    this.#inbox.push({ type: "spawned", slot, id, pid });
+    if (this.#manners.eager) this.#inbox.push({ type: "connected", slot, id });
+  }
+
+  #welcome(id: number): void {
+    const worker = this.workers.get(id);
+    if (worker === undefined) return;
+    worker.welcomed = true;
+    if (!this.#manners.eager) return;
+    this.#inbox.push({ type: "begun", slot: worker.slot, id }, { type: "ready", slot: worker.slot, id });
+  }
+
+  #kill(pid: number, signal: Signal): void {
+    this.kills.push({ at: this.now, pid, signal });
+    const worker = [...this.workers.values()].find((other) => other.pid === pid);
+    if (worker === undefined) return;
+    worker.signals.push(signal);
+    if (signal !== "SIGKILL" && !(signal === "SIGTERM" && this.#manners.obedient)) return;
+    const status: ExitStatus = signal === "SIGKILL" ? { type: "signaled", signal } : { type: "exited", code: 0 };
+    this.workers.delete(worker.id);
+    this.#inbox.push({ type: "exited", slot: worker.slot, id: worker.id, status });
+  }
+}
