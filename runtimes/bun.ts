@@ -48,6 +48,7 @@ export const bunHost: ProcessHost = {
   get cpuCount(): number {
     return navigator.hardwareConcurrency;
   },
+  directory: startDirectory,
   spawn,
   kill,
   onSignal,
@@ -59,6 +60,8 @@ export const bunHost: ProcessHost = {
   },
   selfCommand,
   moduleCommand,
+  mayRun: () => true,
+  mainExports,
   privateDir,
   removeDir,
   listenControl,
@@ -220,6 +223,12 @@ function isCompiled(): boolean {
 async function ownFlags(): Promise<readonly string[]> {
   const { bunWorkerFlags } = await import("../src/bun_flags.ts");
   return bunWorkerFlags(process.execArgv);
+}
+
+/** Bun has no event for it; the main module is known to the loader by the first turn of the event loop. */
+async function mainExports(): Promise<object> {
+  await new Promise<void>((resolve) => setTimeout(resolve, 0));
+  return await import(Bun.main);
 }
 
 // deno-lint-ignore require-await

@@ -35,6 +35,7 @@ export const denoHost: ProcessHost = {
   get cpuCount(): number {
     return navigator.hardwareConcurrency;
   },
+  directory: startDirectory,
   spawn,
   kill,
   onSignal,
@@ -46,6 +47,8 @@ export const denoHost: ProcessHost = {
   },
   selfCommand,
   moduleCommand,
+  mayRun: (command) => isGranted({ name: "run", command }),
+  mainExports,
   privateDir,
   removeDir,
   listenControl,
@@ -204,6 +207,12 @@ async function moduleCommand(command: ModuleCommand): Promise<SelfCommand> {
 // deno-lint-ignore require-await
 async function ownFlags(grant: ControlGrant): Promise<readonly string[]> {
   return [...grant.denoArgs ?? ["-A"], "--no-prompt"];
+}
+
+/** Imported before its own evaluation has ended, the main module would not know that it is the main one. */
+async function mainExports(): Promise<object> {
+  await new Promise((resolve) => addEventListener("load", resolve, { once: true }));
+  return await import(Deno.mainModule);
 }
 
 async function privateDir(): Promise<string> {

@@ -20,10 +20,10 @@ import {
 } from "./options.ts";
 import { step } from "./pool.ts";
 import { type Effect, emptyPool, type Input, type PoolState } from "./pool_state.ts";
-import type { Prefork, WaitOptions } from "./prefork.ts";
+import type { WaitOptions } from "./prefork.ts";
 import type { WorkerMessage } from "./protocol.ts";
 import { parseSignal, relayedSignal } from "./signals.ts";
-import { Staff } from "./staff.ts";
+import { type Owner, Staff } from "./staff.ts";
 import { Traps } from "./traps.ts";
 import { workerInfo } from "./turn.ts";
 import type { ProcessHost, Signal, Timer, WorkerInfo } from "./types.ts";
@@ -46,9 +46,9 @@ type Pending<T> = ReturnType<typeof Promise.withResolvers<T>>;
  * @throws {TypeError} If an option is unknown or of the wrong shape.
  * @throws {RangeError} If a number is out of range.
  */
-export function makeManager(owner: Prefork, key: string, options: PreforkOptions): Manager {
+export function makeManager(owner: Owner, options: PreforkOptions): Manager {
   const host = options.host ?? currentHost;
-  return new Manager(owner, key, host, options, checkOptions(options, host));
+  return new Manager(owner, host, options, checkOptions(options, host));
 }
 
 /** Runs one pool. */
@@ -65,13 +65,13 @@ export class Manager {
   #started: Pending<Signal> | undefined;
   #waited: Pending<void> | undefined;
 
-  constructor(owner: Prefork, key: string, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
+  constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
     const { maxWorkers, drainTimeoutMs, ...config } = checked;
     this.#host = host;
     this.#options = options;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
     this.hub = new EventHub(options.logger);
-    this.#staff = new Staff(owner, key, host, options, drainTimeoutMs, this.#sink(), config.trapSignals, this.hub);
+    this.#staff = new Staff(owner, host, options, drainTimeoutMs, this.#sink(), config.trapSignals, this.hub);
     const trapped = trappedSignals(config.trapSignals);
     this.#traps = new Traps(
       host,

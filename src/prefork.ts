@@ -34,7 +34,7 @@ const pools = new Map<string, Prefork>();
 let made = 0;
 
 /** Where all other pools of this process stand, for a worker that runs the same program. */
-export function snapshotPools(self: Prefork): Record<string, PoolSnapshot> {
+function snapshotPools(self: Prefork): Record<string, PoolSnapshot> {
   const others = [...pools].filter(([, pool]) => pool !== self);
   return Object.fromEntries(others.map(([key, pool]) => [key, pool[SNAPSHOT]()]));
 }
@@ -84,7 +84,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     if (pools.has(this.#key)) {
       throw new TypeError(`Cannot make a pool named '${this.#key}': there is one already; give each its own name`);
     }
-    this.#manager = loaded?.makeManager(this, this.#key, options);
+    this.#manager = loaded && this.#makeManager(loaded);
     made++;
     pools.set(this.#key, this);
   }
@@ -235,8 +235,12 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     }
   }
 
+  #makeManager({ makeManager }: Awaited<ReturnType<typeof loadManager>>): Manager {
+    return makeManager({ pool: this, key: this.#key, snapshotOthers: () => snapshotPools(this) }, this.#options);
+  }
+
   async #manage(work: Work): Promise<true> {
-    this.#manager ??= (await loadManager()).makeManager(this, this.#key, this.#options);
+    this.#manager ??= this.#makeManager(await loadManager());
     this.#starting = this.#started = true;
     try {
       this.#signalReceived = await this.#manager.start(work);

@@ -9,7 +9,7 @@ import type { EventHub } from "./event_hub.ts";
 import { Guard } from "./guard.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { Effect, Input, WorkerRef } from "./pool_state.ts";
-import { type Prefork, snapshotPools } from "./prefork.ts";
+import type { Prefork } from "./prefork.ts";
 import { encodeWelcome, type PoolSnapshot } from "./protocol.ts";
 import { relayedSignal, STOP_SIGNALS } from "./signals.ts";
 import type {
@@ -39,10 +39,19 @@ interface Member extends WorkerRef {
   readonly pools: Readonly<Record<string, PoolSnapshot>>;
 }
 
+/** The pool that a manager works for. */
+export interface Owner {
+  /** The pool, for the hooks. */
+  readonly pool: Prefork;
+  /** Its key in the paths of its workers. */
+  readonly key: string;
+  /** Where the other pools of this program stand. */
+  snapshotOthers(): Readonly<Record<string, PoolSnapshot>>;
+}
+
 /** Keeps the worker processes of one manager. */
 export class Staff {
-  readonly #owner: Prefork;
-  readonly #key: string;
+  readonly #owner: Owner;
   readonly #host: ProcessHost;
   readonly #options: PreforkOptions;
   readonly #drainTimeoutMs: number;
@@ -56,8 +65,7 @@ export class Staff {
   #work: ReadyWork | undefined;
 
   constructor(
-    owner: Prefork,
-    key: string,
+    owner: Owner,
     host: ProcessHost,
     options: PreforkOptions,
     drainTimeoutMs: number,
@@ -66,7 +74,6 @@ export class Staff {
     hub: EventHub,
   ) {
     this.#owner = owner;
-    this.#key = key;
     this.#host = host;
     this.#options = options;
     this.#drainTimeoutMs = drainTimeoutMs;
@@ -91,7 +98,7 @@ export class Staff {
     if (work.type !== "command") {
       this.#server ??= await ControlServer.open(this.#host, this.#sink, this.#options.workerUser);
     }
-    const place = { controlPath: this.#server?.path ?? "", pathText: session?.pathText, key: this.#key };
+    const place = { controlPath: this.#server?.path ?? "", pathText: session?.pathText, key: this.#owner.key };
     this.#work = await prepareWork(this.#host, work, place, data);
     return this.#work;
   }
@@ -100,7 +107,7 @@ export class Staff {
   spawn(ref: SpawnEffect, post: Post): void {
     const work = this.#work;
     if (work === undefined) return;
-    const value = this.#callHook("beforeFork", () => this.#options.beforeFork?.(this.#owner));
+    const value = this.#callHook("beforeFork", () => this.#options.beforeFork?.(this.#owner.pool));
     if (!(value instanceof Promise)) return this.#launch(ref, work, value, post);
     value.then((given) => given, (error: unknown) => this.#hookThrew("beforeFork", error))
       .then((given) => this.#launch(ref, work, given, post));
@@ -115,9 +122,9 @@ export class Staff {
         ...this.#outputs(slot, generation, () => child.pid),
       });
       const forkValue = value ?? null;
-      const member = { slot, id, generation, child, token, forkValue, work, pools: snapshotPools(this.#owner) };
+      const member = { slot, id, generation, child, token, forkValue, work, pools: this.#owner.snapshotOthers() };
       this.#watch(child.pid, work);
-      this.#callHook("afterFork", () => this.#options.afterFork?.(this.#owner, child.pid));
+      this.#callHook("afterFork", () => this.#options.afterFork?.(this.#owner.pool, child.pid));
       this.#byId.set(id, member);
       this.#byPid.set(child.pid, member);
       post({ type: "spawned", slot, id, pid: child.pid });
@@ -188,7 +195,7 @@ export class Staff {
     this.#byId.delete(member.id);
     if (member.token !== undefined) this.#server?.forget(member, member.token);
     this.#guard?.leave(pid);
-    this.#callHook("onChildReap", () => this.#options.onChildReap?.(this.#owner, pid, status));
+    this.#callHook("onChildReap", () => this.#options.onChildReap?.(this.#owner.pool, pid, status));
   }
 
   /** Lets go of control channel and guard. */

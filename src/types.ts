@@ -175,6 +175,8 @@ export interface ProcessHost {
   readonly pid: number;
   /** How many CPUs this process may use (affinity counted). */
   readonly cpuCount: number;
+  /** The directory the program was started in. */
+  readonly directory: string;
   /** Starts a process, in a session of its own. Throws a sentence when it cannot be started. */
   spawn(command: SpawnCommand): Child;
   /**
@@ -199,6 +201,10 @@ export interface ProcessHost {
   selfCommand(grant: ControlGrant): Promise<SelfCommand>;
   /** How to run a worker module. Rejects with a sentence if that cannot be. */
   moduleCommand(command: ModuleCommand): Promise<SelfCommand>;
+  /** Whether {@linkcode spawn} may start this program. Never prompts. */
+  mayRun(command: string): boolean;
+  /** Resolves with what the main module exports, once it has run to its end. */
+  mainExports(): Promise<object>;
   /**
    * Makes a new directory that only this user may enter, for sockets, under `TMPDIR`, `/tmp` or `XDG_RUNTIME_DIR`: the
    * first where it can be made and its name leaves room for a socket's (Unix allows 107 bytes). Rejects with a sentence

@@ -49,6 +49,11 @@ export interface ReadyWork {
   readonly data: string;
 }
 
+/** A path is resolved from the directory the program was started in. */
+function resolveModule(module: string, directory: string): string {
+  return new URL(module, `file://${encodeURI(directory)}/`).href;
+}
+
 /** Finds out how to run some work. */
 export async function prepareWork(
   host: ProcessHost,
@@ -72,7 +77,7 @@ export async function prepareWork(
   const { args = [], runtime, executable } = work.options;
   const self = await host.moduleCommand({
     ...grant,
-    module: work.module,
+    module: resolveModule(work.module, host.directory),
     args,
     ...(runtime === undefined ? {} : { runtime }),
     ...(executable === undefined ? {} : { executable }),

@@ -6,7 +6,7 @@
  */
 
 import { currentHost } from "../runtimes/current.ts";
-import { decideRole, type Form, parsePath, type Role } from "./identity.ts";
+import { decideRole, type Form, MODULE_KEY, parsePath, type Role } from "./identity.ts";
 import {
   encode,
   factsOf,
@@ -81,6 +81,11 @@ export class WorkerSession {
     this.pathText = pathText;
     this.#path = parsePath(pathText).path;
     this.#welcomed = this.#connect(control, token);
+  }
+
+  /** Whether this worker's program is a module that the manager named, and not the manager's own. */
+  get isModule(): boolean {
+    return this.#path[0] === MODULE_KEY;
   }
 
   /** Whether this process has reached the code it was made for. */
@@ -202,7 +207,7 @@ export class WorkerSession {
    */
   #orphaned(control: string): void {
     const { host } = this;
-    host.removeDir(control.slice(0, control.lastIndexOf("/")));
+    this.#removeSocket(control);
     if (!this.#arrived || this.#welcome === undefined) return host.exit(1);
     host.setTimer(this.#welcome.drainTimeoutMs, () => host.exit(1)).unref();
     this.#stop.abort(new Error("the manager is gone"));
@@ -211,6 +216,15 @@ export class WorkerSession {
       host.kill(host.pid, this.#welcome.stopSignals[0] ?? "SIGTERM");
     } catch {
       host.exit(1); // not allowed to signal itself, and nobody watches worker.signal
+    }
+  }
+
+  /** What the manager would have removed; every orphan tries, and the first one does. */
+  #removeSocket(control: string): void {
+    try {
+      this.host.removeDir(control.slice(0, control.lastIndexOf("/")));
+    } catch {
+      // Not allowed to: then the guard does it, or nobody.
     }
   }
 
