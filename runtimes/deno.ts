@@ -98,12 +98,12 @@ async function readAll(stream: ReadableStream<Uint8Array>, reader: OutputReader)
   const chunks = stream.getReader();
   while (true) {
     const { value } = await chunks.read().catch(() => ({ value: undefined }));
-    if (value === undefined) return;
     try {
-      await reader(value);
+      await reader(value ?? new Uint8Array(0));
     } catch {
       // The reader's own trouble; stopping here would block the process in its next write.
     }
+    if (value === undefined) return;
   }
 }
 

@@ -62,7 +62,8 @@ export type Output = "inherit" | "null" | OutputReader;
 
 /**
  * Takes what a process prints. The next chunk is read only after the returned promise has resolved, so that a slow
- * reader slows the writer and nothing piles up in between. What it throws is ignored: the process prints on.
+ * reader slows the writer and nothing piles up in between. What it throws is ignored: the process prints on. Called with
+ * an empty chunk once, at the end of the stream.
  */
 export type OutputReader = (chunk: Uint8Array) => void | Promise<void>;
 
