@@ -71,6 +71,7 @@ export class WorkerSession {
   #worker: Worker | undefined;
   #arrived = false;
   #listening = false;
+  #staysAlive = false;
   #status = "_";
   #sentStatus = "_";
   #statusTimer: Disposable | undefined;
@@ -105,6 +106,7 @@ export class WorkerSession {
 
   /** Goes through a `start`: resolves as it does in this process, which may be never. */
   async pass(key: string, madeBefore: boolean, form: Form): Promise<Passage> {
+    this.#stayAlive(true);
     const early = this.#enter(key, madeBefore, form, undefined);
     const welcome = await this.#welcomed;
     const decided = early.type === "worker" || early.type === "refused";
@@ -113,8 +115,10 @@ export class WorkerSession {
       case "worker":
         return { type: "worker", worker: this.#reach(welcome, role.step) };
       case "manager":
+        this.#stayAlive(false);
         return { type: "manager" };
       case "passed":
+        this.#stayAlive(false);
         return { type: "passed", signalReceived: welcome.pools[key]?.signalReceived ?? "" };
       case "pending":
         return await this.#stayPending(key, role.warn);
@@ -127,7 +131,7 @@ export class WorkerSession {
 
   /** Runs a worker's code, and ends this process with it. */
   async run(work: () => unknown): Promise<never> {
-    this.#connection?.ref();
+    this.#stayAlive(true);
     try {
       await work();
     } catch (error) {
@@ -160,12 +164,21 @@ export class WorkerSession {
     this.#worker = this.#makeWorker(isLast ? welcome : welcome.via.at(step - this.#path.length + 1) ?? welcome, isLast);
     if (!isLast) return this.#worker;
     this.#send({ type: "begin" });
-    this.#connection?.unref();
+    this.#stayAlive(false);
     return this.#worker;
   }
 
+  /**
+   * Whether the line to the manager keeps this process alive: while its own code is still to come, or waits to be told
+   * to stop. Else a program that has nothing left to do ends, as it would by hand.
+   */
+  #stayAlive(stays: boolean): void {
+    this.#staysAlive = stays;
+    if (stays) this.#connection?.ref();
+    else this.#connection?.unref();
+  }
+
   #stayPending(key: string, warn: boolean): Promise<never> {
-    this.#connection?.ref();
     if (warn) {
       this.host.write(
         `prefork: start() of pool '${key}' does not return in this worker, since the pool was made before the ` +
@@ -197,6 +210,7 @@ export class WorkerSession {
       this.host.write(`prefork: cannot reach the manager at ${control}: ${String(error)}\n`);
       return this.host.exit(1);
     }
+    this.#stayAlive(this.#staysAlive);
     this.#send({ type: "hello", version: PROTOCOL_VERSION, token });
     return promise;
   }
@@ -249,7 +263,7 @@ export class WorkerSession {
   #listen(): AbortSignal {
     if (!this.#listening) {
       this.#listening = true;
-      this.#connection?.ref();
+      this.#stayAlive(true);
       for (const signal of this.#welcome?.stopSignals ?? []) {
         this.host.onSignal(signal, () => this.#stop.abort(new Error(`received ${signal}`)));
       }

@@ -1,0 +1,79 @@
+/**
+ * What workers print, on its way to the manager's own standard output and error: whole lines, each with its worker's
+ * name where a terminal reads it, at the pace of the reader.
+ *
+ * @module
+ */
+
+import type { WorkerOutput } from "../options.ts";
+import type { OutputReader } from "../types.ts";
+import type { OutputStream } from "./host.ts";
+import { LineSplitter, prefixLines } from "./lines.ts";
+import type { Outlet } from "./outlet.ts";
+
+/** A standard stream, and how to name a worker on it. */
+export interface Destination {
+  readonly outlet: Outlet;
+  /** What stands before each line of a worker; empty where nobody is there to read it. */
+  readonly prefix: (slot: number, pid: number) => string;
+}
+
+/** The cyan, yellow, green, magenta and blue of a terminal: neighbours look different. */
+const COLORS = [36, 33, 32, 35, 34];
+
+/** Names a worker before each of its lines. */
+export function workerPrefix(slot: number, pid: number, color: boolean): string {
+  const name = `[${slot} ${pid}]`;
+  return color ? `\x1b[${COLORS[slot % COLORS.length]}m${name}\x1b[0m ` : `${name} `;
+}
+
+/** Passes on what workers print. */
+export class OutputRelay {
+  readonly #destinations: Readonly<Record<OutputStream, Destination>>;
+  #open = 0;
+  #allEnded: (() => void) | undefined;
+
+  constructor(destinations: Readonly<Record<OutputStream, Destination>>) {
+    this.#destinations = destinations;
+  }
+
+  /** For the option `output` of a pool. */
+  readonly output: WorkerOutput = ({ slot, pid }, stream) => {
+    const { outlet, prefix } = this.#destinations[stream];
+    return this.#read(outlet, new TextEncoder().encode(prefix(slot, pid)));
+  };
+
+  #read(outlet: Outlet, prefix: Uint8Array): OutputReader {
+    const splitter = new LineSplitter();
+    const owner = {};
+    return (chunk) => {
+      const ended = chunk.length === 0;
+      if (ended) this.#streamEnded();
+      const block = ended ? splitter.end() : splitter.push(chunk);
+      if (block.length === 0) return;
+      return outlet.print(owner, prefix.length === 0 ? block : prefixLines(block, prefix, !outlet.isMidLine(owner)));
+    };
+  }
+
+  /** A worker was started: two streams to read to their end. */
+  spawned(): void {
+    this.#open += 2;
+  }
+
+  #streamEnded(): void {
+    this.#open--;
+    if (this.#open <= 0) this.#allEnded?.();
+  }
+
+  /** Resolves when all that the workers printed was read, or after `patienceMs`: somebody may hold on to their pipes. */
+  async ended(patienceMs: number): Promise<void> {
+    if (this.#open <= 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, patienceMs);
+      this.#allEnded = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

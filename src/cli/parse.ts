@@ -1,0 +1,164 @@
+/**
+ * Reads the command line: arguments in, what to do out. Pure.
+ *
+ * @module
+ */
+
+import { nearest } from "../nearest.ts";
+import type { Relay, Signal, TrapSignals } from "../types.ts";
+import { UsageError } from "./usage_error.ts";
+import {
+  DEFAULT_TRAPS,
+  type LogFormat,
+  parseCount,
+  parseDuration,
+  parseLogFormat,
+  parseSpare,
+  parseTrap,
+  type SpareRange,
+} from "./values.ts";
+
+/** What the workers are, as it was typed. */
+export type Target =
+  | { readonly type: "module"; readonly module: string; readonly args: readonly string[] }
+  | { readonly type: "command"; readonly command: string; readonly args: readonly string[] };
+
+/** The options of a run. What is undefined was not given. */
+export interface RunOptions {
+  readonly workers?: number;
+  readonly spare?: SpareRange;
+  readonly runtime?: string;
+  readonly user?: string;
+  readonly group?: string;
+  readonly cwd?: string;
+  readonly envFile?: string;
+  readonly bootTimeoutMs?: number;
+  readonly stopTimeoutMs?: number;
+  readonly name?: string;
+  readonly logFormat?: LogFormat;
+}
+
+/** A pool to run. */
+export interface RunRequest {
+  readonly kind: "run";
+  readonly target: Target;
+  readonly options: RunOptions;
+  readonly trapSignals: TrapSignals;
+  /** Permission flags for workers on Deno, as they were typed. */
+  readonly denoArgs: readonly string[];
+}
+
+/** What a command line asks for. */
+export type Request =
+  | RunRequest
+  | { readonly kind: "help" }
+  | { readonly kind: "version" }
+  | { readonly kind: "error"; readonly message: string };
+
+/** An option that takes a value: an example of one, and what becomes of it. */
+interface ValueOption {
+  readonly example: string;
+  readonly read: (text: string) => RunOptions;
+}
+
+const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
+  "--workers": { example: "4", read: (text) => ({ workers: parseCount("--workers", text) }) },
+  "--spare": { example: "3:8", read: (text) => ({ spare: parseSpare(text) }) },
+  "--runtime": { example: "bun", read: (text) => ({ runtime: text }) },
+  "--user": { example: "www-data", read: (text) => ({ user: text }) },
+  "--group": { example: "www-data", read: (text) => ({ group: text }) },
+  "--cwd": { example: "/srv/app", read: (text) => ({ cwd: text }) },
+  "--env-file": { example: ".env", read: (text) => ({ envFile: text }) },
+  "--boot-timeout": { example: "30s", read: (text) => ({ bootTimeoutMs: parseDuration("--boot-timeout", text) }) },
+  "--stop-timeout": { example: "30s", read: (text) => ({ stopTimeoutMs: parseDuration("--stop-timeout", text) }) },
+  "--name": { example: "web", read: (text) => ({ name: text }) },
+  "--log-format": { example: "json", read: (text) => ({ logFormat: parseLogFormat(text) }) },
+};
+
+const TRAP = "--trap";
+const SHORT: Readonly<Record<string, string>> = { "-w": "--workers", "-t": TRAP, "-h": "--help", "-V": "--version" };
+const PERMISSIONS = ["read", "write", "net", "env", "run", "ffi", "sys", "import", "all"];
+const DENO_FLAGS = [
+  "-A",
+  ...PERMISSIONS.map((name) => `--allow-${name}`),
+  ...PERMISSIONS.slice(0, -1).map((name) => `--deny-${name}`),
+];
+const LONG_NAMES = [...Object.keys(VALUE_OPTIONS), TRAP, "--help", "--version", ...DENO_FLAGS.slice(1)];
+
+/** Reads a command line. */
+export function parse(args: readonly string[]): Request {
+  try {
+    return read(args);
+  } catch (error) {
+    if (error instanceof UsageError) return { kind: "error", message: error.message };
+    throw error;
+  }
+}
+
+function read(args: readonly string[]): Request {
+  const dashes = args.indexOf("--");
+  const own = dashes < 0 ? args : args.slice(0, dashes);
+  const rest = dashes < 0 ? undefined : args.slice(dashes + 1);
+  const words: string[] = [];
+  const denoArgs: string[] = [];
+  const traps: [Signal, Relay][] = [];
+  let options: RunOptions = {};
+  for (let at = 0; at < own.length; at++) {
+    const token = own[at] ?? "";
+    if (!token.startsWith("-") || token === "-") {
+      words.push(token);
+      continue;
+    }
+    const { name, value } = splitOption(token);
+    if (name === "--help") return { kind: "help" };
+    if (name === "--version") return { kind: "version" };
+    if (DENO_FLAGS.includes(name)) {
+      denoArgs.push(token);
+      continue;
+    }
+    const option = VALUE_OPTIONS[name];
+    if (option === undefined && name !== TRAP) throw unknownOption(token, name);
+    const text = value ?? valueAt(own, ++at, token, option?.example ?? "HUP=TERM");
+    if (option === undefined) traps.push([...parseTrap(text)]);
+    else options = { ...options, ...option.read(text) };
+  }
+  const trapSignals = { ...DEFAULT_TRAPS, ...Object.fromEntries(traps) };
+  return { kind: "run", target: findTarget(words, rest), options, trapSignals, denoArgs };
+}
+
+/** `--name=value`, `-w=4` and `-w4` hold their value; short names become long ones. */
+function splitOption(token: string): { readonly name: string; readonly value: string | undefined } {
+  const equals = token.indexOf("=");
+  const name = equals < 0 ? token : token.slice(0, equals);
+  const value = equals < 0 ? undefined : token.slice(equals + 1);
+  const attached = /^(-[wt])([^=].*)$/.exec(token);
+  if (attached) return { name: SHORT[attached[1] ?? ""] ?? name, value: attached[2] };
+  return { name: SHORT[name] ?? name, value };
+}
+
+function valueAt(own: readonly string[], at: number, option: string, example: string): string {
+  const value = own[at];
+  if (value !== undefined && (!value.startsWith("-") || /^-\d/.test(value))) return value;
+  throw new UsageError(`Cannot use ${option} without a value: give one, as in ${option} ${example}`);
+}
+
+function unknownOption(token: string, name: string): UsageError {
+  const near = nearest(name, name.startsWith("--") ? LONG_NAMES : []);
+  const hint = near === undefined ? "--help lists all" : `did you mean ${near}?`;
+  return new UsageError(`Cannot understand ${token}: there is no such option; ${hint}`);
+}
+
+function findTarget(words: readonly string[], rest: readonly string[] | undefined): Target {
+  const [module, extra] = words[0] === "run" ? words.slice(1) : words;
+  if (extra !== undefined) {
+    throw new UsageError(
+      `Cannot use '${extra}' beside the worker ${module}: one pool runs one WORKER, and its own arguments go after --`,
+    );
+  }
+  if (module !== undefined) return { type: "module", module, args: rest ?? [] };
+  const [command, ...args] = rest ?? [];
+  if (command === undefined) {
+    throw new UsageError("Cannot tell what to run: give a WORKER module, or a command after --; --help shows both");
+  }
+  return { type: "command", command, args };
+}

@@ -1,0 +1,11 @@
+/**
+ * The error of a command line that cannot be followed.
+ *
+ * @module
+ */
+
+/** A mistake of whoever typed the command: one sentence, and exit status 2. */
+export class UsageError extends Error {
+  /** Tells this error from others. */
+  override readonly name = "UsageError";
+}

@@ -1,0 +1,124 @@
+/**
+ * Reads the values of options: counts, times, ranges, signals and what is done for them.
+ *
+ * @module
+ */
+
+import { nearest } from "../nearest.ts";
+import { isSignal, isStopSignal, isUncatchable } from "../signals.ts";
+import type { Relay, Signal, TrapSignals } from "../types.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** How many spare workers to keep. */
+export interface SpareRange {
+  readonly minSpare: number;
+  readonly maxSpare: number;
+}
+
+const LOG_FORMATS = ["pretty", "json", "plain"] as const;
+
+/** How log lines look. */
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** Reads a whole number, 0 or more. */
+export function parseCount(what: string, text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new UsageError(`Cannot use '${text}' for ${what}: it must be a whole number, such as 4`);
+}
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** Reads a time with its unit as milliseconds. */
+export function parseDuration(what: string, text: string): number {
+  const [, number = "", unit = ""] = /^(\d+(?:\.\d+)?|\.\d+)([a-z]+)$/.exec(text) ?? [];
+  const factor = UNITS[unit];
+  if (factor !== undefined) return Number(number) * factor;
+  if (text === "0") return 0;
+  const hint = /^\d+(\.\d+)?$/.test(text)
+    ? `say whether ${text}s or ${text}ms is meant`
+    : "it must be a time, such as 30s, 500ms or 2m";
+  throw new UsageError(`Cannot use '${text}' for ${what}: ${hint}`);
+}
+
+/** Reads `MIN:MAX`, or `MIN` alone for a maximum that is as large as the pool. */
+export function parseSpare(text: string): SpareRange {
+  const [, min = "", max] = /^(\d{1,9})(?::(\d{1,9}))?$/.exec(text) ?? [];
+  if (min === "") {
+    throw new UsageError(`Cannot use '${text}' for --spare: it must be MIN:MAX, such as --spare 3:8`);
+  }
+  const minSpare = Number(min);
+  const maxSpare = max === undefined ? Infinity : Number(max);
+  if (minSpare < 1) throw new UsageError(`Cannot use '${text}' for --spare: at least 1 worker must be spare`);
+  if (maxSpare < minSpare) {
+    throw new UsageError(
+      `Cannot use '${text}' for --spare: MAX must not be less than MIN, as in --spare ${max}:${min}`,
+    );
+  }
+  return { minSpare, maxSpare };
+}
+
+/** Reads the name of a log format. */
+export function parseLogFormat(text: string): LogFormat {
+  const format = LOG_FORMATS.find((name) => name === text);
+  if (format !== undefined) return format;
+  throw new UsageError(`Cannot use '${text}' for --log-format: the formats are ${LOG_FORMATS.join(", ")}`);
+}
+
+/** The signals one can sensibly write on a command line, for the nearest name. */
+const COMMON = ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "TTIN", "TTOU", "WINCH", "ALRM", "CONT", "KILL", "STOP"];
+
+/** Reads the name of a signal, with or without `SIG`, in any case; undefined if it is none. */
+function signalOf(text: string): Signal | undefined {
+  const upper = text.toUpperCase();
+  const name = upper.startsWith("SIG") ? upper : `SIG${upper}`;
+  return isSignal(name) ? name : undefined;
+}
+
+function unknownSignal(text: string, where: string, more = ""): UsageError {
+  const near = nearest(text.replace(/^SIG/i, ""), COMMON);
+  const hint = near === undefined ? "" : `; did you mean ${near}?`;
+  return new UsageError(`Cannot use '${text}' in ${where}: there is no such signal${more}${hint}`);
+}
+
+/** Reads `SIG=ACTION`. */
+export function parseTrap(text: string): readonly [Signal, Relay] {
+  const where = `-t ${text}`;
+  const [, left = "", right = ""] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (left === "") {
+    throw new UsageError(`Cannot use '${text}' for -t: it must be SIG=ACTION, such as HUP=TERM or USR2=none`);
+  }
+  const signal = signalOf(left);
+  if (signal === undefined) throw unknownSignal(left, where);
+  if (isUncatchable(signal)) throw new UsageError(`Cannot trap ${signal}, as ${where} asks: no process can`);
+  if (signal === "SIGCHLD") throw new UsageError(`Cannot trap ${signal}, as ${where} asks: the runtime needs it`);
+  const relay = parseAction(right, where);
+  if (isStopSignal(signal) && relay === null) {
+    throw new UsageError(
+      `Cannot use ${where}: ${signal} stops the pool, so the workers must be told; name their signal`,
+    );
+  }
+  return [signal, relay];
+}
+
+function parseAction(text: string, where: string): Relay {
+  if (text.toLowerCase() === "none") return null;
+  const [, name = "", time] = /^([^:]*)(?::(.*))?$/.exec(text) ?? [];
+  const signal = signalOf(name);
+  if (signal === undefined) {
+    throw unknownSignal(
+      name,
+      where,
+      ", and an action is a signal (TERM), one with a time between workers (TERM:500) or none",
+    );
+  }
+  if (time === undefined) return signal;
+  return { signal, intervalMs: /^\d+$/.test(time) ? Number(time) : parseDuration(`the time in ${where}`, time) };
+}
+
+/** What a pool does for signals unless `-t` says otherwise. TTIN and TTOU, which change its size, are not among them. */
+export const DEFAULT_TRAPS: TrapSignals = {
+  SIGTERM: "SIGTERM",
+  SIGINT: "SIGTERM",
+  SIGQUIT: "SIGTERM",
+  SIGHUP: "SIGTERM",
+};
