@@ -19,6 +19,8 @@
  * @module
  */
 
+import { currentHost } from "./runtimes/current.ts";
+
 export { formatEvent, type PreforkEvent } from "./src/events.ts";
 export type { Logger, PreforkOptions, WorkerOutput, WorkerUser } from "./src/options.ts";
 export { fixedPool, type Policy, type PoolView, spareWorkers, type SpareWorkersOptions } from "./src/policy.ts";
@@ -26,3 +28,8 @@ export { Prefork, type WaitOptions, type WorkerCallback } from "./src/prefork.ts
 export type * from "./src/types.ts";
 export type { ModuleOptions, StartOptions } from "./src/work.ts";
 export { currentWorker, isWorker, type Worker } from "./src/worker.ts";
+
+if (import.meta.main) {
+  const { main } = await import("./src/cli/main.ts");
+  currentHost.exit(await main());
+}

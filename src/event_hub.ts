@@ -96,7 +96,8 @@ class Reader implements AsyncIterator<PreforkEvent, undefined> {
   }
 }
 
-function levelOf(event: PreforkEvent): keyof Logger {
+/** How much an event matters. */
+export function levelOf(event: PreforkEvent): keyof Logger {
   switch (event.type) {
     case "spawn":
     case "ready":

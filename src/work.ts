@@ -27,6 +27,8 @@ export interface ModuleOptions extends StartOptions {
   readonly runtime?: RuntimeName;
   /** The executable of that runtime. @default the manager's own, or what `PATH` has */
   readonly executable?: string;
+  /** The working directory of the workers. @default the directory the manager was started in */
+  readonly cwd?: string;
 }
 
 /** Work for workers, as one call of `start` gave it. */
@@ -74,7 +76,7 @@ export async function prepareWork(
     const self = await host.selfCommand(grant);
     return { ...self, env: {}, data, path, runtime: host.name };
   }
-  const { args = [], runtime, executable } = work.options;
+  const { args = [], runtime, executable, cwd } = work.options;
   const self = await host.moduleCommand({
     ...grant,
     module: resolveModule(work.module, host.directory),
@@ -82,7 +84,14 @@ export async function prepareWork(
     ...(runtime === undefined ? {} : { runtime }),
     ...(executable === undefined ? {} : { executable }),
   });
-  return { ...self, env: {}, data, path: childPath(path, MODULE_KEY), runtime: runtime ?? host.name };
+  return {
+    ...self,
+    ...(cwd === undefined ? {} : { cwd }),
+    env: {},
+    data,
+    path: childPath(path, MODULE_KEY),
+    runtime: runtime ?? host.name,
+  };
 }
 
 /**

@@ -10,7 +10,7 @@ import { concat, endsLine } from "./lines.ts";
 /** Writes some bytes and gives how many; rejects with an error that has a `code`. */
 export type Write = (bytes: Uint8Array) => Promise<number>;
 
-/** The most that waits for the reader before log lines are dropped. */
+/** The most of the log that waits for the reader before lines are dropped. */
 const MAX_WAITING_BYTES = 262_144;
 /** The most that is handed over in one write. */
 const MAX_BATCH_BYTES = 65_536;
@@ -38,6 +38,7 @@ export class Outlet {
   readonly #encoder = new TextEncoder();
   #queue: Entry[] = [];
   #waitingBytes = 0;
+  #waitingLogBytes = 0;
   #dropped = 0;
   #writing: Promise<void> | undefined;
   #midLine: object | undefined;
@@ -50,7 +51,7 @@ export class Outlet {
 
   /** Takes a line of the log, newline included, or drops it if too much waits already. */
   log(line: string): void {
-    if (this.#dropped > 0 || this.#waitingBytes >= this.#maxWaitingBytes) {
+    if (this.#dropped > 0 || this.#waitingLogBytes >= this.#maxWaitingBytes) {
       this.#dropped++;
       return;
     }
@@ -86,6 +87,7 @@ export class Outlet {
   #push(bytes: Uint8Array, written: (() => void) | undefined): void {
     this.#queue.push({ bytes, written });
     this.#waitingBytes += bytes.length;
+    if (written === undefined) this.#waitingLogBytes += bytes.length;
   }
 
   async #writeAll(): Promise<void> {
@@ -94,7 +96,8 @@ export class Outlet {
       const arrived = await this.#writeFully(concat(batch.map(({ bytes }) => bytes)));
       for (const { bytes, written } of batch) {
         this.#waitingBytes -= bytes.length;
-        written?.();
+        if (written === undefined) this.#waitingLogBytes -= bytes.length;
+        else written();
       }
       if (arrived) this.#tellDropped();
     }

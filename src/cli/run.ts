@@ -1,6 +1,149 @@
+/**
+ * Runs a pool from the command line until it is told to stop.
+ *
+ * @module
+ */
+
+import { currentHost } from "../../runtimes/current.ts";
+import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import { describeError } from "../events.ts";
+import type { PreforkOptions } from "../options.ts";
+import { spareWorkers } from "../policy.ts";
+import { Prefork } from "../prefork.ts";
+import { isStopSignal } from "../signals.ts";
+import type { OutputStream } from "./host.ts";
+import { type Log, openLog } from "./log.ts";
+import { listenToOperator } from "./operator.ts";
+import { Outlet } from "./outlet.ts";
+import { type Destination, OutputRelay, workerPrefix } from "./output.ts";
 import type { RunRequest } from "./parse.ts";
-export async function run(r: RunRequest): Promise<number> {
-  await 0;
-  console.log(JSON.stringify(r));
-  return 0;
+import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** How many workers may fail before a pool in which none ever became ready is given up. */
+const MAX_BOOT_FAILURES = 5;
+/** How long the end waits for a reader that takes nothing. */
+const PATIENCE_MS = 2000;
+
+type Outlets = Readonly<Record<OutputStream, Destination>>;
+
+/** Does what is asked for, and gives the exit status. */
+export async function run(request: RunRequest): Promise<number> {
+  const outlets = { stdout: openDestination("stdout"), stderr: openDestination("stderr") };
+  const { outlet } = outlets.stderr;
+  try {
+    const prepared = await prepare(request, currentHost, currentCommandLine);
+    const log = openLog({
+      format: request.options.logFormat ?? (currentCommandLine.isTerminal("stderr") ? "pretty" : "json"),
+      color: wantsColor("stderr"),
+      name: request.options.name,
+      write: (text) => outlet.log(text),
+    });
+    return await keepPool(request, prepared, log, outlets);
+  } catch (error) {
+    if (error instanceof UsageError) outlet.log(`prefork: ${error.message}\n`);
+    else throw error;
+    return 2;
+  } finally {
+    await Promise.all([outlets.stdout.outlet.drain(PATIENCE_MS), outlet.drain(PATIENCE_MS)]);
+  }
+}
+
+function openDestination(stream: OutputStream): Destination {
+  const describeDropped = (count: number): string => `prefork: ${count} log lines were dropped: ${stream} was full\n`;
+  const color = wantsColor(stream);
+  return {
+    outlet: new Outlet((bytes) => currentCommandLine.write(stream, bytes), { describeDropped }),
+    prefix: currentCommandLine.isTerminal(stream) ? (slot, pid) => workerPrefix(slot, pid, color) : () => "",
+  };
+}
+
+function wantsColor(stream: OutputStream): boolean {
+  return currentCommandLine.isTerminal(stream) && (currentHost.getEnv("NO_COLOR") ?? "") === "";
+}
+
+async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outlets: Outlets): Promise<number> {
+  const relay = new OutputRelay(outlets);
+  const hangUp = new AbortController();
+  const pool = makePool({ ...poolOptions(request, prepared), signal: hangUp.signal, output: relay.output });
+  const told = tellEvents(pool, log, relay);
+  using _operator = listenToOperator(currentHost, request.trapSignals, {
+    kill(signal) {
+      log.tell("warning", `received another ${signal}: workers are killed`);
+      pool.signalAllChildren("SIGKILL");
+    },
+    hangUp() {
+      log.tell("info", "the terminal is gone: stopping");
+      hangUp.abort();
+    },
+    resize(signal, by) {
+      pool.maxWorkers = Math.max(0, pool.maxWorkers + by);
+      log.tell("info", `received ${signal}: now ${describeCount(pool.maxWorkers)}`);
+    },
+  });
+  log.tell("info", describeStart(request, prepared), { event: "start", pid: currentHost.pid });
+  const status = await runUntilStopped(pool, prepared.work, log);
+  await pool[Symbol.asyncDispose]();
+  await told;
+  if (status === 0) log.tell("info", "stopped", { event: "stop" });
+  await relay.ended(PATIENCE_MS);
+  return status;
+}
+
+function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): PreforkOptions {
+  const { bootTimeoutMs, stopTimeoutMs, spare, name } = options;
+  return {
+    maxWorkers: prepared.workers,
+    trapSignals,
+    maxBootFailures: MAX_BOOT_FAILURES,
+    ...(bootTimeoutMs === undefined ? {} : { bootTimeoutMs }),
+    ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
+    ...(spare === undefined ? {} : { policy: spareWorkers(spare) }),
+    ...(name === undefined ? {} : { name }),
+    ...(prepared.workerUser === undefined ? {} : { workerUser: prepared.workerUser }),
+  };
+}
+
+/** What the library refuses was typed by somebody. */
+function makePool(options: PreforkOptions): Prefork {
+  try {
+    return new Prefork(options);
+  } catch (error) {
+    throw new UsageError(describeError(error));
+  }
+}
+
+async function runUntilStopped(pool: Prefork, work: PreparedWork, log: Log): Promise<number> {
+  try {
+    do await start(pool, work); while (!isStop(pool.signalReceived));
+    await pool.waitAllChildren();
+    return 0;
+  } catch (error) {
+    log.tell("fatal", describeError(error));
+    return error instanceof Error && error.name === "BootFailureError" ? 3 : 2;
+  }
+}
+
+function isStop(signal: Prefork["signalReceived"]): boolean {
+  return signal !== "" && isStopSignal(signal);
+}
+
+function start(pool: Prefork, work: PreparedWork): Promise<true> {
+  return work.type === "module" ? pool.startModule(work.module, work.options) : pool.startCommand(work.command);
+}
+
+async function tellEvents(pool: Prefork, log: Log, relay: OutputRelay): Promise<void> {
+  for await (const event of pool) {
+    if (event.type === "spawn") relay.spawned();
+    log.event(event);
+  }
+}
+
+function describeStart({ target }: RunRequest, { workers }: Prepared): string {
+  const what = target.type === "module" ? target.module : target.command;
+  return `pid=${currentHost.pid} ${currentCommandLine.version} keeps ${describeCount(workers)} of ${what}`;
+}
+
+function describeCount(workers: number): string {
+  return `${workers} worker${workers === 1 ? "" : "s"}`;
 }

@@ -1,0 +1,100 @@
+/**
+ * What the command line asks of Bun. Its twin is `deno_cli.ts`.
+ *
+ * @module
+ */
+
+import type { CommandLineHost, OutputStream } from "../src/cli/host.ts";
+import type { BunSink } from "./bun_api.ts";
+
+interface BunFile {
+  writer(): Omit<BunSink, "write"> & { write(bytes: Uint8Array): number | Promise<number> };
+}
+
+interface FileSystem {
+  fstatSync(descriptor: number): { isFIFO(): boolean; isSocket(): boolean };
+  readFileSync(path: string, encoding: "utf8"): string;
+  write(
+    descriptor: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    position: null,
+    done: (error: Error | null, written: number) => void,
+  ): void;
+}
+
+declare const Bun: { readonly version: string; readonly stdout: BunFile; readonly stderr: BunFile };
+declare const process: {
+  readonly argv: readonly string[];
+  readonly env: Record<string, string | undefined>;
+  cwd(): string;
+  getBuiltinModule(name: "node:fs"): FileSystem;
+  getBuiltinModule(name: "node:tty"): { isatty(descriptor: number): boolean };
+};
+
+const DESCRIPTORS = { stdin: 0, stdout: 1, stderr: 2 } as const;
+
+/** The {@linkcode CommandLineHost} of Bun. */
+export const bunCommandLine: CommandLineHost = {
+  get args(): readonly string[] {
+    return withSwallowedDashes(process.argv.slice(2));
+  },
+  version: `bun ${Bun.version}`,
+  cwd: () => process.cwd(),
+  isTerminal: (stream) => process.getBuiltinModule("node:tty").isatty(DESCRIPTORS[stream]),
+  write: (stream, bytes) => (writers[stream] ??= writerOf(stream))(bytes),
+  setEnv(name, value) {
+    process.env[name] = value;
+  },
+};
+
+/** `bun run mod.ts -- CMD` drops the `--` that follows the program; the kernel still knows it. */
+function withSwallowedDashes(args: readonly string[]): readonly string[] {
+  const given = commandLine();
+  return given.at(-args.length - 1) === "--" && given.slice(given.length - args.length).join("\0") === args.join("\0")
+    ? ["--", ...args]
+    : args;
+}
+
+function commandLine(): readonly string[] {
+  try {
+    return process.getBuiltinModule("node:fs").readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(0, -1);
+  } catch {
+    return []; // Not Linux: `run -- CMD` is there for that.
+  }
+}
+
+type Writer = (bytes: Uint8Array) => Promise<number>;
+
+const writers: Partial<Record<OutputStream, Writer>> = {};
+
+/**
+ * A sink of Bun waits for a full pipe without holding a thread, but waits for a full terminal on the main thread, and
+ * counts a file's offset on its own. Those two go through the thread pool.
+ */
+function writerOf(stream: OutputStream): Writer {
+  const kind = process.getBuiltinModule("node:fs").fstatSync(DESCRIPTORS[stream]);
+  if (!kind.isFIFO() && !kind.isSocket()) return (bytes) => writeInTurn(DESCRIPTORS[stream], bytes);
+  const sink = Bun[stream].writer();
+  return async (bytes) => {
+    await sink.write(bytes);
+    await sink.flush();
+    return bytes.length;
+  };
+}
+
+let lastWrite: Promise<unknown> = Promise.resolve();
+
+/** One at a time for both streams: the pool has as many threads as there are CPUs, and a full terminal keeps one. */
+function writeInTurn(descriptor: number, bytes: Uint8Array): Promise<number> {
+  const { write } = process.getBuiltinModule("node:fs");
+  const written = lastWrite.then(() =>
+    new Promise<number>((resolve, reject) => {
+      const done = (error: Error | null, length: number): void => error ? reject(error) : resolve(length);
+      write(descriptor, bytes, 0, bytes.length, null, done);
+    })
+  );
+  lastWrite = written.catch(() => {});
+  return written;
+}

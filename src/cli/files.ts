@@ -1,0 +1,66 @@
+/**
+ * Finds the files a command line names.
+ *
+ * @module
+ */
+
+import { accessSync, constants, readdirSync, statSync } from "node:fs";
+import { basename, delimiter, dirname, join, resolve } from "node:path";
+import { nearest } from "../nearest.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** The absolute path of a file that must be there. */
+export function requireFile(what: string, path: string, cwd: string): string {
+  const absolute = resolve(cwd, path);
+  const stats = statSync(absolute, { throwIfNoEntry: false });
+  if (stats === undefined) throw new UsageError(`Cannot find ${what} ${path}${hint(absolute)}`);
+  if (stats.isDirectory()) throw new UsageError(`Cannot use ${path} as ${what}: it is a directory`);
+  return absolute;
+}
+
+/** The absolute path of a directory that must be there. */
+export function requireDirectory(what: string, path: string, cwd: string): string {
+  const absolute = resolve(cwd, path);
+  const stats = statSync(absolute, { throwIfNoEntry: false });
+  if (stats === undefined) throw new UsageError(`Cannot find ${what} ${path}${hint(absolute)}`);
+  if (!stats.isDirectory()) throw new UsageError(`Cannot use ${path} as ${what}: it is not a directory`);
+  return absolute;
+}
+
+/** The absolute path of a program, given as a path or as a name to look for along `PATH`; undefined if there is none. */
+export function findProgram(program: string, cwd: string, path: string | undefined): string | undefined {
+  if (program.includes("/")) return [resolve(cwd, program)].find(isExecutable);
+  const directories = (path ?? "/usr/local/bin:/usr/bin:/bin").split(delimiter);
+  return directories.map((directory) => resolve(cwd, directory, program)).find(isExecutable);
+}
+
+/** Says that there is no such program, and what may be wrong. */
+export function noProgram(program: string, cwd: string): UsageError {
+  if (!program.includes("/")) {
+    return new UsageError(`Cannot find the command ${program} along PATH: install it, or give its path`);
+  }
+  const absolute = resolve(cwd, program);
+  const stats = statSync(absolute, { throwIfNoEntry: false });
+  if (stats === undefined) return new UsageError(`Cannot find the command ${program}${hint(absolute)}`);
+  if (stats.isDirectory()) return new UsageError(`Cannot run ${program}: it is a directory`);
+  return new UsageError(`Cannot run ${program}: it is not executable; chmod +x ${program} makes it so`);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** The nearest name beside it, if there is one. */
+function hint(absolute: string): string {
+  try {
+    const near = nearest(basename(absolute), readdirSync(dirname(absolute)));
+    return near === undefined ? "" : `; is it ${join(dirname(absolute), near)}?`;
+  } catch {
+    return `: there is no directory ${dirname(absolute)}`;
+  }
+}

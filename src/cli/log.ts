@@ -1,0 +1,106 @@
+/**
+ * The log of the command line, by LogTape: one line an event on standard error.
+ *
+ * @module
+ */
+
+import {
+  configureSync,
+  getAnsiColorFormatter,
+  getJsonLinesFormatter,
+  getLogger,
+  getTextFormatter,
+  type LogLevel,
+  type TextFormatter,
+} from "@logtape/logtape";
+import { levelOf } from "../event_hub.ts";
+import { formatEvent, type PreforkEvent } from "../events.ts";
+import type { LogFormat } from "./values.ts";
+
+/** Writes the log. */
+export interface Log {
+  /** What the command line has to say itself. */
+  tell(level: LogLevel, message: string, properties?: Readonly<Record<string, unknown>>): void;
+  /** What happened in the pool. */
+  event(event: PreforkEvent): void;
+}
+
+/** How the log looks, and where its lines go. */
+export interface LogOptions {
+  readonly format: LogFormat;
+  readonly color: boolean;
+  /** Names the pool in each line. */
+  readonly name: string | undefined;
+  /** Takes a line, newline included; must not throw. */
+  readonly write: (line: string) => void;
+}
+
+/** What would break a line, or a terminal. */
+// deno-lint-ignore no-control-regex
+const CONTROLS = /[\x00-\x1f\x7f]+/g;
+
+/** Sets LogTape up for this process. */
+export function openLog(options: LogOptions): Log {
+  const { name, write } = options;
+  const format = formatterOf(options);
+  const category = name === undefined ? ["prefork"] : ["prefork", name];
+  configureSync({
+    reset: true,
+    sinks: { line: (record) => write(format(record)) },
+    loggers: [
+      { category: "prefork", sinks: ["line"], lowestLevel: "debug" },
+      { category: ["logtape", "meta"], sinks: ["line"], lowestLevel: "error" },
+    ],
+  });
+  const logger = getLogger(category);
+  // Not logger.info(): that would look for placeholders in what workers and errors say.
+  const tell: Log["tell"] = (level, message, properties = {}) => {
+    const line = message.replace(CONTROLS, " ");
+    logger.emit({ level, message: [line], rawMessage: line, timestamp: Date.now(), properties });
+  };
+  return {
+    tell,
+    event: (event) => tell(logLevel(event), formatEvent(event), propertiesOf(event)),
+  };
+}
+
+function logLevel(event: PreforkEvent): LogLevel {
+  const level = levelOf(event);
+  return level === "warn" ? "warning" : level;
+}
+
+/** What a machine wants to know of an event: `{ event: "reap", worker: 0, gen: 1, pid: 42, status: {...} }`. */
+export function propertiesOf(event: PreforkEvent): Record<string, unknown> {
+  const { type, ...rest } = event;
+  const properties: Record<string, unknown> = { event: type };
+  for (const [key, value] of Object.entries(rest)) {
+    if (key === "worker" && "worker" in event) {
+      const { slot, generation, pid } = event.worker;
+      Object.assign(properties, { worker: slot, gen: generation, pid });
+    } else if (key === "slot") {
+      properties["worker"] = value;
+    } else {
+      properties[key] = value instanceof Error ? value.message : value;
+    }
+  }
+  return properties;
+}
+
+function formatterOf({ format, color }: LogOptions): TextFormatter {
+  switch (format) {
+    case "json":
+      return getJsonLinesFormatter();
+    case "plain":
+      return getTextFormatter({ ...LINE, timestamp: "rfc3339" });
+    case "pretty":
+      return color
+        ? getAnsiColorFormatter({ ...LINE, timestamp: "time", timeZone: null, categoryColor: null })
+        : getTextFormatter({ ...LINE, timestamp: "time", timeZone: null });
+  }
+}
+
+const LINE = {
+  level: "full",
+  category: (category: readonly string[]): string => category.join("."),
+  value: (value: unknown): string => String(value),
+} as const;

@@ -1,0 +1,70 @@
+/**
+ * What a signal means that somebody sent to a manager of the command line, beyond what the pool itself does for it.
+ *
+ * @module
+ */
+
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { STOP_SIGNALS } from "../signals.ts";
+import type { ProcessHost, Signal, TrapSignals } from "../types.ts";
+
+/** What an operator can do. */
+export interface Operations {
+  /** Stop with all workers, now. */
+  kill(signal: Signal): void;
+  /** Stop, because the terminal is gone. */
+  hangUp(): void;
+  /** One worker more or less. */
+  resize(signal: Signal, by: 1 | -1): void;
+}
+
+/** Wrappers such as `npm run` hand on a Ctrl-C that the terminal has sent to everybody: two in no time are one. */
+const SAME_KEY_MS = 50;
+
+/** Listens until disposed of. */
+export function listenToOperator(host: ProcessHost, traps: TrapSignals, operations: Operations): Disposable {
+  const stack = new DisposableStack();
+  let stopped: { readonly signal: Signal; readonly at: number } | undefined;
+  const stop = (signal: Signal): void => {
+    const now = host.now();
+    const isEcho = signal === "SIGINT" && stopped?.signal === signal && now - stopped.at < SAME_KEY_MS;
+    if (stopped !== undefined && !isEcho) operations.kill(signal);
+    stopped ??= { signal, at: now };
+  };
+  for (const signal of STOP_SIGNALS) stack.use(host.onSignal(signal, () => stop(signal)));
+  const terminalIsGone = watchTerminal();
+  stack.use(host.onSignal("SIGHUP", () => terminalIsGone() && operations.hangUp()));
+  for (const [signal, by] of [["SIGTTIN", 1], ["SIGTTOU", -1]] as const) {
+    if (traps[signal] === undefined) stack.use(host.onSignal(signal, () => operations.resize(signal, by)));
+  }
+  return stack;
+}
+
+/**
+ * Tells whether the terminal this was started from has been closed since. Under `nohup` that never counts: whoever
+ * wrote it wants the pool to outlive the terminal.
+ */
+function watchTerminal(): () => boolean {
+  if (!hasTerminal() || ignoresHangUp()) return () => false;
+  return () => !hasTerminal();
+}
+
+/** A process has lost its terminal when `/dev/tty` answers ENXIO. */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync("/dev/tty", "r"));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether SIGHUP, signal number 1, was ignored when this process began. */
+function ignoresHangUp(): boolean {
+  try {
+    const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+    return (BigInt(`0x${mask}`) & 1n) !== 0n;
+  } catch {
+    return false;
+  }
+}

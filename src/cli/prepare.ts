@@ -1,0 +1,192 @@
+/**
+ * Makes a request ready to run: everything it names is looked up, and whatever cannot be is a {@linkcode UsageError}.
+ *
+ * @module
+ */
+
+import { readFileSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import process from "node:process";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type { WorkerUser } from "../options.ts";
+import type { ProcessHost, RuntimeName, WorkerCommand } from "../types.ts";
+import type { ModuleOptions } from "../work.ts";
+import { capture } from "./capture.ts";
+import { parseEnvFile } from "./env_file.ts";
+import { findProgram, noProgram, requireDirectory, requireFile } from "./files.ts";
+import type { CommandLineHost } from "./host.ts";
+import type { RunRequest, Target } from "./parse.ts";
+import { UsageError } from "./usage_error.ts";
+import type { NeededFile } from "./user.ts";
+import { parseCount } from "./values.ts";
+
+/** What the workers are, with nothing left to look up. */
+export type PreparedWork =
+  | { readonly type: "module"; readonly module: string; readonly options: ModuleOptions }
+  | { readonly type: "command"; readonly command: WorkerCommand };
+
+/** A request that can be run. */
+export interface Prepared {
+  readonly work: PreparedWork;
+  readonly workers: number;
+  readonly workerUser: WorkerUser | undefined;
+}
+
+/** Looks up what a request names, and sets the variables of its `--env-file`. */
+export async function prepare(request: RunRequest, host: ProcessHost, line: CommandLineHost): Promise<Prepared> {
+  const { options } = request;
+  const here = line.cwd();
+  const cwd = options.cwd === undefined ? undefined : requireDirectory("the directory --cwd", options.cwd, here);
+  if (options.envFile !== undefined) applyEnvFile(options.envFile, here, host, line);
+  const { work, needs } = request.target.type === "command"
+    ? prepareCommand(request, request.target, host, here)
+    : await prepareModule(request, request.target.module, host, here);
+  const needed = cwd === undefined ? needs : [...needs, { path: cwd, what: "--cwd", access: "enter" } as const];
+  return {
+    work: cwd === undefined ? work : withDirectory(work, cwd),
+    workers: options.workers ?? fromEnvironment(host) ?? host.cpuCount,
+    workerUser: await findUser(request, host, needed),
+  };
+}
+
+interface Found {
+  readonly work: PreparedWork;
+  readonly needs: readonly NeededFile[];
+}
+
+function prepareCommand(
+  { options, denoArgs }: RunRequest,
+  { command, args }: Extract<Target, { type: "command" }>,
+  host: ProcessHost,
+  here: string,
+): Found {
+  const [flag] = [...denoArgs, ...options.runtime === undefined ? [] : ["--runtime"]];
+  if (flag !== undefined) {
+    throw new UsageError(`Cannot use ${flag} with the command ${command}: it is for worker modules only`);
+  }
+  const program = findProgram(command, here, host.getEnv("PATH"));
+  if (program === undefined) throw noProgram(command, here);
+  const found = command.includes("/") ? program : command;
+  return {
+    work: { type: "command", command: { command: found, args } },
+    needs: [{ path: program, what: "the command", access: "execute" }],
+  };
+}
+
+async function prepareModule(request: RunRequest, module: string, host: ProcessHost, here: string): Promise<Found> {
+  const { runtime, executable } = await findRuntime(request.options.runtime, host, here);
+  const [flag] = request.denoArgs;
+  if (flag !== undefined && runtime !== "deno") {
+    throw new UsageError(
+      `Cannot use ${flag} for workers on Bun: it has no permissions; leave it out, or add --runtime deno`,
+    );
+  }
+  const url = isUrl(module) ? new URL(module) : pathToFileURL(requireFile("the worker", module, here));
+  if (runtime === "bun" && url.protocol !== "file:") {
+    throw new UsageError(`Cannot run ${module} on Bun: it runs files only; save it, or add --runtime deno`);
+  }
+  const args = request.target.args;
+  return {
+    work: {
+      type: "module",
+      module: url.href,
+      options: {
+        args,
+        runtime,
+        ...(executable === undefined ? {} : { executable }),
+        ...(request.denoArgs.length === 0 ? {} : { denoArgs: request.denoArgs }),
+      },
+    },
+    needs: [
+      { path: executable ?? process.execPath, what: "the runtime", access: "execute" },
+      ...libraryFiles(),
+      ...url.protocol === "file:" ? [{ path: fileURLToPath(url), what: "the worker", access: "read" } as const] : [],
+    ],
+  };
+}
+
+/** `C:` would be no URL; a name of two letters or more before the colon is a scheme. */
+function isUrl(module: string): boolean {
+  return /^[a-z][a-z0-9+.-]+:/i.test(module);
+}
+
+/** What a worker loads of this library. */
+function libraryFiles(): readonly NeededFile[] {
+  if (!import.meta.url.startsWith("file:")) return [];
+  const files = ["../preload.ts", "../worker.ts", "../../runtimes/current.ts"];
+  return files.map((file) => ({
+    path: fileURLToPath(new URL(file, import.meta.url)),
+    what: "the library's module",
+    access: "read",
+  }));
+}
+
+interface FoundRuntime {
+  readonly runtime: RuntimeName;
+  /** Undefined for the manager's own. */
+  readonly executable?: string;
+}
+
+async function findRuntime(wanted: string | undefined, host: ProcessHost, here: string): Promise<FoundRuntime> {
+  if (wanted === undefined || wanted === host.name) return { runtime: host.name };
+  const executable = findProgram(wanted, here, host.getEnv("PATH"));
+  if (wanted === "deno" || wanted === "bun") {
+    if (executable !== undefined) return { runtime: wanted, executable };
+    throw new UsageError(`Cannot find ${wanted} along PATH for --runtime: install it, or give its path`);
+  }
+  if (executable === undefined) {
+    if (wanted.includes("/")) throw noProgram(wanted, here);
+    throw new UsageError(`Cannot use '${wanted}' for --runtime: it must be deno, bun, or the path of one of them`);
+  }
+  return { runtime: await nameRuntime(wanted, executable, host), executable };
+}
+
+/** By its file's name, else by what it says of itself: `deno 2.9.6 (...)` and `1.4.5`. */
+async function nameRuntime(wanted: string, executable: string, host: ProcessHost): Promise<RuntimeName> {
+  const named = /^(deno|bun)/.exec(basename(executable))?.[1];
+  if (named === "deno" || named === "bun") return named;
+  const answer = await capture(host, executable, ["--version"]);
+  if (answer?.code === 0 && answer.text.startsWith("deno ")) return "deno";
+  if (answer?.code === 0 && /^\d+\.\d+\.\d+\S*\s*$/.test(answer.text)) return "bun";
+  throw new UsageError(`Cannot use ${wanted} for --runtime: it does not answer --version as Deno or Bun do`);
+}
+
+function withDirectory(work: PreparedWork, cwd: string): PreparedWork {
+  if (work.type === "command") return { ...work, command: { ...work.command, cwd } };
+  return { ...work, options: { ...work.options, cwd } };
+}
+
+function fromEnvironment(host: ProcessHost): number | undefined {
+  const text = host.getEnv("WEB_CONCURRENCY");
+  return text === undefined || text === "" ? undefined : parseCount("WEB_CONCURRENCY", text);
+}
+
+/** What the environment has already wins, so that a file holds defaults and a shell can overrule them. */
+function applyEnvFile(file: string, here: string, host: ProcessHost, line: CommandLineHost): void {
+  const path = requireFile("the --env-file", file, here);
+  for (const [name, value] of parseEnvFile(file, readText(file, resolve(here, path)))) {
+    if (host.getEnv(name) === undefined) line.setEnv(name, value);
+  }
+}
+
+function readText(file: string, path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new UsageError(`Cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+async function findUser(
+  { options: { user, group } }: RunRequest,
+  host: ProcessHost,
+  needs: readonly NeededFile[],
+): Promise<WorkerUser | undefined> {
+  if (user === undefined && group === undefined) return undefined;
+  const { checkAccess, findIdentity } = await import("./user.ts");
+  const identity = await findIdentity(host, user, group);
+  if (identity === undefined) return undefined;
+  await checkAccess(host, identity, needs);
+  const { label: _, ...workerUser } = identity;
+  return workerUser;
+}

@@ -1,0 +1,168 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { LineSplitter, prefixLines } from "../src/cli/lines.ts";
+import { Outlet } from "../src/cli/outlet.ts";
+import { OutputRelay, workerPrefix } from "../src/cli/output.ts";
+import type { WorkerInfo } from "../src/types.ts";
+import { waitFor } from "./support/processes.ts";
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const text = (block: Uint8Array): string => new TextDecoder().decode(block);
+const describeDropped = (count: number): string => `${count} dropped\n`;
+
+function cut(chunks: readonly string[], limit: number): string[] {
+  const splitter = new LineSplitter(limit);
+  return [...chunks.map((chunk) => text(splitter.push(bytes(chunk)))), text(splitter.end())];
+}
+
+test("LineSplitter gives whole lines, and holds back the rest", () => {
+  const cases: readonly [readonly string[], readonly string[]][] = [
+    [["one\n"], ["one\n", ""]],
+    [["o", "ne", "\n"], ["", "", "one\n", ""]],
+    [["one\ntw", "o\nthree"], ["one\n", "two\n", "three"]],
+    [["\n\n"], ["\n\n", ""]],
+    [["", "a"], ["", "", "a"]],
+    [[], [""]],
+    [["é".slice(0, 1) + "\r\n"], ["é\r\n", ""]],
+  ];
+  for (const [chunks, blocks] of cases) assert.deepEqual(cut(chunks, 100), blocks, JSON.stringify(chunks));
+});
+
+test("LineSplitter passes a line that is too long in pieces, and nothing is lost", () => {
+  assert.deepEqual(cut(["12345678"], 8), ["12345678", ""]);
+  assert.deepEqual(cut(["1234", "5678", "9\n"], 8), ["", "12345678", "9\n", ""]);
+  assert.deepEqual(cut(["a\n1234", "5678", "9\nb"], 8), ["a\n", "12345678", "9\n", "b"]);
+  assert.deepEqual(cut(["a\n12345678"], 8), ["a\n12345678", ""]);
+});
+
+test("LineSplitter keeps its own copy of what it holds back", () => {
+  const splitter = new LineSplitter();
+  const chunk = bytes("abc");
+  splitter.push(chunk);
+  chunk.fill(0);
+  assert.equal(text(splitter.push(bytes("\n"))), "abc\n");
+});
+
+test("prefixLines() names every line, and no continuation", () => {
+  const cases: readonly [string, boolean, string][] = [
+    ["one\ntwo\n", true, "> one\n> two\n"],
+    ["end\ntwo", false, "end\n> two"],
+    ["\n", true, "> \n"],
+    ["", true, ""],
+  ];
+  for (const [block, begins, wanted] of cases) {
+    assert.equal(text(prefixLines(bytes(block), bytes("> "), begins)), wanted, JSON.stringify(block));
+  }
+});
+
+test("workerPrefix() is coloured on request only", () => {
+  assert.equal(workerPrefix(0, 42, false), "[0 42] ");
+  assert.match(workerPrefix(1, 42, true), /^\x1b\[33m\[1 42\]\x1b\[0m $/);
+});
+
+/** A reader that takes bytes only when it is told to. */
+class StuckReader {
+  written = "";
+  #open = Promise.withResolvers<void>();
+
+  readonly write = async (block: Uint8Array): Promise<number> => {
+    await this.#open.promise;
+    this.written += text(block);
+    return block.length;
+  };
+
+  go(): void {
+    this.#open.resolve();
+  }
+}
+
+test("Outlet drops log lines when nobody reads, and tells how many once somebody does", async () => {
+  const reader = new StuckReader();
+  const outlet = new Outlet(reader.write, { describeDropped, maxWaitingBytes: 10 });
+  for (let line = 0; line < 100; line++) outlet.log(`line ${line}\n`);
+  reader.go();
+  await outlet.drain(1000);
+  assert.equal(reader.written, "line 0\nline 1\n98 dropped\n");
+  outlet.log("again\n");
+  await outlet.drain(1000);
+  assert.equal(reader.written, "line 0\nline 1\n98 dropped\nagain\n");
+});
+
+test("Outlet never drops what workers print, and keeps its order", async () => {
+  const reader = new StuckReader();
+  const outlet = new Outlet(reader.write, { describeDropped, maxWaitingBytes: 1 });
+  const owner = {};
+  let resolved = 0;
+  for (let line = 0; line < 100; line++) outlet.print(owner, bytes(`${line}\n`)).then(() => resolved++);
+  assert.equal(resolved, 0);
+  reader.go();
+  await outlet.drain(1000);
+  assert.equal(reader.written, Array.from({ length: 100 }, (_, line) => `${line}\n`).join(""));
+  assert.equal(resolved, 100);
+});
+
+test("Outlet writes on after short writes, a full non-blocking stream and errors", async () => {
+  let written = "";
+  const answers = ["EAGAIN", 2, "EAGAIN", undefined, "EPIPE", undefined];
+  const write = (block: Uint8Array): Promise<number> => {
+    const answer = answers.shift();
+    if (typeof answer === "string") return Promise.reject(Object.assign(new Error(answer), { code: answer }));
+    written += text(block.subarray(0, answer));
+    return Promise.resolve(answer ?? block.length);
+  };
+  const outlet = new Outlet(write, { describeDropped });
+  outlet.log("first\n");
+  await outlet.drain(1000);
+  outlet.log("lost\n");
+  await outlet.drain(1000);
+  outlet.log("last\n");
+  await outlet.drain(1000);
+  assert.equal(written, "first\nlast\n");
+});
+
+test("Outlet ends a line that one worker left unfinished before another begins one", async () => {
+  let written = "";
+  const outlet = new Outlet((block) => {
+    written += text(block);
+    return Promise.resolve(block.length);
+  }, { describeDropped });
+  const [one, two] = [{}, {}];
+  outlet.print(one, bytes("half"));
+  assert.equal(outlet.isMidLine(one), true);
+  outlet.print(one, bytes(" more"));
+  outlet.print(two, bytes("other\n"));
+  outlet.print(one, bytes("rest\n"));
+  outlet.log("log\n");
+  await outlet.drain(1000);
+  assert.equal(written, "half more\nother\nrest\nlog\n");
+});
+
+test("Outlet.drain() gives up on a reader that takes nothing", async () => {
+  const outlet = new Outlet(new StuckReader().write, { describeDropped });
+  outlet.log("line\n");
+  await outlet.drain(10);
+});
+
+test("OutputRelay passes whole lines with their worker's name, and knows when all is read", async () => {
+  const written = { stdout: "", stderr: "" };
+  const outletOf = (stream: "stdout" | "stderr"): Outlet =>
+    new Outlet((block) => {
+      written[stream] += text(block);
+      return Promise.resolve(block.length);
+    }, { describeDropped });
+  const stdout = { outlet: outletOf("stdout"), prefix: (slot: number, pid: number) => workerPrefix(slot, pid, false) };
+  const relay = new OutputRelay({ stdout, stderr: { outlet: outletOf("stderr"), prefix: () => "" } });
+  const worker: WorkerInfo = { pid: 42, slot: 3, generation: 1, state: "ready", status: "_" };
+  relay.spawned();
+  const [out, err] = [relay.output(worker, "stdout"), relay.output(worker, "stderr")];
+  await out(bytes("one\ntw"));
+  await err(bytes("oops\n"));
+  let ended = false;
+  const end = relay.ended(20_000).then(() => ended = true);
+  await err(new Uint8Array(0));
+  assert.equal(ended, false);
+  await out(new Uint8Array(0));
+  await end;
+  await waitFor(() => written.stdout !== "one\n", { what: "the last line" });
+  assert.deepEqual(written, { stdout: "[3 42] one\n[3 42] tw", stderr: "oops\n" });
+});
