@@ -28,6 +28,9 @@ import type { ExitStatus } from "./types.ts";
 /** How long a worker that says nothing must have run before it counts as ready. */
 export const SETTLE_MS = 1000;
 
+/** The least wait after a process could not be made, whatever the options say: nothing else would slow the next try. */
+const SPAWN_RETRY_MS = 100;
+
 /** The process exists. */
 export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
   const found = findWorker(turn.pool, ref);
@@ -49,7 +52,7 @@ export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
   if (turn.now >= turn.pool.spawnAfter || turn.pool.spawnFailures === 0) {
     const spawnFailures = turn.pool.spawnFailures + 1;
     update(turn, { spawnFailures });
-    update(turn, { spawnAfter: turn.now + backoffMs(turn, spawnFailures) });
+    update(turn, { spawnAfter: turn.now + Math.max(SPAWN_RETRY_MS, backoffMs(turn, spawnFailures)) });
   }
   tell(turn, { type: "spawnError", slot: ref.slot, error, delayMs: turn.pool.spawnAfter - turn.now });
   countBootFailure(turn, `could not be started: ${describeError(error)}`);

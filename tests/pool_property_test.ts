@@ -1,0 +1,222 @@
+/**
+ * What must hold for any order of signals, exits, failures and timers. `PoolSim` checks after every input that nobody
+ * dead is kept, nobody alive is forgotten, and that there are never more workers than allowed.
+ */
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import process from "node:process";
+import fc from "fast-check";
+import { spareWorkers } from "../src/policy.ts";
+import type { Signal, TrapSignals } from "../src/types.ts";
+import { PoolSim } from "./support/pool_sim.ts";
+
+/** How many random lives each property is tried on. */
+const RUNS = Number(process.env["PREFORK_TEST_RUNS"] ?? 300);
+
+type Act =
+  | { readonly do: "signal"; readonly signal: Signal }
+  | { readonly do: "exit"; readonly pick: number; readonly code: number }
+  | { readonly do: "crash"; readonly pick: number }
+  | { readonly do: "tell"; readonly pick: number; readonly what: "connected" | "begun" | "ready" }
+  | { readonly do: "status"; readonly pick: number; readonly status: string }
+  | { readonly do: "pass"; readonly ms: number }
+  | { readonly do: "resize"; readonly to: number }
+  | { readonly do: "spawns"; readonly fail: boolean }
+  | { readonly do: "signalAll"; readonly signal: Signal };
+
+const pick = fc.nat(20);
+const act: fc.Arbitrary<Act> = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant("signal" as const),
+      signal: fc.constantFrom<Signal>("SIGHUP", "SIGUSR2", "SIGALRM", "SIGWINCH"),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant("exit" as const), pick, code: fc.constantFrom(0, 0, 1, 3) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("crash" as const), pick }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant("tell" as const),
+      pick,
+      what: fc.constantFrom("connected" as const, "begun" as const, "ready" as const),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("status" as const), pick, status: fc.constantFrom("_", "A") }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({ do: fc.constant("pass" as const), ms: fc.constantFrom(0, 1, 100, 999, 1000, 5000, 40_000) }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("resize" as const), to: fc.nat(8) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("spawns" as const), fail: fc.boolean() }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("signalAll" as const),
+      signal: fc.constantFrom<Signal>("SIGUSR2", "SIGKILL"),
+    }),
+  },
+);
+
+const trapSignals: TrapSignals = {
+  SIGTERM: "SIGTERM",
+  SIGHUP: "SIGTERM",
+  SIGUSR2: { signal: "SIGUSR2", intervalMs: 500 },
+  SIGALRM: { signal: "SIGTERM", intervalMs: 2000 },
+  SIGWINCH: null,
+};
+
+const world = fc.record({
+  maxWorkers: fc.integer({ min: 1, max: 6 }),
+  spawnIntervalMs: fc.constantFrom(0, 0, 300),
+  errRespawnIntervalMs: fc.constantFrom(0, 1000),
+  reloadTimeoutMs: fc.constantFrom(undefined, 5000),
+  eager: fc.boolean(),
+  obedient: fc.boolean(),
+  spare: fc.boolean(),
+  acts: fc.array(act, { maxLength: 60 }),
+});
+type World = typeof world extends fc.Arbitrary<infer T> ? T : never;
+
+/** A pool in the loop of a daemon: `start` again after each signal, until SIGTERM. */
+class Daemon {
+  readonly sim: PoolSim;
+  readonly sent: { readonly signal: Signal; readonly returnedBefore: number }[] = [];
+  stopping = false;
+  #seen = 0;
+
+  constructor({ eager, obedient, spare, acts: _, ...config }: World) {
+    const policy = spare ? { policy: spareWorkers({ minSpare: 1, maxSpare: 2 }) } : {};
+    this.sim = new PoolSim({ ...config, ...policy, trapSignals }, { eager, obedient });
+    this.sim.start();
+  }
+
+  do(act: Act): void {
+    const { sim } = this;
+    const worker = "pick" in act ? [...sim.workers.values()][act.pick % Math.max(1, sim.size)] : undefined;
+    switch (act.do) {
+      case "signal":
+        this.sent.push({ signal: act.signal, returnedBefore: sim.returned.length });
+        sim.send({ type: "signal", signal: act.signal });
+        break;
+      case "exit":
+        if (worker) sim.exit(worker.id, { type: "exited", code: act.code });
+        break;
+      case "crash":
+        if (worker) sim.exit(worker.id, { type: "signaled", signal: "SIGSEGV" });
+        break;
+      case "tell":
+        if (worker && (act.what === "connected" || worker.welcomed)) sim.tell(worker.id, act.what);
+        break;
+      case "status":
+        if (worker) sim.send({ type: "status", slot: worker.slot, id: worker.id, status: act.status });
+        break;
+      case "pass":
+        sim.advance(act.ms);
+        break;
+      case "resize":
+        sim.send({ type: "setMaxWorkers", maxWorkers: act.to });
+        break;
+      case "spawns":
+        sim.failSpawns = act.fail;
+        break;
+      case "signalAll":
+        sim.send({ type: "signalAll", signal: act.signal });
+        break;
+    }
+    this.loop();
+  }
+
+  /** What the program does when `start` returns. */
+  loop(): void {
+    while (this.#seen < this.sim.returned.length) {
+      const { signal } = this.sim.returned[this.#seen++] ?? {};
+      if (this.stopping) return;
+      this.stopping = signal === "SIGTERM";
+      if (this.stopping) this.sim.send({ type: "wait" });
+      else this.sim.start();
+    }
+  }
+
+  /** From here on everything works: workers boot, and time goes by. */
+  calm(): void {
+    this.sim.failSpawns = false;
+    for (let i = 0; i < 60; i++) {
+      for (const worker of [...this.sim.workers.values()]) {
+        this.sim.tell(worker.id, "connected");
+        if (worker.welcomed) this.sim.tell(worker.id, "ready");
+      }
+      this.sim.advance(2000);
+      this.loop();
+    }
+  }
+}
+
+function forAnyLife(check: (daemon: Daemon, world: World) => void): void {
+  fc.assert(
+    fc.property(world, (world) => {
+      const daemon = new Daemon(world);
+      for (const act of world.acts) daemon.do(act);
+      check(daemon, world);
+    }),
+    { numRuns: RUNS },
+  );
+}
+
+it("whatever happened, the pool returns to its target and to rest", { timeout: 120_000 }, () => {
+  forAnyLife((daemon, { spare }) => {
+    daemon.calm();
+    const { state, timers } = daemon.sim;
+    const target = spare ? Math.min(state.maxWorkers, 1) : state.maxWorkers;
+    assert.ok(state.serving.size >= target && state.workers.size <= state.maxWorkers, `${state.workers.size}`);
+    if (!spare) assert.equal(state.workers.size, state.maxWorkers);
+    assert.deepEqual(timers, []);
+  });
+});
+
+it("after the last signal sent, at least one full action starts", { timeout: 120_000 }, () => {
+  forAnyLife((daemon) => {
+    daemon.calm();
+    for (const { signal, returnedBefore } of daemon.sent) {
+      const after = daemon.sim.returned.slice(returnedBefore).map(({ signal }) => signal);
+      assert.ok(after.includes(signal), `${signal} sent after ${returnedBefore} returns, then ${after}`);
+    }
+  });
+});
+
+it("a stop wins, at any instant: everything ends, and nothing comes after it", { timeout: 120_000 }, () => {
+  fc.assert(
+    fc.property(world, fc.nat(60), fc.array(act, { maxLength: 20 }), (world, at, after) => {
+      const daemon = new Daemon(world);
+      for (const act of world.acts.slice(0, at)) daemon.do(act);
+      daemon.do({ do: "signal", signal: "SIGHUP" });
+      daemon.sim.send({ type: "signal", signal: "SIGTERM" });
+      daemon.loop();
+      const spawned = daemon.sim.of("spawn").length;
+      for (const act of after) daemon.do(act);
+      daemon.sim.advance(30_000);
+      assert.equal(daemon.sim.of("spawn").length, spawned);
+      assert.deepEqual([daemon.sim.size, daemon.sim.waited, daemon.sim.timers], [0, true, []]);
+    }),
+    { numRuns: RUNS },
+  );
+});
+
+it(
+  "a relay reaches only workers that can handle it, and each of those that lived when it came",
+  { timeout: 120_000 },
+  () => {
+    forAnyLife((daemon) => {
+      const alive = [...daemon.sim.workers.values()];
+      daemon.do({ do: "signal", signal: "SIGHUP" });
+      daemon.calm();
+      for (const { id, signals } of alive) {
+        assert.ok(signals.includes("SIGTERM") || signals.includes("SIGKILL") || !daemon.sim.workers.has(id));
+      }
+      for (const { worker, signal } of daemon.sim.of("relay")) {
+        assert.ok(signal === "SIGKILL" || worker.state === "ready" || worker.state === "stopping");
+      }
+    });
+  },
+);
