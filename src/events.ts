@@ -56,7 +56,7 @@ export function describeWorker(worker: WorkerInfo): string {
  *
  * @example
  * ```ts
- * import { formatEvent } from "./mod.ts";
+ * import { formatEvent } from "@prefork/prefork";
  *
  * console.log(formatEvent({ type: "backoff", slot: 2, failures: 1, delayMs: 1000 }));
  * // worker=2 waits 1000 ms before its next start, after 1 failure in a row

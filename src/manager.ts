@@ -22,7 +22,7 @@ import { step } from "./pool.ts";
 import { type Effect, emptyPool, type Input, type PoolState } from "./pool_state.ts";
 import type { WaitOptions } from "./prefork.ts";
 import type { WorkerMessage } from "./protocol.ts";
-import { parseSignal, relayedSignal } from "./signals.ts";
+import { parseSignal, relayedSignal, signalNumber } from "./signals.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Traps } from "./traps.ts";
 import { workerInfo } from "./turn.ts";
@@ -60,6 +60,7 @@ export class Manager {
   readonly #traps: Traps;
   readonly #timers = new Map<string, Timer>();
   readonly #inbox: Input[] = [];
+  readonly #abort = (): void => this.post({ type: "signal", signal: "SIGTERM" });
   #state: PoolState;
   #scheduled = false;
   #started: Pending<Signal> | undefined;
@@ -80,8 +81,8 @@ export class Manager {
       (signal) => this.#die(signal),
     );
     if (host.name === "deno" && trapped.includes("SIGUSR1")) this.#warnOfInspector();
-    options.signal?.addEventListener("abort", () => this.post({ type: "signal", signal: "SIGTERM" }), { once: true });
-    if (options.signal?.aborted) this.post({ type: "signal", signal: "SIGTERM" });
+    options.signal?.addEventListener("abort", this.#abort, { once: true });
+    if (options.signal?.aborted) this.#abort();
   }
 
   get generation(): number {
@@ -164,6 +165,7 @@ export class Manager {
     await (this.#waited?.promise ?? this.wait({}));
     this.#closeShop();
     this.#traps[Symbol.dispose]();
+    this.#options.signal?.removeEventListener("abort", this.#abort);
     this.hub.close();
   }
 
@@ -268,10 +270,14 @@ export class Manager {
 
   /** The manager is about to die of a signal that nobody trapped: the workers get it too, as from a terminal. */
   #die(signal: Signal): void {
-    for (const { pid } of this.workers) this.#kill(-pid, signal, false);
+    for (const { pid } of this.workers) this.#kill(pid, signal, true);
     this.#closeShop();
     this.#traps[Symbol.dispose]();
-    this.#host.kill(this.#host.pid, signal);
+    try {
+      this.#host.kill(this.#host.pid, signal);
+    } catch {
+      this.#host.exit(128 + signalNumber(signal)); // not allowed to signal itself; the nearest thing to dying of it
+    }
   }
 
   #sink(): ControlSink {

@@ -47,7 +47,7 @@ export interface SpareWorkersOptions {
  *
  * @example
  * ```ts
- * import { fixedPool } from "./mod.ts";
+ * import { fixedPool } from "@prefork/prefork";
  *
  * const view = { workers: 3, serving: 3, idle: 3, maxWorkers: 10, lastGrowth: 0 };
  * console.log(fixedPool().decide(view)); // 7
@@ -67,7 +67,7 @@ export function fixedPool(): Policy {
  *
  * @example
  * ```ts
- * import { Prefork, spareWorkers } from "./mod.ts";
+ * import { Prefork, spareWorkers } from "@prefork/prefork";
  *
  * const pm = new Prefork({ maxWorkers: 50, policy: spareWorkers({ minSpare: 3, maxSpare: 8 }) });
  * ```

@@ -29,17 +29,15 @@ export interface WaitOptions {
 /** Runs in each worker. What it returns is awaited and dropped; the worker then exits with status 0. */
 export type WorkerCallback = (worker: Worker) => unknown;
 
-/** The pools of this process by their keys, in the order they were made. */
-const pools = new Map<string, Prefork>();
+/** The pools of this process, in the order they were made: where each stands, by its key. */
+const pools = new Map<string, () => PoolSnapshot>();
 let made = 0;
 
 /** Where all other pools of this process stand, for a worker that runs the same program. */
-function snapshotPools(self: Prefork): Record<string, PoolSnapshot> {
-  const others = [...pools].filter(([, pool]) => pool !== self);
-  return Object.fromEntries(others.map(([key, pool]) => [key, pool[SNAPSHOT]()]));
+function snapshotOthers(own: string): Record<string, PoolSnapshot> {
+  const others = [...pools].filter(([key]) => key !== own);
+  return Object.fromEntries(others.map(([key, snapshot]) => [key, snapshot()]));
 }
-
-const SNAPSHOT = Symbol("snapshot");
 
 /**
  * A pool of worker processes and the manager that keeps it, after Perl's Parallel::Prefork.
@@ -86,7 +84,11 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     }
     this.#manager = loaded && this.#makeManager(loaded);
     made++;
-    pools.set(this.#key, this);
+    pools.set(this.#key, () => ({
+      signalReceived: this.#signalReceived,
+      starting: this.#starting,
+      started: this.#started,
+    }));
   }
 
   /**
@@ -210,11 +212,6 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     await this.#manager?.dispose();
   }
 
-  /** Where this pool stands, for workers of other pools of this program. */
-  [SNAPSHOT](): PoolSnapshot {
-    return { signalReceived: this.#signalReceived, starting: this.#starting, started: this.#started };
-  }
-
   async #beginOnly(work: Work): Promise<true> {
     await this.#begin(work, "fallThrough", undefined);
     return true;
@@ -236,7 +233,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   }
 
   #makeManager({ makeManager }: Awaited<ReturnType<typeof loadManager>>): Manager {
-    return makeManager({ pool: this, key: this.#key, snapshotOthers: () => snapshotPools(this) }, this.#options);
+    return makeManager({ pool: this, key: this.#key, snapshotOthers: () => snapshotOthers(this.#key) }, this.#options);
   }
 
   async #manage(work: Work): Promise<true> {

@@ -324,7 +324,7 @@ export const session: WorkerSession | undefined = openSession();
  *
  * @example
  * ```ts
- * import { isWorker } from "./mod.ts";
+ * import { isWorker } from "@prefork/prefork";
  *
  * if (!isWorker()) console.log("this is the manager");
  * ```
@@ -341,7 +341,7 @@ export function isWorker(): boolean {
  *
  * @example
  * ```ts
- * import { currentWorker, isWorker } from "./mod.ts";
+ * import { currentWorker, isWorker } from "@prefork/prefork";
  *
  * if (isWorker()) console.log("in slot", currentWorker().slot);
  * ```
