@@ -1,0 +1,74 @@
+/**
+ * All checks, then all tests on both runtimes, as `npm test` runs them: one closing line per runtime. Runs on Node,
+ * which npm needs anyway; the runtimes under test are the ones npm installed.
+ */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const bin = join(root, "node_modules", ".bin");
+const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}`, NO_COLOR: "1" };
+const reports = mkdtempSync(join(tmpdir(), "prefork-reports-"));
+
+function run(command, args) {
+  console.log(`\n$ ${command} ${args.join(" ")}`);
+  const { status, signal } = spawnSync(command, args, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] });
+  if (status !== 0) console.log(`${command} ended with ${signal ?? `status ${status}`}`);
+  return status === 0;
+}
+
+/** Checks that say nothing of what runs; each one that fails is a failed run. */
+function check() {
+  return [
+    run("deno", ["fmt", "--check"]),
+    run("deno", ["lint"]),
+    run("deno", ["task", "check"]),
+    run("tsc", ["-p", "tsconfig.json"]),
+    run("deno", ["doc", "--lint", "mod.ts", "runtimes/deno.ts", "runtimes/bun.ts"]),
+    run("deno", ["task", "doc-examples"]),
+    run("deno", ["publish", "--dry-run", "--allow-dirty"]),
+  ].every(Boolean);
+}
+
+/** Leaves only: a group is a case of its own in Deno's report. */
+function count(report) {
+  const cases = [...report.matchAll(/<testcase name="([^"]*)"[^>]*?(?:\/>|>([\s\S]*?)<\/testcase>)/g)]
+    .map(([, name = "", body = ""]) => ({ name, failed: /<(failure|error)\b/.test(body) }));
+  const isGroup = ({ name }) => cases.some((other) => other.name.startsWith(`${name} &gt; `));
+  const leaves = cases.filter((one) => !isGroup(one));
+  const failed = leaves.filter((leaf) => leaf.failed).length;
+  return { passed: leaves.length - failed, failed };
+}
+
+function test(runtime, args, report) {
+  const ok = run(runtime, args);
+  let counted = { passed: 0, failed: 0 };
+  try {
+    counted = count(readFileSync(report, "utf8"));
+  } catch {
+    console.log(`${runtime} wrote no report`);
+  }
+  const { passed, failed } = counted;
+  // A file that does not load, or a leak after the last test, fails the run without failing a test.
+  return { ok, line: `${runtime}: ${passed} passed, ${ok ? failed : Math.max(failed, 1)} failed` };
+}
+
+const files = process.argv.slice(2);
+const checked = files.length > 0 || check();
+const denoReport = join(reports, "deno.xml");
+const bunReport = join(reports, "bun.xml");
+const deno = test(
+  "deno",
+  ["test", "-A", `--junit-path=${denoReport}`, ...(files.length > 0 ? files : ["tests/"])],
+  denoReport,
+);
+const bun = test("bun", ["test", "--reporter=junit", `--reporter-outfile=${bunReport}`, ...files], bunReport);
+rmSync(reports, { recursive: true, force: true });
+
+if (!checked) console.log("\na check failed: see above");
+console.log(`\n${deno.line}\n${bun.line}`);
+process.exitCode = checked && deno.ok && bun.ok ? 0 : 1;
