@@ -85,6 +85,12 @@ function respawnDelay(run: DaemonRun, step: string): number {
   return fork.at - reap.at;
 }
 
+/** The time between each death in a step and the next, as the manager's own hooks saw it. */
+function reapGaps(run: DaemonRun, step: string): number[] {
+  const times = run.of("reap", step).map(({ at }) => at);
+  return times.slice(1).map((at, i) => at - (times[i] ?? NaN));
+}
+
 /** Q1: what the ancestor would tell if it told the truth. */
 function withTrueStatus(ancestor: Story): Story {
   const told = "TERM: reap exit 0";
@@ -112,6 +118,9 @@ test("a whole life is the same as under Parallel::Prefork", { timeout: 240_000 }
     const delay = respawnDelay(run, "kill -9");
     // A second, less what may lie between an event and the hook that tells of it.
     assert.ok(delay > 500, `a failed worker was replaced after ${delay} ms\n${run.program.report()}`);
+    // 700 ms, less what one worker may take longer than the next to end.
+    const gaps = reapGaps(run, "staggered TERM");
+    assert.ok(gaps.every((gap) => gap > 200), `staggered workers ended ${gaps} ms apart\n${run.program.report()}`);
   }
 });
 
