@@ -191,38 +191,17 @@ function setTimer(delayMs: number, callback: () => void): Timer {
   };
 }
 
-async function selfCommand(_grant: ControlGrant): Promise<SelfCommand> {
-  if (isCompiled()) return { command: executable, args: process.argv.slice(2), cwd: startDirectory };
-  const unnamed = /\/\[(eval|stdin)\]$/.exec(Bun.main)?.[1];
-  if (unnamed !== undefined) {
-    throw new Error(`A program from ${unnamed} cannot be run again as a worker: put it into a file.`);
-  }
-  const flags = await ownFlags();
-  return { command: executable, args: ["run", ...flags, Bun.main, ...process.argv.slice(2)], cwd: startDirectory };
+async function selfCommand(grant: ControlGrant): Promise<SelfCommand> {
+  const { bunSelfCommand } = await import("./bun_reexec.ts");
+  return bunSelfCommand({ executable, directory: startDirectory }, grant);
 }
 
 async function moduleCommand(command: ModuleCommand): Promise<SelfCommand> {
-  const { bunModuleCommand, denoModuleCommand } = await import("../src/module_command.ts");
-  const own = (command.runtime ?? "bun") === "bun";
-  if (isCompiled() && (own ? command.executable === undefined : true)) {
-    throw new Error("A compiled program cannot run worker modules: it holds no file of them. Run it with bun instead.");
-  }
-  if (own) {
-    const flags = await ownFlags();
-    return { ...bunModuleCommand(command, command.executable ?? executable, flags), cwd: startDirectory };
-  }
-  const flags = [...command.denoArgs ?? ["-A"], "--no-prompt"];
-  return { ...denoModuleCommand(command, command.executable ?? "deno", flags), cwd: startDirectory };
-}
-
-/** Whether `bun build --compile` made this program: its modules then stand in a file system of its own. */
-function isCompiled(): boolean {
-  return /^(\/\$bunfs\/|[A-Z]:[\\/]~BUN[\\/])/.test(Bun.main);
-}
-
-async function ownFlags(): Promise<readonly string[]> {
-  const { bunWorkerFlags } = await import("../src/bun_flags.ts");
-  return bunWorkerFlags(process.execArgv);
+  const reexec = await import("./bun_reexec.ts");
+  const origin = { executable, directory: startDirectory };
+  return command.runtime === "deno"
+    ? reexec.denoModuleCommand(origin, command)
+    : reexec.bunModuleCommand(origin, command);
 }
 
 /** Bun has no event for it; the main module is known to the loader by the first turn of the event loop. */

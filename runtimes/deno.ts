@@ -170,43 +170,37 @@ function setTimer(delayMs: number, callback: () => void): Timer {
   const arm = () => {
     const leftMs = Math.ceil(due - performance.now());
     id = setTimeout(fire, Math.min(Math.max(leftMs, 0), MAX_DELAY_MS));
-    if (!referenced) Deno.unrefTimer(Number(id));
+    if (!referenced) unrefTimer(id);
   };
   const fire = () => performance.now() < due ? arm() : callback();
   arm();
   return {
     unref() {
       referenced = false;
-      Deno.unrefTimer(Number(id));
+      unrefTimer(id);
     },
     [Symbol.dispose]: () => clearTimeout(id),
   };
 }
 
+/** Timers of Deno are numbers up to some version, objects from there on. */
+function unrefTimer(timer: number | { unref(): unknown }): void {
+  if (typeof timer === "number") Deno.unrefTimer(timer);
+  else timer.unref();
+}
+
 async function selfCommand(grant: ControlGrant): Promise<SelfCommand> {
-  if (Deno.build.standalone) return { command: executable, args: [...Deno.args], cwd: startDirectory };
-  const unnamed = /\/\$deno\$(\w+)/.exec(Deno.mainModule)?.[1];
-  if (unnamed !== undefined) {
-    throw new Error(`A program from ${unnamed} cannot be run again as a worker: put it into a file.`);
-  }
-  const flags = await ownFlags(grant);
-  return { command: executable, args: ["run", ...flags, Deno.mainModule, ...Deno.args], cwd: startDirectory };
+  const { denoSelfCommand } = await import("./deno_reexec.ts");
+  return await denoSelfCommand({ executable, directory: startDirectory }, grant);
 }
 
 async function moduleCommand(command: ModuleCommand): Promise<SelfCommand> {
-  const { bunModuleCommand, denoModuleCommand } = await import("../src/module_command.ts");
-  const own = (command.runtime ?? "deno") === "deno";
-  if (!own) return { ...bunModuleCommand(command, command.executable ?? "bun", []), cwd: startDirectory };
-  if (Deno.build.standalone && command.executable === undefined) {
-    throw new Error("A compiled program cannot run a worker module by itself: name the deno or bun executable for it.");
+  if (command.runtime === "bun") {
+    const { bunModuleCommand } = await import("../src/module_command.ts");
+    return { ...bunModuleCommand(command, command.executable ?? "bun", []), cwd: startDirectory };
   }
-  const flags = await ownFlags(command);
-  return { ...denoModuleCommand(command, command.executable ?? executable, flags), cwd: startDirectory };
-}
-
-// deno-lint-ignore require-await
-async function ownFlags(grant: ControlGrant): Promise<readonly string[]> {
-  return [...grant.denoArgs ?? ["-A"], "--no-prompt"];
+  const { denoModuleCommand } = await import("./deno_reexec.ts");
+  return await denoModuleCommand({ executable, directory: startDirectory }, command);
 }
 
 /** Imported before its own evaluation has ended, the main module would not know that it is the main one. */

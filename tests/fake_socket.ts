@@ -1,0 +1,58 @@
+/**
+ * Control connections of the {@linkcode FakeHost}: pairs in memory that deliver in microtasks.
+ *
+ * @module
+ */
+import type { ControlConnection, ControlHandlers } from "../src/types.ts";
+
+export class FakeConnection implements ControlConnection {
+  referenced = true;
+  #handlers: ControlHandlers | undefined;
+  #peer: FakeConnection | undefined;
+  #open = true;
+
+  /** Two ends. What `accept` gives listens on the second, `handlers` on the first, which is returned. */
+  static pair(handlers: ControlHandlers, accept: (connection: ControlConnection) => ControlHandlers): FakeConnection {
+    const near = new FakeConnection();
+    const far = new FakeConnection();
+    near.#peer = far;
+    far.#peer = near;
+    near.#handlers = handlers;
+    queueMicrotask(() => {
+      far.#handlers = accept(far);
+    });
+    return near;
+  }
+
+  send(text: string): void {
+    if (!this.#open || text === "") return;
+    const peer = this.#peer;
+    if (peer !== undefined) queueMicrotask(() => peer.#receive(new TextEncoder().encode(text)));
+  }
+
+  async flush(): Promise<void> {
+    await Promise.resolve();
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    queueMicrotask(() => this.#peer?.close());
+    this.#open = false;
+    queueMicrotask(() => this.#handlers?.closed());
+  }
+
+  ref(): void {
+    this.referenced = true;
+  }
+
+  unref(): void {
+    this.referenced = false;
+  }
+
+  #receive(chunk: Uint8Array): void {
+    if (!this.#open) return;
+    this.#handlers?.data(chunk);
+    // Whoever keeps the chunk for later is found out.
+    chunk.fill(0);
+  }
+}
