@@ -1,0 +1,82 @@
+/**
+ * How a Deno manager starts its workers the way it was started itself: same executable, flags, program, arguments and
+ * directory. Workers never load this file.
+ *
+ * @module
+ */
+import { denoModuleCommand as writeModuleCommand } from "../src/module_command.ts";
+import type { ControlGrant, ModuleCommand, SelfCommand } from "../src/types.ts";
+import { type DenoOrigin, granted, holdsAll, ownLine, runnable } from "./deno_cmdline.ts";
+import { checkRepeatable, type DenoLine } from "./deno_flags.ts";
+import { denoWorkerFlags, needs } from "./deno_grants.ts";
+
+/**
+ * How to run this program again as a worker.
+ *
+ * @throws {Error} A sentence, if that cannot be.
+ */
+export async function denoSelfCommand(origin: DenoOrigin, grant: ControlGrant): Promise<SelfCommand> {
+  if (Deno.build.standalone) {
+    checkCompiled(grant);
+    return { command: origin.executable, args: [...Deno.args], cwd: origin.directory };
+  }
+  const line = await ownLine(origin);
+  checkRepeatable(line, Deno.mainModule);
+  const flags = workerFlags(line, "self", grant);
+  const named = line?.script ?? "";
+  // What a package's specifier stands for is resolved again: its main module alone lacks the package's own settings.
+  const main = /^(jsr|npm):/.test(named) && line?.subcommand === "run" ? named : Deno.mainModule;
+  return {
+    command: runnable(origin),
+    args: ["run", ...flags, main, ...Deno.args],
+    cwd: origin.directory,
+  };
+}
+
+/**
+ * How to run a worker module on Deno.
+ *
+ * @throws {Error} A sentence, if that cannot be.
+ */
+export async function denoModuleCommand(origin: DenoOrigin, command: ModuleCommand): Promise<SelfCommand> {
+  if (Deno.build.standalone && command.executable === undefined) {
+    throw new Error("A compiled program cannot run a worker module by itself: name the deno or bun executable for it.");
+  }
+  const line = Deno.build.standalone ? NO_FLAGS : await ownLine(origin);
+  const flags = workerFlags(line, "module", command);
+  const executable = command.executable ?? runnable(origin);
+  return { ...writeModuleCommand(command, executable, flags), cwd: origin.directory };
+}
+
+const NO_FLAGS: DenoLine = { subcommand: "run", flags: [] };
+
+function workerFlags(line: DenoLine | undefined, form: "self" | "module", grant: ControlGrant): readonly string[] {
+  return denoWorkerFlags({
+    controlPath: grant.controlPath,
+    ...(grant.denoArgs === undefined ? {} : { denoArgs: grant.denoArgs }),
+    line: line ?? grantsOnly(grant),
+    form,
+    granted,
+    holdsAll: holdsAll(),
+    ...(form === "module" ? { preload: new URL("../src/preload.ts", import.meta.url).href } : {}),
+  });
+}
+
+/** What can be told where the command line cannot be read: everything is allowed, or the user knows. */
+function grantsOnly(grant: ControlGrant): DenoLine {
+  if (grant.denoArgs !== undefined || holdsAll()) return NO_FLAGS;
+  throw new Error(
+    "Cannot learn the flags this program was started with, so workers cannot be given the same: " +
+      'give theirs by the option denoArgs, as in { denoArgs: ["--allow-net"] }, or allow deno to be run (--allow-run).',
+  );
+}
+
+/** Permissions are part of a compiled program; no flag can add to them. */
+function checkCompiled(grant: ControlGrant): void {
+  const missing = needs(grant).filter(({ kind, value }) => !granted(kind, value)).map(({ kind }) => `--allow-${kind}`);
+  if (missing.length === 0) return;
+  throw new Error(
+    "A compiled program's workers may do what it may itself, and that is too little to reach their manager at " +
+      `${grant.controlPath}: compile it with ${[...new Set(missing)].join(" ")}.`,
+  );
+}
