@@ -144,8 +144,8 @@ export class Manager {
     this.#waited = waited;
     using _alive = this.#host.setTimer(timeoutMs ?? NEVER_MS, () => this.#stopWaiting());
     const abort = (): void => {
-      this.#stopWaiting();
       waited.reject(signal?.reason);
+      this.#stopWaiting();
     };
     signal?.addEventListener("abort", abort, { once: true });
     this.post({ type: "wait" });

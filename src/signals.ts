@@ -77,6 +77,6 @@ export function relayedSignal(relay: Relay | undefined): Signal | undefined {
 export function parseSignal(name: unknown, what: string): Signal {
   if (typeof name === "string" && isSignal(name)) return name;
   const shown = typeof name === "string" ? `'${name}'` : String(name);
-  const near = typeof name === "string" ? nearest(name, Object.keys(NUMBERS)) : undefined;
+  const near = typeof name === "string" ? nearest(`SIG${name.replace(/^SIG/i, "")}`, Object.keys(NUMBERS)) : undefined;
   throw new TypeError(`Cannot use ${shown} as ${what}: it is no signal${near ? `; did you mean '${near}'?` : ""}`);
 }

@@ -1,0 +1,348 @@
+/** The manager on the fake host: the virtual clock drives every rule of timing, end to end. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Signal } from "../mod.ts";
+import { FakePool, outcome, rest as settle } from "./support/pool_on_fake.ts";
+
+describe("start()", () => {
+  it("returns true by a trapped signal, with the workers told and nobody waited for", async () => {
+    const pool = new FakePool({ trapSignals: { SIGTERM: "SIGTERM", SIGHUP: "SIGUSR2" } });
+    for (const process of pool.host.processes) process.ignored.add("SIGUSR2");
+    const started = pool.pm.start({ data: [1] });
+    assert.equal(await outcome(started), "pending");
+    for (const { process } of pool.workers) process.ignored.add("SIGUSR2");
+    pool.host.raise("SIGHUP");
+    assert.equal(await outcome(started), true);
+    assert.equal(pool.pm.signalReceived, "SIGHUP");
+    assert.deepEqual(pool.workers.map(({ process }) => process.received), [["SIGUSR2"], ["SIGUSR2"]]);
+    assert.equal(pool.pm.numWorkers, 2);
+    await pool.pm[Symbol.asyncDispose]();
+  });
+
+  it("gives each worker its place, its generation, data and forkValue", async () => {
+    const pool = new FakePool({ beforeFork: () => Promise.resolve({ of: "hook" }) });
+    const started = pool.pm.start({ data: { list: [1, null] } });
+    await outcome(started);
+    const [first, second] = pool.workers;
+    assert.deepEqual([first?.welcome?.["slot"], second?.welcome?.["slot"]], [0, 1]);
+    assert.deepEqual(first?.welcome?.["data"], { list: [1, null] });
+    assert.deepEqual(first?.welcome?.["forkValue"], { of: "hook" });
+    assert.equal(first?.welcome?.["generation"], 1);
+    assert.equal(first?.process.env["PREFORK_SLOT"], "0");
+    assert.ok(!JSON.stringify(first?.process.env).includes("list"), "data is not in the environment");
+    assert.ok(!JSON.stringify(first?.process.command.args).includes("list"), "nor on the command line");
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+  });
+
+  it("answers a signal that came between two calls, and only the one", async () => {
+    const pool = new FakePool({ trapSignals: { SIGTERM: "SIGTERM", SIGHUP: null } });
+    pool.host.raise("SIGHUP");
+    pool.host.raise("SIGHUP");
+    assert.equal(await outcome(pool.pm.start()), true);
+    const second = pool.pm.start();
+    assert.equal(await outcome(second), "pending");
+    pool.host.raise("SIGTERM");
+    await second;
+    assert.equal(await pool.pm.waitAllChildren(), 0);
+  });
+
+  it("returns by signalReceived being set, as by the signal", async () => {
+    const pool = new FakePool();
+    const started = pool.pm.start();
+    await settle();
+    pool.pm.signalReceived = "SIGTERM";
+    assert.equal(await outcome(started), true);
+    assert.equal(await pool.pm.waitAllChildren(), 0);
+    assert.deepEqual(pool.workers.map(({ process }) => process.received), [["SIGTERM"], ["SIGTERM"]]);
+  });
+
+  it("refuses to run twice at once, and data that JSON would lose", async () => {
+    const pool = new FakePool();
+    const started = pool.pm.start();
+    await assert.rejects(pool.pm.start(), /Cannot start workers: start\(\) of this pool has not returned yet/);
+    await assert.rejects(pool.pm.waitAllChildren(), /Cannot wait for workers: start\(\)/);
+    pool.host.raise("SIGTERM");
+    await started;
+    const unsendable = { list: [1, { when: new Date(0) }] };
+    // @ts-expect-error a Date is no JSON
+    await assert.rejects(pool.pm.start({ data: unsendable }), { name: "TypeError", message: /data\.list\[1\]\.when/ });
+    await pool.pm.waitAllChildren();
+  });
+
+  it("rejects after maxBootFailures when nothing was ever ready", async () => {
+    const pool = new FakePool({ maxWorkers: 1, maxBootFailures: 2 }, false);
+    const started = pool.pm.start();
+    const failed = assert.rejects(started, { name: "BootFailureError" });
+    await settle();
+    pool.workers[0]?.process.exit(5);
+    await pool.host.advance(1000);
+    pool.workers[1]?.process.exit(5);
+    await failed;
+    const error = await outcome(started);
+    assert.ok(error instanceof Error && error.name === "BootFailureError");
+    assert.match(error.message, /2 workers failed and none ever became ready; the last one exited with status 5/);
+    assert.equal(await pool.pm.waitAllChildren(), 0);
+  });
+
+  it("stops by an AbortSignal, whatever is trapped", async () => {
+    const controller = new AbortController();
+    const pool = new FakePool({ signal: controller.signal, trapSignals: {} });
+    const started = pool.pm.start();
+    await settle();
+    controller.abort();
+    assert.equal(await outcome(started), true);
+    assert.equal(pool.pm.signalReceived, "SIGTERM");
+    assert.equal(await pool.pm.waitAllChildren(), 0);
+  });
+
+  it("tries again when a process cannot be made", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    pool.host.spawnFailure = () => new Error("no more processes");
+    const started = pool.pm.start();
+    await pool.host.advance(999);
+    assert.equal(pool.ofType("spawnError").length, 1);
+    pool.host.spawnFailure = () => undefined;
+    await pool.host.advance(1);
+    assert.equal(pool.alive.length, 1);
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+  });
+});
+
+describe("a worker's word", () => {
+  it("that makes no sense ends it, and tells why", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    const started = pool.pm.start();
+    await settle();
+    pool.workers[0]?.say("rubbish\n");
+    await settle();
+    assert.deepEqual(pool.ofType("protocolError").map(({ reason }) => reason), [
+      'sent a line that is no JSON: "rubbish"',
+    ]);
+    assert.deepEqual(pool.workers[0]?.process.received, ["SIGKILL"]);
+    await pool.host.advance(1000);
+    assert.equal(pool.workers.length, 2);
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+  });
+
+  it("without its token is not heard", async () => {
+    const pool = new FakePool({ maxWorkers: 1 }, false);
+    const started = pool.pm.start();
+    await settle();
+    const [worker] = pool.workers;
+    await worker?.connect(pool.host);
+    worker?.say({ type: "hello", version: 1, token: "guessed" });
+    await settle();
+    assert.deepEqual([worker?.closed, worker?.welcome], [true, undefined]);
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+  });
+
+  it("opens one connection only", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    const started = pool.pm.start();
+    await settle();
+    const [worker] = pool.workers;
+    assert.ok(worker?.welcome);
+    await worker.hello(pool.host);
+    assert.equal(worker.closed, true);
+    assert.equal(pool.alive.length, 1);
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+  });
+
+  it("of another version is an end that says so", async () => {
+    const pool = new FakePool({ maxWorkers: 1 }, false);
+    const started = pool.pm.start();
+    await settle();
+    const [worker] = pool.workers;
+    await worker?.connect(pool.host);
+    worker?.say({ type: "hello", version: 2, token: worker.process.env["PREFORK_TOKEN"] });
+    await settle();
+    assert.match(pool.ofType("protocolError")[0]?.reason ?? "", /speaks version 2 of the control protocol/);
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+  });
+});
+
+describe("hooks and loggers that throw", () => {
+  it("are events, and the pool goes on", async () => {
+    const thrown = (): never => {
+      throw new Error("oops");
+    };
+    const logger = { debug: thrown, info: thrown, warn: thrown, error: thrown };
+    const pool = new FakePool({ beforeFork: thrown, afterFork: thrown, onChildReap: thrown, logger });
+    const started = pool.pm.start();
+    await settle();
+    assert.equal(pool.alive.length, 2);
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+    const hooks = new Set(pool.ofType("hookError").map(({ hook }) => hook));
+    assert.deepEqual([...hooks].sort(), ["afterFork", "beforeFork", "logger", "onChildReap"]);
+  });
+
+  it("see a count without the worker that is being made, and without the one that is gone", async () => {
+    const counts: string[] = [];
+    const pool = new FakePool({
+      beforeFork: ({ numWorkers }) => void counts.push(`before ${numWorkers}`),
+      afterFork: ({ numWorkers }) => void counts.push(`after ${numWorkers}`),
+      onChildReap: ({ numWorkers }, _pid, status) => void counts.push(`reap ${numWorkers} ${status.type}`),
+    });
+    const started = pool.pm.start();
+    await settle();
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+    assert.deepEqual(counts, ["before 0", "after 0", "before 1", "after 1", "reap 1 signaled", "reap 0 signaled"]);
+  });
+});
+
+describe("waitAllChildren()", () => {
+  it("gives up at its time, to the millisecond, with the number left", async () => {
+    const pool = new FakePool();
+    const started = pool.pm.start();
+    await settle();
+    for (const { process } of pool.workers) process.ignored.add("SIGTERM");
+    pool.host.raise("SIGTERM");
+    await started;
+    const waited = pool.pm.waitAllChildren({ timeoutMs: 300 });
+    await pool.host.advance(299);
+    assert.equal(await outcome(waited), "pending");
+    await pool.host.advance(1);
+    assert.equal(await outcome(waited), 2);
+    const rest = pool.pm.waitAllChildren();
+    await pool.host.advance(29_700);
+    assert.equal(await outcome(rest), 0);
+    assert.equal(pool.ofType("stopTimeout").length, 2);
+  });
+
+  it("is given up by an AbortSignal, with its reason", async () => {
+    const pool = new FakePool();
+    const started = pool.pm.start();
+    await settle();
+    for (const { process } of pool.workers) process.ignored.add("SIGTERM");
+    pool.host.raise("SIGTERM");
+    await started;
+    const controller = new AbortController();
+    const waited = pool.pm.waitAllChildren({ signal: controller.signal });
+    controller.abort(new Error("enough"));
+    assert.match(String(await outcome(waited)), /enough/);
+    pool.pm.signalAllChildren("SIGKILL");
+    assert.equal(await pool.pm.waitAllChildren(), 0);
+  });
+
+  it("lets go of sockets, guard, timers and fatal signals when nobody is left", async () => {
+    const pool = new FakePool();
+    const started = pool.pm.start();
+    await settle();
+    assert.ok(pool.host.listensFor("SIGINT"));
+    assert.equal(pool.host.files.size, 2);
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+    assert.deepEqual([pool.host.files.size, pool.host.alive, pool.host.timerCount()], [0, [], 0]);
+    assert.ok(!pool.host.listensFor("SIGINT") && pool.host.listensFor("SIGTERM"));
+    await pool.pm[Symbol.asyncDispose]();
+    assert.ok(!pool.host.listensFor("SIGTERM"));
+  });
+});
+
+describe("an untrapped fatal signal", () => {
+  for (const signal of ["SIGHUP", "SIGINT", "SIGQUIT"] satisfies Signal[]) {
+    it(`reaches the workers' groups before the manager dies of it: ${signal}`, async () => {
+      const pool = new FakePool();
+      void pool.pm.start();
+      await settle();
+      pool.host.raise(signal);
+      await settle();
+      const groups = pool.workers.map(({ process }) => ({ pid: -process.pid, signal }));
+      assert.deepEqual(pool.host.sent.filter((sent) => sent.signal === signal), [
+        ...groups,
+        { pid: pool.host.pid, signal },
+      ]);
+      assert.equal(pool.host.diedOf, signal);
+    });
+  }
+});
+
+describe("options", () => {
+  it("that are unknown name the nearest one", () => {
+    // @ts-expect-error misspelt
+    assert.throws(() => new FakePool({ maxWorker: 3 }), { name: "TypeError", message: /'maxWorker'.*'maxWorkers'/ });
+  });
+
+  it("are checked at once, each with a sentence", () => {
+    const wrong: readonly (readonly [object, string, RegExp])[] = [
+      [{ maxWorkers: -1 }, "RangeError", /'maxWorkers': it must be a whole number from 0 on, not -1/],
+      [{ maxWorkers: "3" }, "TypeError", /'maxWorkers': it must be a number, not '3'/],
+      [{ stopTimeoutMs: NaN }, "RangeError", /'stopTimeoutMs': it must be 0 or more milliseconds, not NaN/],
+      [{ trapSignals: { SIGTREM: "SIGTERM" } }, "TypeError", /'SIGTREM'.*did you mean 'SIGTERM'/],
+      [{ trapSignals: { SIGHUP: "HUP" } }, "TypeError", /'HUP' as what workers get for SIGHUP.*'SIGHUP'/],
+      [{ trapSignals: { SIGKILL: null } }, "TypeError", /Cannot trap SIGKILL/],
+      [{ trapSignals: { SIGHUP: { signal: "SIGTERM", intervalMs: -1 } } }, "RangeError", /intervalMs/],
+      [{ trapSignals: { SIGHUP: { signal: "SIGTERM", interval: 1 } } }, "TypeError", /'interval'.*'intervalMs'/],
+      [{ policy: 3 }, "TypeError", /'policy'/],
+      [{ logger: {} }, "TypeError", /'logger': it must have the methods/],
+      [{ beforeFork: 1 }, "TypeError", /'beforeFork': it must be a function/],
+      [{ signal: "SIGTERM" }, "TypeError", /signals go to 'trapSignals'/],
+      [{ name: "a/b" }, "TypeError", /Cannot name a pool 'a\/b'/],
+    ];
+    for (const [options, name, message] of wrong) {
+      assert.throws(() => new FakePool(options), { name, message }, JSON.stringify(options));
+    }
+  });
+
+  it("give each pool its own name", async () => {
+    const first = new FakePool({ name: "web" });
+    assert.throws(() => new FakePool({ name: "web" }), /there is one already/);
+    await first.pm[Symbol.asyncDispose]();
+    await new FakePool({ name: "web" }).pm[Symbol.asyncDispose]();
+  });
+});
+
+describe("events", () => {
+  it("reach each reader from its beginning on, and end with the pool", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    const started = pool.pm.start();
+    await settle();
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+    const late = pool.pm[Symbol.asyncIterator]().next();
+    await pool.pm[Symbol.asyncDispose]();
+    assert.equal((await late).done, true);
+    assert.deepEqual(pool.events.map(({ type }) => type), ["spawn", "ready", "signal", "relay", "reap"]);
+  });
+
+  it("tell a reader that was too slow how many it missed", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    const slow = pool.pm[Symbol.asyncIterator]();
+    const started = pool.pm.start();
+    await settle();
+    for (let i = 0; i < 4000; i++) {
+      pool.workers.at(-1)?.process.exit(0);
+      await settle();
+    }
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+    await pool.pm[Symbol.asyncDispose]();
+    let read = 0;
+    let dropped = 0;
+    for (let next = await slow.next(); !next.done; next = await slow.next()) {
+      if (next.value.type === "dropped") dropped += next.value.count;
+      else read++;
+    }
+    assert.equal(read, 10_000);
+    assert.equal(read + dropped, pool.events.length);
+  });
+});
