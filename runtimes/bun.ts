@@ -52,6 +52,7 @@ export const bunHost: ProcessHost = {
   spawn,
   kill,
   onSignal,
+  isIgnored,
   now: () => performance.now(),
   setTimer,
   getEnv: (name) => process.env[name],
@@ -168,6 +169,19 @@ function onSignal(signal: Signal, listener: () => void): Disposable {
   attempt(`listen for ${signal}`, () => process.on(signal, handler));
   return { [Symbol.dispose]: () => process.off(signal, handler) };
 }
+
+function isIgnored(signal: Signal): boolean {
+  const number = SIGNAL_NUMBERS[signal];
+  if (number === undefined) return false;
+  try {
+    const mask = /^SigIgn:\s*([0-9a-f]+)/m.exec(fileSystem().readFileSync("/proc/self/status", "utf8"))?.[1];
+    return mask !== undefined && (BigInt(`0x${mask}`) >> BigInt(number - 1) & 1n) === 1n;
+  } catch {
+    return false;
+  }
+}
+
+const SIGNAL_NUMBERS: Partial<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
 
 const MAX_DELAY_MS = 2 ** 31 - 1;
 

@@ -48,6 +48,8 @@ export interface BunProcess {
 export interface BunFileSystem {
   /** Gives a file to another user. */
   chownSync(path: string, uid: number, gid: number): void;
+  /** Reads a whole file as text. */
+  readFileSync(path: string, encoding: "utf8"): string;
   /** Makes a directory of mode 0700. */
   mkdtempSync(prefix: string): string;
   /** Removes a file or directory. */

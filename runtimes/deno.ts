@@ -39,6 +39,7 @@ export const denoHost: ProcessHost = {
   spawn,
   kill,
   onSignal,
+  isIgnored,
   now: () => performance.now(),
   setTimer,
   getEnv: (name) => isGranted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined,
@@ -160,6 +161,20 @@ function onSignal(signal: Signal, listener: () => void): Disposable {
   attempt(`listen for ${signal}`, () => Deno.addSignalListener(signal, handler));
   return { [Symbol.dispose]: () => Deno.removeSignalListener(signal, handler) };
 }
+
+/** Deno lets nobody read this but who may do everything. */
+function isIgnored(signal: Signal): boolean {
+  const number = SIGNAL_NUMBERS[signal];
+  if (number === undefined || !isGranted({ name: "read" })) return false;
+  try {
+    const mask = /^SigIgn:\s*([0-9a-f]+)/m.exec(Deno.readTextFileSync("/proc/self/status"))?.[1];
+    return mask !== undefined && (BigInt(`0x${mask}`) >> BigInt(number - 1) & 1n) === 1n;
+  } catch {
+    return false;
+  }
+}
+
+const SIGNAL_NUMBERS: Partial<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
 
 const MAX_DELAY_MS = 2 ** 31 - 1;
 

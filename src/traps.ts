@@ -13,6 +13,7 @@ const FATAL: readonly Signal[] = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"];
 export class Traps implements Disposable {
   readonly #host: ProcessHost;
   readonly #trapped: readonly Signal[];
+  readonly #ignored: readonly Signal[];
   readonly #onFatal: (signal: Signal) => void;
   #handlers: readonly Disposable[];
   #fatal: readonly Disposable[] = [];
@@ -27,13 +28,17 @@ export class Traps implements Disposable {
     this.#host = host;
     this.#trapped = trapped;
     this.#onFatal = onFatal;
-    this.#handlers = trapped.map((signal) => host.onSignal(signal, () => onSignal(signal)));
+    this.#ignored = FATAL.filter((signal) => !trapped.includes(signal) && host.isIgnored(signal));
+    const handlers = trapped.map((signal) => host.onSignal(signal, () => onSignal(signal)));
+    // Deno no longer ignores what nohup made it ignore once it listens for anything, so we do it ourselves.
+    const deaf = this.#ignored.map((signal) => host.onSignal(signal, () => {}));
+    this.#handlers = [...handlers, ...deaf];
   }
 
   /** From here on an untrapped fatal signal is heard, so that workers can be told before the manager dies of it. */
   watchFatal(): void {
     if (this.#fatal.length > 0) return;
-    this.#fatal = FATAL.filter((signal) => !this.#trapped.includes(signal))
+    this.#fatal = FATAL.filter((signal) => !this.#trapped.includes(signal) && !this.#ignored.includes(signal))
       .map((signal) => this.#host.onSignal(signal, () => this.#onFatal(signal)));
   }
 

@@ -187,6 +187,8 @@ export interface ProcessHost {
   kill(pid: number, signal: Signal): boolean;
   /** Calls `listener` for each delivery of `signal` until disposed of; the default disposition then returns. */
   onSignal(signal: Signal, listener: () => void): Disposable;
+  /** Whether this process ignores `signal`, as under `nohup`. False where that cannot be told. */
+  isIgnored(signal: Signal): boolean;
   /** Milliseconds on a monotonic clock. */
   now(): number;
   /**

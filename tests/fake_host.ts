@@ -72,6 +72,8 @@ export class FakeHost implements ProcessHost {
   readonly sent: { readonly pid: number; readonly signal: Signal }[] = [];
   /** Every text given to {@linkcode write}. */
   readonly written: string[] = [];
+  /** Signals that this process ignores since its start. */
+  readonly ignored = new Set<Signal>();
   /** Files and directories by path. */
   readonly files = new Map<string, FakeFile>();
   /** The signal that would have ended this process: raised with nobody listening. */
@@ -172,6 +174,10 @@ export class FakeHost implements ProcessHost {
     const own = () => listener();
     listeners.add(own);
     return { [Symbol.dispose]: () => listeners.delete(own) };
+  }
+
+  isIgnored(signal: Signal): boolean {
+    return this.ignored.has(signal);
   }
 
   now(): number {
