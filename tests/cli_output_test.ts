@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LineSplitter, prefixLines } from "../src/cli/lines.ts";
-import { Outlet } from "../src/cli/outlet.ts";
+import { type Dropped, Outlet } from "../src/cli/outlet.ts";
 import { OutputRelay, workerPrefix } from "../src/cli/output.ts";
 import type { WorkerInfo } from "../src/types.ts";
 import { waitFor } from "./support/processes.ts";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const text = (block: Uint8Array): string => new TextDecoder().decode(block);
-const describeDropped = (count: number): string => `${count} dropped\n`;
+const describeDropped = ({ lines, bytes }: Dropped): string => `${lines} lines, ${bytes} bytes dropped\n`;
 
 function cut(chunks: readonly string[], limit: number): string[] {
   const splitter = new LineSplitter(limit);
@@ -57,7 +57,7 @@ test("prefixLines() names every line, and no continuation", () => {
 
 test("workerPrefix() is coloured on request only", () => {
   assert.equal(workerPrefix(0, 42, false), "[0 42] ");
-  assert.match(workerPrefix(1, 42, true), /^\x1b\[33m\[1 42\]\x1b\[0m $/);
+  assert.equal(workerPrefix(1, 42, true), "\x1b[33m[1 42]\x1b[0m ");
 });
 
 /** A reader that takes bytes only when it is told to. */
@@ -82,10 +82,10 @@ test("Outlet drops log lines when nobody reads, and tells how many once somebody
   for (let line = 0; line < 100; line++) outlet.log(`line ${line}\n`);
   reader.go();
   await outlet.drain(1000);
-  assert.equal(reader.written, "line 0\nline 1\n98 dropped\n");
+  assert.equal(reader.written, "line 0\nline 1\n98 lines, 0 bytes dropped\n");
   outlet.log("again\n");
   await outlet.drain(1000);
-  assert.equal(reader.written, "line 0\nline 1\n98 dropped\nagain\n");
+  assert.equal(reader.written, "line 0\nline 1\n98 lines, 0 bytes dropped\nagain\n");
 });
 
 test("Outlet never drops what workers print, and keeps its order", async () => {
@@ -99,6 +99,23 @@ test("Outlet never drops what workers print, and keeps its order", async () => {
   await outlet.drain(1000);
   assert.equal(reader.written, Array.from({ length: 100 }, (_, line) => `${line}\n`).join(""));
   assert.equal(resolved, 100);
+});
+
+test("Outlet drops what waits of those who are gone, once too much waits", async () => {
+  const reader = new StuckReader();
+  const outlet = new Outlet(reader.write, { describeDropped, maxWaitingBytes: 10 });
+  const [live, gone, late] = [{}, {}, {}];
+  outlet.print(live, bytes("live 1\n"));
+  const waiting = outlet.print(gone, bytes("gone 1\n"));
+  outlet.abandon(gone);
+  await waiting;
+  outlet.print(live, bytes("live 2\n"));
+  outlet.abandon(late);
+  await outlet.print(late, bytes("late 1\n"));
+  reader.go();
+  await outlet.drain(1000);
+  await outlet.print(late, bytes("late 2\n"));
+  assert.equal(reader.written, "live 1\nlive 2\n0 lines, 14 bytes dropped\nlate 2\n");
 });
 
 test("Outlet writes on after short writes, a full non-blocking stream and errors", async () => {
@@ -153,7 +170,7 @@ test("OutputRelay passes whole lines with their worker's name, and knows when al
   const stdout = { outlet: outletOf("stdout"), prefix: (slot: number, pid: number) => workerPrefix(slot, pid, false) };
   const relay = new OutputRelay({ stdout, stderr: { outlet: outletOf("stderr"), prefix: () => "" } });
   const worker: WorkerInfo = { pid: 42, slot: 3, generation: 1, state: "ready", status: "_" };
-  relay.spawned();
+  relay.spawned(42);
   const [out, err] = [relay.output(worker, "stdout"), relay.output(worker, "stderr")];
   await out(bytes("one\ntw"));
   await err(bytes("oops\n"));

@@ -58,7 +58,9 @@ function isExecutable(path: string): boolean {
 /** The nearest name beside it, if there is one. */
 function hint(absolute: string): string {
   try {
-    const near = nearest(basename(absolute), readdirSync(dirname(absolute)));
+    // Short names are near to many others: whoever mistypes one gets its first letter right.
+    const names = readdirSync(dirname(absolute)).filter((name) => name[0] === basename(absolute)[0]);
+    const near = nearest(basename(absolute), names);
     return near === undefined ? "" : `; is it ${join(dirname(absolute), near)}?`;
   } catch {
     return `: there is no directory ${dirname(absolute)}`;

@@ -7,31 +7,35 @@
 /** The help text. */
 export const HELP = `Keeps a pool of worker processes alive, and turns the signals it gets into signals for them.
 
-  prefork [run] WORKER [options] [-- args...]    a module (path or URL), options before or after it
-  prefork [run] [options] -- COMMAND [args...]   any program
-  For "prefork" write "deno run -A mod.ts", or "bun run mod.ts" (there "run -- COMMAND": Bun eats a leading --).
+  prefork [run] WORKER [options] [-- args...]     a module (path or URL); options before or after it
+  prefork [run] [options] -- COMMAND [args...]    any program
+  For "prefork" write "deno run -A mod.ts" or "bun run mod.ts".
 
 Pool
   -w, --workers N         how many workers (default: WEB_CONCURRENCY, else one for each CPU)
   --spare MIN:MAX         as many as keep MIN to MAX idle, at most N (workers tell by setStatus)
-  -t, --trap SIG=ACTION   what workers get: HUP=TERM, USR2=TERM:500 (one every 500 ms), USR2=none
-  --boot-timeout TIME     what a worker may take to its own code (30s, 500ms; default 30s)
-  --stop-timeout TIME     what it may take to stop before SIGKILL (default 30s)
+  -t, --trap SIG=ACTION   what workers get for a signal: HUP=TERM, USR2=none,
+                          USR2=TERM:500 (one worker every 500 ms)
+  --boot-timeout TIME     how long a worker may take to its own code (30s, 500ms; default 30s)
+  --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s)
 Workers
   --runtime RUNTIME       deno, bun, or the path of one (default: the manager's own)
-  --allow-..., --deny-... permissions of workers on Deno, as Deno knows them (default: the manager's own)
-  --user U, --group G     run workers as somebody else (by root only)
+  --allow-... --deny-...  permissions of workers on Deno (default: the manager's own)
+  --user U  --group G     run workers as somebody else (root only)
   --cwd DIR               their working directory
   --env-file FILE         NAME=value lines for their environment; what is set already wins
 Manager
   --name NAME             names the pool in the log
-  --log-format FORMAT     pretty, json or plain (default: pretty on a terminal, else json), to standard error
-  -h, --help   -V, --version
+  --log-format FORMAT     pretty, json or plain, to standard error (default: pretty on a
+                          terminal, else json)
+  -h, --help  -V, --version
 
-Signals   TERM, INT, QUIT: stop, a second one: at once   HUP: replace all workers   TTIN, TTOU: one more, one less
-Status    0 stopped as asked   2 bad command line   3 no worker ever became ready   128+n died of signal n
+Signals  TERM, INT, QUIT stop, a second one at once; HUP replaces all workers;
+         TTIN, TTOU: one worker more, one less
+Status   0 stopped as asked, 2 bad command line, 3 no worker ever became ready,
+         128+n died of signal n
 
   prefork examples/ticker.ts -w 2                     two workers; Ctrl-C stops them
-  prefork app.ts --runtime bun -t HUP=TERM:1s -- -v   Bun workers, replaced one a second on HUP; -v is theirs
+  prefork app.ts --runtime bun -t HUP=TERM:1s -- -v   on Bun, replaced one a second on HUP; -v is theirs
   prefork run -w 4 -- ./worker.py --queue mail        four of any program
 `;

@@ -18,8 +18,8 @@ export interface Operations {
   resize(signal: Signal, by: 1 | -1): void;
 }
 
-/** Wrappers such as `npm run` hand on a Ctrl-C that the terminal has sent to everybody: two in no time are one. */
-const SAME_KEY_MS = 50;
+/** `timeout` signals its command and then the whole group; `npm run` hands on a Ctrl-C: two in no time are one. */
+const ECHO_MS = 5;
 
 /** Listens until disposed of. */
 export function listenToOperator(host: ProcessHost, traps: TrapSignals, operations: Operations): Disposable {
@@ -27,7 +27,7 @@ export function listenToOperator(host: ProcessHost, traps: TrapSignals, operatio
   let stopped: { readonly signal: Signal; readonly at: number } | undefined;
   const stop = (signal: Signal): void => {
     const now = host.now();
-    const isEcho = signal === "SIGINT" && stopped?.signal === signal && now - stopped.at < SAME_KEY_MS;
+    const isEcho = stopped?.signal === signal && now - stopped.at < ECHO_MS;
     if (stopped !== undefined && !isEcho) operations.kill(signal);
     stopped ??= { signal, at: now };
   };

@@ -10,7 +10,7 @@ import { concat, endsLine } from "./lines.ts";
 /** Writes some bytes and gives how many; rejects with an error that has a `code`. */
 export type Write = (bytes: Uint8Array) => Promise<number>;
 
-/** The most of the log that waits for the reader before lines are dropped. */
+/** The most that waits of the log, and of workers that are gone, before it is dropped. */
 const MAX_WAITING_BYTES = 262_144;
 /** The most that is handed over in one write. */
 const MAX_BATCH_BYTES = 65_536;
@@ -19,13 +19,25 @@ const RETRY_MS = 20;
 
 interface Entry {
   readonly bytes: Uint8Array;
+  readonly owner: object;
+  /** Undefined for a line of the log. */
   readonly written: (() => void) | undefined;
 }
 
+/** What was dropped because nobody took it. */
+export interface Dropped {
+  /** Lines of the log. */
+  readonly lines: number;
+  /** Bytes of workers that are gone. */
+  readonly bytes: number;
+}
+
+const NOTHING: Dropped = { lines: 0, bytes: 0 };
+
 /** What {@linkcode Outlet} needs to know, and can be given by tests. */
 export interface OutletOptions {
-  /** Told after log lines were dropped, once the stream takes bytes again; gives the line to write about it. */
-  readonly describeDropped: (count: number) => string;
+  /** Told what was dropped, once the stream takes bytes again; gives the line to write about it. */
+  readonly describeDropped: (dropped: Dropped) => string;
   /** @default {262144} */
   readonly maxWaitingBytes?: number;
 }
@@ -33,13 +45,14 @@ export interface OutletOptions {
 /** One standard stream: a queue, and at most one write at a time. */
 export class Outlet {
   readonly #write: Write;
-  readonly #describeDropped: (count: number) => string;
+  readonly #describeDropped: (dropped: Dropped) => string;
   readonly #maxWaitingBytes: number;
   readonly #encoder = new TextEncoder();
   #queue: Entry[] = [];
   #waitingBytes = 0;
   #waitingLogBytes = 0;
-  #dropped = 0;
+  #dropped = NOTHING;
+  readonly #gone = new WeakSet<object>();
   #writing: Promise<void> | undefined;
   #midLine: object | undefined;
 
@@ -51,8 +64,8 @@ export class Outlet {
 
   /** Takes a line of the log, newline included, or drops it if too much waits already. */
   log(line: string): void {
-    if (this.#dropped > 0 || this.#waitingLogBytes >= this.#maxWaitingBytes) {
-      this.#dropped++;
+    if (this.#dropped.lines > 0 || this.#waitingLogBytes >= this.#maxWaitingBytes) {
+      this.#dropped = { ...this.#dropped, lines: this.#dropped.lines + 1 };
       return;
     }
     this.#enqueue(this.#encoder.encode(line), this, undefined);
@@ -63,9 +76,28 @@ export class Outlet {
     return this.#midLine === owner;
   }
 
-  /** Takes what `owner` printed. Resolves once it is written, or cannot be. */
+  /** Takes what `owner` printed. Resolves once it is written, or cannot be: who waits for that prints no faster. */
   print(owner: object, bytes: Uint8Array): Promise<void> {
+    if (this.#gone.has(owner) && this.#isFull()) {
+      this.#drop(bytes);
+      return Promise.resolve();
+    }
     return new Promise((resolve) => this.#enqueue(bytes, owner, resolve));
+  }
+
+  /**
+   * `owner` is gone, so waiting slows nobody down, and its successors print too. What it left is dropped where too much
+   * waits already.
+   */
+  abandon(owner: object): void {
+    this.#gone.add(owner);
+    if (!this.#isFull()) return;
+    const abandoned = this.#queue.filter((entry) => entry.owner === owner);
+    this.#queue = this.#queue.filter((entry) => entry.owner !== owner);
+    for (const entry of abandoned) {
+      this.#drop(entry.bytes);
+      this.#settle(entry);
+    }
   }
 
   /** Resolves when all is written, or nothing was for `patienceMs`. */
@@ -76,29 +108,41 @@ export class Outlet {
     }
   }
 
+  #isFull(): boolean {
+    return this.#waitingBytes >= this.#maxWaitingBytes;
+  }
+
+  #drop(bytes: Uint8Array): void {
+    this.#dropped = { ...this.#dropped, bytes: this.#dropped.bytes + bytes.length };
+  }
+
+  #settle({ bytes, written }: Entry): void {
+    this.#waitingBytes -= bytes.length;
+    if (written === undefined) this.#waitingLogBytes -= bytes.length;
+    else written();
+  }
+
   /** A line that one left unfinished is ended before another begins one. */
   #enqueue(bytes: Uint8Array, owner: object, written: (() => void) | undefined): void {
-    if (this.#midLine !== undefined && this.#midLine !== owner) this.#push(this.#encoder.encode("\n"), undefined);
+    if (this.#midLine !== undefined && this.#midLine !== owner) {
+      this.#push({ bytes: this.#encoder.encode("\n"), owner: this, written: undefined });
+    }
     this.#midLine = endsLine(bytes) ? undefined : owner;
-    this.#push(bytes, written);
+    this.#push({ bytes, owner, written });
     this.#writing ??= this.#writeAll();
   }
 
-  #push(bytes: Uint8Array, written: (() => void) | undefined): void {
-    this.#queue.push({ bytes, written });
-    this.#waitingBytes += bytes.length;
-    if (written === undefined) this.#waitingLogBytes += bytes.length;
+  #push(entry: Entry): void {
+    this.#queue.push(entry);
+    this.#waitingBytes += entry.bytes.length;
+    if (entry.written === undefined) this.#waitingLogBytes += entry.bytes.length;
   }
 
   async #writeAll(): Promise<void> {
     while (this.#queue.length > 0) {
       const batch = this.#takeBatch();
       const arrived = await this.#writeFully(concat(batch.map(({ bytes }) => bytes)));
-      for (const { bytes, written } of batch) {
-        this.#waitingBytes -= bytes.length;
-        if (written === undefined) this.#waitingLogBytes -= bytes.length;
-        else written();
-      }
+      for (const entry of batch) this.#settle(entry);
       if (arrived) this.#tellDropped();
     }
     this.#writing = undefined;
@@ -124,9 +168,9 @@ export class Outlet {
   }
 
   #tellDropped(): void {
-    if (this.#dropped === 0) return;
+    if (this.#dropped === NOTHING) return;
     const line = this.#describeDropped(this.#dropped);
-    this.#dropped = 0;
+    this.#dropped = NOTHING;
     this.#enqueue(this.#encoder.encode(line), this, undefined);
   }
 }

@@ -30,6 +30,8 @@ export function workerPrefix(slot: number, pid: number, color: boolean): string 
 /** Passes on what workers print. */
 export class OutputRelay {
   readonly #destinations: Readonly<Record<OutputStream, Destination>>;
+  /** Live workers by process id, as the owners of what they print. */
+  readonly #live = new Map<number, object>();
   #open = 0;
   #allEnded: (() => void) | undefined;
 
@@ -40,12 +42,13 @@ export class OutputRelay {
   /** For the option `output` of a pool. */
   readonly output: WorkerOutput = ({ slot, pid }, stream) => {
     const { outlet, prefix } = this.#destinations[stream];
-    return this.#read(outlet, new TextEncoder().encode(prefix(slot, pid)));
+    const owner = this.#live.get(pid) ?? {};
+    if (!this.#live.has(pid)) outlet.abandon(owner);
+    return this.#read(outlet, owner, new TextEncoder().encode(prefix(slot, pid)));
   };
 
-  #read(outlet: Outlet, prefix: Uint8Array): OutputReader {
+  #read(outlet: Outlet, owner: object, prefix: Uint8Array): OutputReader {
     const splitter = new LineSplitter();
-    const owner = {};
     return (chunk) => {
       const ended = chunk.length === 0;
       if (ended) this.#streamEnded();
@@ -56,8 +59,17 @@ export class OutputRelay {
   }
 
   /** A worker was started: two streams to read to their end. */
-  spawned(): void {
+  spawned(pid: number): void {
     this.#open += 2;
+    this.#live.set(pid, {});
+  }
+
+  /** A worker is gone. */
+  reaped(pid: number): void {
+    const owner = this.#live.get(pid);
+    this.#live.delete(pid);
+    if (owner === undefined) return;
+    for (const { outlet } of Object.values(this.#destinations)) outlet.abandon(owner);
   }
 
   #streamEnded(): void {

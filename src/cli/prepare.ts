@@ -8,9 +8,11 @@ import { readFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { describeError } from "../events.ts";
 import type { WorkerUser } from "../options.ts";
-import type { ProcessHost, RuntimeName, WorkerCommand } from "../types.ts";
-import type { ModuleOptions } from "../work.ts";
+import { relayedSignal } from "../signals.ts";
+import type { ProcessHost, RuntimeName, TrapSignals, WorkerCommand } from "../types.ts";
+import { checkRelayed, type ModuleOptions } from "../work.ts";
 import { capture } from "./capture.ts";
 import { parseEnvFile } from "./env_file.ts";
 import { findProgram, noProgram, requireDirectory, requireFile } from "./files.ts";
@@ -75,6 +77,7 @@ function prepareCommand(
 
 async function prepareModule(request: RunRequest, module: string, host: ProcessHost, here: string): Promise<Found> {
   const { runtime, executable } = await findRuntime(request.options.runtime, host, here);
+  checkTraps(request.trapSignals, runtime);
   const [flag] = request.denoArgs;
   if (flag !== undefined && runtime !== "deno") {
     throw new UsageError(
@@ -103,6 +106,14 @@ async function prepareModule(request: RunRequest, module: string, host: ProcessH
       ...url.protocol === "file:" ? [{ path: fileURLToPath(url), what: "the worker", access: "read" } as const] : [],
     ],
   };
+}
+
+function checkTraps(traps: TrapSignals, runtime: RuntimeName): void {
+  try {
+    checkRelayed(Object.values(traps).map(relayedSignal), runtime);
+  } catch (error) {
+    throw new UsageError(describeError(error));
+  }
 }
 
 /** `C:` would be no URL; a name of two letters or more before the colon is a scheme. */
@@ -173,7 +184,7 @@ function readText(file: string, path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    throw new UsageError(`Cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`);
+    throw new UsageError(`Cannot read ${file}: ${describeError(error)}`);
   }
 }
 

@@ -14,7 +14,7 @@ import { isStopSignal } from "../signals.ts";
 import type { OutputStream } from "./host.ts";
 import { type Log, openLog } from "./log.ts";
 import { listenToOperator } from "./operator.ts";
-import { Outlet } from "./outlet.ts";
+import { type Dropped, Outlet } from "./outlet.ts";
 import { type Destination, OutputRelay, workerPrefix } from "./output.ts";
 import type { RunRequest } from "./parse.ts";
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
@@ -50,7 +50,8 @@ export async function run(request: RunRequest): Promise<number> {
 }
 
 function openDestination(stream: OutputStream): Destination {
-  const describeDropped = (count: number): string => `prefork: ${count} log lines were dropped: ${stream} was full\n`;
+  const describeDropped = ({ lines, bytes }: Dropped): string =>
+    `prefork: ${stream} was full: ${lines} lines of the log and ${bytes} bytes of dead workers were dropped\n`;
   const color = wantsColor(stream);
   return {
     outlet: new Outlet((bytes) => currentCommandLine.write(stream, bytes), { describeDropped }),
@@ -65,8 +66,14 @@ function wantsColor(stream: OutputStream): boolean {
 async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outlets: Outlets): Promise<number> {
   const relay = new OutputRelay(outlets);
   const hangUp = new AbortController();
-  const pool = makePool({ ...poolOptions(request, prepared), signal: hangUp.signal, output: relay.output });
-  const told = tellEvents(pool, log, relay);
+  const pool = makePool({
+    ...poolOptions(request, prepared),
+    signal: hangUp.signal,
+    output: relay.output,
+    afterFork: (_, pid) => relay.spawned(pid),
+    onChildReap: (_, pid) => relay.reaped(pid),
+  });
+  const told = tellEvents(pool, log);
   using _operator = listenToOperator(currentHost, request.trapSignals, {
     kill(signal) {
       log.tell("warning", `received another ${signal}: workers are killed`);
@@ -77,8 +84,9 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
       hangUp.abort();
     },
     resize(signal, by) {
-      pool.maxWorkers = Math.max(0, pool.maxWorkers + by);
-      log.tell("info", `received ${signal}: now ${describeCount(pool.maxWorkers)}`);
+      const maxWorkers = Math.max(0, pool.maxWorkers + by);
+      pool.maxWorkers = maxWorkers;
+      log.tell("info", `received ${signal}: now ${describeCount(maxWorkers)}`);
     },
   });
   log.tell("info", describeStart(request, prepared), { event: "start", pid: currentHost.pid });
@@ -119,8 +127,9 @@ async function runUntilStopped(pool: Prefork, work: PreparedWork, log: Log): Pro
     await pool.waitAllChildren();
     return 0;
   } catch (error) {
+    if (error instanceof Error && error.name === "BootFailureError") return 3; // The log has it, as an event.
     log.tell("fatal", describeError(error));
-    return error instanceof Error && error.name === "BootFailureError" ? 3 : 2;
+    return 2;
   }
 }
 
@@ -132,11 +141,8 @@ function start(pool: Prefork, work: PreparedWork): Promise<true> {
   return work.type === "module" ? pool.startModule(work.module, work.options) : pool.startCommand(work.command);
 }
 
-async function tellEvents(pool: Prefork, log: Log, relay: OutputRelay): Promise<void> {
-  for await (const event of pool) {
-    if (event.type === "spawn") relay.spawned();
-    log.event(event);
-  }
+async function tellEvents(pool: Prefork, log: Log): Promise<void> {
+  for await (const event of pool) log.event(event);
 }
 
 function describeStart({ target }: RunRequest, { workers }: Prepared): string {

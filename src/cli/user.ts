@@ -17,7 +17,8 @@ import { UsageError } from "./usage_error.ts";
 interface Account {
   readonly name: string;
   readonly uid: number;
-  readonly gid: number;
+  /** Undefined for a number that no account has. */
+  readonly gid: number | undefined;
   readonly home: string;
 }
 
@@ -81,7 +82,7 @@ async function findAccount(host: ProcessHost, user: string): Promise<Account> {
   if (name !== undefined && uid !== undefined && gid !== undefined) {
     return { name, uid: Number(uid), gid: Number(gid), home: home ?? "/" };
   }
-  if (/^\d+$/.test(user)) return { name: "", uid: Number(user), gid: Number.NaN, home: "/" };
+  if (/^\d+$/.test(user)) return { name: "", uid: Number(user), gid: undefined, home: "/" };
   throw unknown("--user", user, "/etc/passwd");
 }
 

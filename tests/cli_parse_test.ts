@@ -1,0 +1,168 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { parseEnvFile } from "../src/cli/env_file.ts";
+import { HELP } from "../src/cli/help.ts";
+import { parse, type RunRequest } from "../src/cli/parse.ts";
+import { DEFAULT_TRAPS } from "../src/cli/values.ts";
+import { VERSION } from "../src/version.ts";
+
+/** What differs from `prefork app.ts`. */
+type Wanted = Partial<Omit<RunRequest, "kind">>;
+
+const app = (...args: string[]): Wanted => ({ target: { type: "module", module: "app.ts", args } });
+const command = (name: string, ...args: string[]): Wanted => ({ target: { type: "command", command: name, args } });
+
+const UNDERSTOOD: readonly [string, Wanted][] = [
+  ["app.ts", {}],
+  ["run app.ts", {}],
+  ["run ./run", { target: { type: "module", module: "./run", args: [] } }],
+  ["run run", { target: { type: "module", module: "run", args: [] } }],
+  ["-w 2 run app.ts", { options: { workers: 2 } }],
+  ["app.ts -w 2", { options: { workers: 2 } }],
+  ["-w2 app.ts", { options: { workers: 2 } }],
+  ["-w=2 app.ts", { options: { workers: 2 } }],
+  ["--workers 2 app.ts", { options: { workers: 2 } }],
+  ["--workers=2 app.ts", { options: { workers: 2 } }],
+  ["-w 2 -w 3 app.ts", { options: { workers: 3 } }],
+  ["-w 0 app.ts", { options: { workers: 0 } }],
+  ["app.ts -- -w 2 --help", app("-w", "2", "--help")],
+  ["app.ts -- a -- b", app("a", "--", "b")],
+  ["app.ts --", {}],
+  ["-- ls -l", command("ls", "-l")],
+  ["run -- ls", command("ls")],
+  ["run -w 4 -- ls -- -l", { ...command("ls", "--", "-l"), options: { workers: 4 } }],
+  ["https://example.org/app.ts", { target: { type: "module", module: "https://example.org/app.ts", args: [] } }],
+  ["app.ts --spare 3:8", { options: { spare: { minSpare: 3, maxSpare: 8 } } }],
+  ["app.ts --spare 3", { options: { spare: { minSpare: 3, maxSpare: Infinity } } }],
+  ["app.ts --runtime bun --cwd /srv", { options: { runtime: "bun", cwd: "/srv" } }],
+  ["app.ts --user nobody --group 33", { options: { user: "nobody", group: "33" } }],
+  ["app.ts --env-file .env --name web", { options: { envFile: ".env", name: "web" } }],
+  ["app.ts --stop-timeout 500ms", { options: { stopTimeoutMs: 500 } }],
+  ["app.ts --stop-timeout 1.5s", { options: { stopTimeoutMs: 1500 } }],
+  ["app.ts --stop-timeout 0", { options: { stopTimeoutMs: 0 } }],
+  ["app.ts --boot-timeout=2m", { options: { bootTimeoutMs: 120_000 } }],
+  ["app.ts --log-format plain", { options: { logFormat: "plain" } }],
+  ["app.ts -A", { denoArgs: ["-A"] }],
+  ["app.ts --allow-net=:80 --deny-read", { denoArgs: ["--allow-net=:80", "--deny-read"] }],
+  ["app.ts -t HUP=QUIT", { trapSignals: { ...DEFAULT_TRAPS, SIGHUP: "SIGQUIT" } }],
+  ["app.ts -tSIGHUP=sigquit", { trapSignals: { ...DEFAULT_TRAPS, SIGHUP: "SIGQUIT" } }],
+  ["app.ts --trap=term=quit", { trapSignals: { ...DEFAULT_TRAPS, SIGTERM: "SIGQUIT" } }],
+  ["app.ts -t USR2=none", { trapSignals: { ...DEFAULT_TRAPS, SIGUSR2: null } }],
+  ["app.ts -t USR2=TERM:500", { trapSignals: { ...DEFAULT_TRAPS, SIGUSR2: { signal: "SIGTERM", intervalMs: 500 } } }],
+  ["app.ts -t USR2=TERM:1s", { trapSignals: { ...DEFAULT_TRAPS, SIGUSR2: { signal: "SIGTERM", intervalMs: 1000 } } }],
+  ["app.ts -t HUP=none -t USR2=HUP", { trapSignals: { ...DEFAULT_TRAPS, SIGHUP: null, SIGUSR2: "SIGHUP" } }],
+];
+
+test("parse() understands", () => {
+  for (const [line, wanted] of UNDERSTOOD) {
+    const all = { kind: "run", target: app().target, options: {}, trapSignals: DEFAULT_TRAPS, denoArgs: [], ...wanted };
+    assert.deepEqual(parse(line.split(" ")), all, line);
+  }
+});
+
+const REFUSED: readonly [string, RegExp][] = [
+  ["", /^Cannot tell what to run: give a WORKER module, or a command after --; --help shows both$/],
+  ["run", /^Cannot tell what to run/],
+  ["-w 2", /^Cannot tell what to run/],
+  ["--", /^Cannot tell what to run/],
+  ["app.ts other.ts", /^Cannot use 'other.ts' beside the worker app.ts: .* its own arguments go after --$/],
+  ["app.ts --wrokers 2", /^Cannot understand --wrokers: there is no such option; did you mean --workers\?$/],
+  ["app.ts --stop-timout=3s", /did you mean --stop-timeout\?$/],
+  ["app.ts --allow-nett", /did you mean --allow-net\?$/],
+  ["app.ts --allow-nett=x", /^Cannot understand --allow-nett=x: /],
+  ["app.ts -x", /^Cannot understand -x: there is no such option; --help lists all$/],
+  ["app.ts -w", /^Cannot use -w without a value: give one, as in -w 4$/],
+  ["app.ts -w --name x", /^Cannot use -w without a value/],
+  ["app.ts --log-format", /as in --log-format json$/],
+  ["app.ts -w four", /^Cannot use 'four' for --workers: it must be a whole number, such as 4$/],
+  ["app.ts -w -1", /^Cannot use '-1' for --workers/],
+  ["app.ts -w 1.5", /^Cannot use '1.5' for --workers/],
+  ["app.ts --spare 8:3", /MAX must not be less than MIN, as in --spare 3:8$/],
+  ["app.ts --spare 0:3", /at least 1 worker must be spare$/],
+  ["app.ts --spare x", /it must be MIN:MAX, such as --spare 3:8$/],
+  ["app.ts --stop-timeout 30", /^Cannot use '30' for --stop-timeout: say whether 30s or 30ms is meant$/],
+  ["app.ts --stop-timeout soon", /it must be a time, such as 30s, 500ms or 2m$/],
+  ["app.ts --stop-timeout 3d", /it must be a time/],
+  ["app.ts --log-format xml", /the formats are pretty, json, plain$/],
+  ["app.ts -t HUP", /it must be SIG=ACTION/],
+  ["app.ts -t HUPP=TERM", /^Cannot use 'HUPP' in -t HUPP=TERM: there is no such signal; did you mean HUP\?$/],
+  ["app.ts -t HUP=reload", /^Cannot use 'reload' in -t HUP=reload: .* an action is a signal \(TERM\), .* or none$/],
+  ["app.ts -t HUP=TREM", /did you mean TERM\?$/],
+  ["app.ts -t HUP=TERM:soon", /^Cannot use 'soon' for the time in -t HUP=TERM:soon/],
+  ["app.ts -t HUP=TERM:", /^Cannot use '' for the time in/],
+  ["app.ts -t KILL=TERM", /^Cannot trap SIGKILL, .*: no process can$/],
+  ["app.ts -t CHLD=TERM", /^Cannot trap SIGCHLD, .*: the runtime needs it$/],
+  ["app.ts -t TERM=none", /SIGTERM stops the pool, so the workers must be told/],
+];
+
+test("parse() refuses in a sentence", () => {
+  for (const [line, message] of REFUSED) {
+    const request = parse(line.split(" ").filter((word) => word !== ""));
+    assert.equal(request.kind, "error", line);
+    if (request.kind === "error") assert.match(request.message, message, line);
+  }
+});
+
+test("parse() gives help and version, unless they are meant for the worker", () => {
+  for (const line of ["--help", "-h", "app.ts --help", "run -h"]) {
+    assert.deepEqual(parse(line.split(" ")), { kind: "help" }, line);
+  }
+  for (const line of ["--version", "-V", "app.ts -V"]) {
+    assert.deepEqual(parse(line.split(" ")), { kind: "version" }, line);
+  }
+  assert.equal(parse(["app.ts", "--", "--help"]).kind, "run");
+});
+
+test("the help fits on a screen", () => {
+  const lines = HELP.split("\n");
+  assert.ok(lines.length <= 42, `${lines.length} lines`);
+  for (const line of lines) assert.ok(line.length <= 104, line);
+});
+
+test("parseEnvFile() reads what dotenv reads", () => {
+  const text = [
+    "\ufeff# comment",
+    "A=1",
+    "export B = two words  # comment",
+    "C=",
+    "D='single # kept \\n'  # comment",
+    'E="line\\nnext \\"quoted\\" \\$"',
+    'F="over',
+    'two lines"',
+    "G=a#b",
+    "H=`back'tick`\r",
+    "",
+    "   ",
+    "A=again",
+  ].join("\n");
+  assert.deepEqual(Object.fromEntries(parseEnvFile(".env", text)), {
+    A: "again",
+    B: "two words",
+    C: "",
+    D: "single # kept \\n",
+    E: 'line\nnext "quoted" \\$',
+    F: "over\ntwo lines",
+    G: "a#b",
+    H: "back'tick",
+  });
+});
+
+test("parseEnvFile() names file and line of a mistake", () => {
+  const cases: readonly [string, RegExp][] = [
+    ["A=1\nB", /^Cannot read x\.env, line 2: 'B' is not NAME=value$/],
+    ["1A=1", /line 1: '1A=1' is not NAME=value$/],
+    ["A=1\n\nB='open\nC=2", /line 3: the ' is never closed$/],
+    ["A='one' two", /line 1: 'two' stands after the closing '$/],
+  ];
+  for (const [text, message] of cases) {
+    assert.throws(() => parseEnvFile("x.env", text), { name: "UsageError", message }, text);
+  }
+});
+
+test("the version is the same everywhere", () => {
+  for (const file of ["deno.json", "package.json"]) {
+    const { version } = JSON.parse(readFileSync(new URL(`../${file}`, import.meta.url), "utf8"));
+    assert.equal(version, VERSION, file);
+  }
+});

@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { isAlive, type Program, runCommand, runtimeCommand, signalProcess, tempDir, waitFor } from "./support/run.ts";
+
+const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
+const worker = fileURLToPath(new URL("./fixtures/cli_worker.ts", import.meta.url));
+const SLOW = { timeout: 60_000 };
+
+/** A real terminal, with nobody before it. */
+class Terminal implements AsyncDisposable {
+  readonly #server: Program;
+  readonly #socket: string;
+  readonly #command: readonly string[];
+
+  /** Runs a shell command in a new terminal. */
+  constructor(socket: string, command: string) {
+    this.#socket = socket;
+    const size = ["-x", "200", "-y", "50"];
+    this.#server = runCommand("tmux", ["-D", "-S", socket, "-f", "/dev/null"], { env: { NO_COLOR: undefined } });
+    this.#command = [...["new-session", "-d", ...size], `${command}; echo "status $?"; exec sleep 600`];
+  }
+
+  async open(): Promise<this> {
+    await waitFor(() => this.#tmux(this.#command) !== undefined, { what: "a terminal" });
+    return this;
+  }
+
+  /** What it shows. */
+  screen(): string {
+    return this.#tmux(["capture-pane", "-p", "-J", "-S", "-200"]) ?? "";
+  }
+
+  /** What it shows, escape sequences included. */
+  colors(): string {
+    return this.#tmux(["capture-pane", "-p", "-e", "-S", "-200"]) ?? "";
+  }
+
+  press(key: string): void {
+    this.#tmux(["send-keys", key]);
+  }
+
+  close(): void {
+    this.#tmux(["kill-session"]);
+  }
+
+  /** Waits until it shows something. */
+  async shows(what: RegExp): Promise<string> {
+    const found = () => what.test(this.screen());
+    await waitFor(found, { what: `${what} on the screen`, intervalMs: 50 }).catch((error) => {
+      throw new Error(`${error.message}:\n${this.screen()}`);
+    });
+    return this.screen();
+  }
+
+  #tmux(args: readonly string[]): string | undefined {
+    const { status, stdout } = spawnSync("tmux", ["-S", this.#socket, ...args], { encoding: "utf8" });
+    return status === 0 ? stdout : undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server[Symbol.asyncDispose]();
+  }
+}
+
+const { command, args } = runtimeCommand();
+const pool = (rest: string): string => `${[command, ...args, prefork].map((word) => `'${word}'`).join(" ")} ${rest}`;
+const count = (text: string, what: RegExp): number => [...text.matchAll(what)].length;
+const read = (file: string): string => {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
+};
+const hasTmux = spawnSync("tmux", ["-V"]).status === 0;
+
+describe("prefork in a terminal", { skip: !hasTmux && "needs tmux" }, () => {
+  test("Ctrl-C reaches the workers once, through the manager; lines tell their worker", SLOW, async () => {
+    await using dir = await tempDir();
+    await using terminal = await new Terminal(dir.file("tmux"), pool(`${worker} -w 2`)).open();
+    await terminal.shows(/is ready[^]*is ready/);
+    terminal.press("C-c");
+    const screen = await terminal.shows(/status 0/);
+    assert.equal(count(screen, /interrupted/g), 0, screen);
+    assert.equal(count(screen, /^\[[01] \d+\] stop pid=/gm), 2, screen);
+    assert.equal(count(screen, /^\[[01] \d+\] hello from/gm), 2, screen);
+    assert.match(screen, /^(\^C)?\d\d:\d\d:\d\d\.\d{3} info prefork: received SIGINT/m);
+    // deno-lint-ignore no-control-regex
+    assert.match(terminal.colors(), /\x1b\[3[0-9]m\[0 \d+\]/);
+  });
+
+  test("NO_COLOR is honoured", SLOW, async () => {
+    await using dir = await tempDir();
+    const command = `NO_COLOR=1 ${pool(`-w 1 -- sh -c 'echo hello; exec sleep 60'`)}`;
+    await using terminal = await new Terminal(dir.file("tmux"), command).open();
+    await terminal.shows(/hello/);
+    // deno-lint-ignore no-control-regex
+    assert.doesNotMatch(terminal.colors(), /\x1b\[/);
+  });
+
+  test("a second Ctrl-C kills", SLOW, async () => {
+    await using dir = await tempDir();
+    await using terminal = await new Terminal(dir.file("tmux"), pool(`${worker} -w 1 -- --deaf`)).open();
+    await terminal.shows(/is ready/);
+    terminal.press("C-c");
+    await terminal.shows(/stop pid=/);
+    terminal.press("C-c");
+    await terminal.shows(/received another SIGINT: workers are killed[^]*status 0/);
+  });
+
+  test("a terminal that stands still does not stop the manager", SLOW, async () => {
+    await using dir = await tempDir();
+    const mark = dir.file("mark");
+    const noise = `echo x >>${mark}; until [ -e go ]; do sleep 0.1; done; head -c 20000 /dev/zero | tr "\\0" "="`;
+    const command = pool(`-w 1 --stop-timeout 1s --cwd ${dir.path} -- sh -c '${noise}'`);
+    await using terminal = await new Terminal(dir.file("tmux"), command).open();
+    const pid = Number(/pid=(\d+)/.exec(await terminal.shows(/keeps 1 worker/))?.[1]);
+    terminal.press("C-s");
+    writeFileSync(dir.file("go"), "");
+    await waitFor(() => read(mark).length > 400, { what: "200 workers, none of which can print" });
+    assert.ok(readdirSync(`/proc/${pid}/fd`).length < 100, "what the dead have printed is let go of");
+    signalProcess(pid, "SIGTERM");
+    await waitFor(() => !isAlive(pid), { what: "the manager to stop" });
+  });
+
+  test("closing the terminal stops the pool", SLOW, async () => {
+    await using dir = await tempDir();
+    const mark = dir.file("mark");
+    const command = pool(`${worker} -w 1 --log-format plain -- --mark ${mark} 2>${dir.file("log")}`);
+    await using terminal = await new Terminal(dir.file("tmux"), command).open();
+    await waitFor(() => read(dir.file("log")).includes("is ready"), { what: "a worker" });
+    terminal.close();
+    await waitFor(() => read(dir.file("log")).includes("stopped"), { what: "the pool to stop" });
+    assert.match(read(dir.file("log")), /the terminal is gone: stopping/);
+    assert.equal(count(read(mark), /hello/g), 1);
+    assert.equal(count(read(mark), /stop/g), 1);
+  });
+});

@@ -1,0 +1,323 @@
+import assert from "node:assert/strict";
+import { chmod, copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import process from "node:process";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import {
+  isAlive,
+  otherRuntimeCommand,
+  type Program,
+  runCommand,
+  type RunOptions,
+  runProgram,
+  runtime,
+  runtimeCommand,
+  tempDir,
+  waitFor,
+} from "./support/run.ts";
+
+const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
+const worker = fileURLToPath(new URL("./fixtures/cli_worker.ts", import.meta.url));
+const ticker = fileURLToPath(new URL("../examples/ticker.ts", import.meta.url));
+const SLOW = { timeout: 60_000 };
+
+function start(args: readonly string[], options: RunOptions = {}): Program {
+  return runProgram(prefork, ["--log-format", "plain", ...args], options);
+}
+
+async function stop(program: Program): Promise<void> {
+  program.kill("SIGTERM");
+  assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+  await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
+}
+
+function pidIn(line: string): number {
+  const pid = Number(/pid=(\d+)/.exec(line)?.[1]);
+  assert.ok(pid > 0, line);
+  return pid;
+}
+
+describe("prefork on the command line", () => {
+  test("--version and --help", SLOW, async () => {
+    await using version = runProgram(prefork, ["--version"]);
+    assert.equal((await version.waitForEnd()).code, 0);
+    assert.match(
+      version.lines.join("\n"),
+      new RegExp(`^prefork \\d+\\.\\d+\\.\\d+ \\(${runtime} \\d+\\.\\d+\\.\\d+.*\\)$`),
+    );
+    await using help = runProgram(prefork, ["--help"]);
+    assert.equal((await help.waitForEnd()).code, 0);
+    assert.match(help.lines.join("\n"), /--workers N/);
+  });
+
+  test("a mistake is one sentence and exit status 2", SLOW, async () => {
+    await using dir = await tempDir();
+    await writeFile(dir.file("bad.env"), "A=1\nnonsense\n");
+    await writeFile(dir.file("program"), "");
+    const cases: readonly [readonly string[], RegExp, RunOptions?][] = [
+      [["--wrokers", "2", worker], /did you mean --workers\?/],
+      [[worker.replace("cli_worker", "cli_wroker")], /Cannot find the worker .*; is it .*cli_worker\.ts\?/],
+      [[dir.path], /it is a directory/],
+      [[worker, "--cwd", dir.file("none")], /Cannot find the directory --cwd/],
+      [[worker, "--cwd", worker], /it is not a directory/],
+      [[worker, "--env-file", dir.file("none.env")], /Cannot find the --env-file/],
+      [[worker, "--env-file", dir.file("bad.env")], /bad\.env, line 2: 'nonsense' is not NAME=value/],
+      [[worker, "--runtime", "nodee"], /it must be deno, bun, or the path of one of them/],
+      [[worker, "--runtime", "/bin/true"], /does not answer --version as Deno or Bun do/],
+      [[worker, "--runtime", "bun", "--allow-net"], /for workers on Bun/],
+      [[worker, "--runtime", "deno", "-t", "USR2=USR1"], /Cannot send SIGUSR1 to workers on Deno/],
+      [[worker, "--name", "a b"], /Cannot name a pool 'a b'/],
+      [["http://localhost/app.ts", "--runtime", "bun"], /it runs files only/],
+      [["run", "--", "no-such-command"], /along PATH/],
+      [["run", "--", dir.file("program")], /it is not executable/],
+      [["run", "--runtime", "bun", "--", "true"], /it is for worker modules only/],
+      [[worker], /Cannot use 'many' for WEB_CONCURRENCY/, { env: { WEB_CONCURRENCY: "many" } }],
+    ];
+    for (const [args, message, options] of cases) {
+      await using program = runProgram(prefork, args, options);
+      assert.deepEqual(await program.waitForEnd(), { code: 2, signal: null }, program.report());
+      assert.equal(program.errorLines.length, 1, program.report());
+      assert.match(program.errorLines.join(), message);
+      assert.match(program.errorLines.join(), /^prefork: [A-Z]/);
+    }
+  });
+
+  test("runs a module that knows nothing of prefork, and stops it", SLOW, async () => {
+    await using program = start([ticker, "-w", "2"]);
+    await program.waitForLine("tick 1", { count: 2 });
+    await program.waitForErrorLine("is ready", { count: 2 });
+    await stop(program);
+    assert.equal(program.matching("stopping after").length, 2);
+    const story = program.errorLines.join("\n");
+    for (const what of ["spawned", "is ready", "was sent SIGTERM", "exited with status 0"]) {
+      assert.equal([...story.matchAll(new RegExp(`worker=[01] gen=1 pid=\\d+ ${what}`, "g"))].length, 2, story);
+    }
+    assert.match(story, /received SIGTERM/);
+  });
+
+  test("hands arguments, environment file and directory to the workers", SLOW, async () => {
+    await using dir = await tempDir();
+    await writeFile(dir.file("app.env"), "FLAVOUR='sea salt'\nHOME=/nowhere\n");
+    const options = ["--env-file", dir.file("app.env"), "--cwd", dir.path];
+    await using program = start([worker, ...options, "--", "-w", "--", "x"], {
+      env: { WEB_CONCURRENCY: "1", HOME: "/h" },
+    });
+    const hello = await program.waitForLine("hello");
+    assert.match(hello, /flavour=sea salt .* home=\/h /);
+    assert.ok(hello.includes(`cwd=${dir.path} `), hello);
+    assert.match(hello, /args=-w -- x$/);
+    await stop(program);
+    assert.equal(program.matching("hello").length, 1);
+  });
+
+  test("runs workers on the other runtime", SLOW, async () => {
+    const other = otherRuntimeCommand();
+    await using program = start([worker, "-w", "1", "--runtime", other.command]);
+    await program.waitForLine(`hello from ${other.name}`);
+    await stop(program);
+  });
+
+  test("passes permissions to workers on Deno", SLOW, async () => {
+    const deno = runtime === "deno" ? "deno" : otherRuntimeCommand().command;
+    await using dir = await tempDir();
+    await writeFile(
+      dir.file("app.ts"),
+      `const state = (name) => Deno.permissions.querySync({ name }).state;
+       console.log("sys", state("sys"), "run", state("run"));
+       setInterval(() => {}, 60_000);`,
+    );
+    await using program = start([dir.file("app.ts"), "-w", "1", "--runtime", deno, "--allow-sys", "--allow-read"]);
+    const line = await program.waitForLine("sys");
+    assert.match(line, /^sys granted run (prompt|denied)$/);
+    await stop(program);
+  });
+
+  test("runs any command, with and without `run`", SLOW, async () => {
+    for (const words of [["-w", "1", "--"], ["run", "-w", "1", "--"]]) {
+      await using program = start([
+        ...words,
+        "sh",
+        "-c",
+        'echo "hello $PREFORK_SLOT $1"; exec sleep 60',
+        "sh",
+        "--help",
+      ]);
+      await program.waitForLine("hello 0 --help");
+      await program.waitForErrorLine("is ready");
+      await stop(program);
+    }
+    await using program = runProgram(prefork, ["--", "sh", "-c", "echo hello; exec sleep 60"], {
+      env: { WEB_CONCURRENCY: "1" },
+    });
+    await program.waitForLine("hello");
+    await stop(program);
+  });
+
+  test("HUP replaces all workers, TTIN and TTOU change their number", SLOW, async () => {
+    await using program = start([worker, "-w", "2"]);
+    const first = pidIn(await program.waitForErrorLine("is ready", { count: 2 }));
+    program.kill("SIGHUP");
+    await program.waitForErrorLine(/gen=2 .*is ready/, { count: 2 });
+    assert.equal(isAlive(first), false);
+    program.kill("SIGTTIN");
+    await program.waitForErrorLine("received SIGTTIN: now 3 workers");
+    await program.waitForErrorLine(/worker=2 gen=2 .*is ready/);
+    program.kill("SIGTTOU");
+    await program.waitForErrorLine("received SIGTTOU: now 2 workers");
+    await program.waitForErrorLine(/gen=2 .* exited with status 0/);
+    await stop(program);
+    assert.doesNotMatch(program.errorLines.join("\n"), /gen=3/);
+  });
+
+  test("INT and QUIT stop, too, and -t says what workers get", SLOW, async () => {
+    for (const signal of ["SIGINT", "SIGQUIT"] as const) {
+      await using program = start([worker, "-w", "1", "-t", "USR2=INT"]);
+      await program.waitForErrorLine("is ready");
+      program.kill("SIGUSR2");
+      await program.waitForLine("interrupted");
+      program.kill(signal);
+      assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null });
+      assert.equal(program.matching("stop").length, 1);
+    }
+  });
+
+  test("a second TERM kills", SLOW, async () => {
+    await using program = start([worker, "-w", "2", "--", "--deaf"]);
+    await program.waitForErrorLine("is ready", { count: 2 });
+    program.kill("SIGTERM");
+    await program.waitForLine("stop", { count: 2 });
+    // Two in no time would be taken for one that arrived twice, as from timeout(1).
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await stop(program);
+    assert.match(program.errorLines.join("\n"), /received another SIGTERM: workers are killed/);
+    assert.match(program.errorLines.join("\n"), /was killed by SIGKILL/);
+  });
+
+  test("--stop-timeout kills", SLOW, async () => {
+    await using program = start([worker, "-w", "1", "--stop-timeout", "100ms", "--", "--deaf"]);
+    await program.waitForErrorLine("is ready");
+    await stop(program);
+    assert.match(program.errorLines.join("\n"), /did not stop in time and is killed/);
+  });
+
+  test("exit status 3 when no worker ever became ready", SLOW, async () => {
+    await using program = start(["-w", "5", "--", "sh", "-c", "exit 7"]);
+    assert.deepEqual(await program.waitForEnd(), { code: 3, signal: null }, program.report());
+    assert.match(program.errorLines.join("\n"), /exited with status 7/);
+    assert.match(program.errorLines.join("\n"), /gave up after 5 failures/);
+  });
+
+  test("dies of a signal that is nobody's, and leaves nobody", SLOW, async () => {
+    await using program = start([worker, "-w", "2"]);
+    await program.waitForErrorLine("is ready", { count: 2 });
+    program.kill("SIGALRM");
+    assert.deepEqual(await program.status, { code: null, signal: "SIGALRM" });
+    await waitFor(() => program.processes().length === 0, { what: "the workers to end" });
+  });
+
+  test("logs in JSON when no terminal reads it", SLOW, async () => {
+    await using program = runProgram(prefork, [worker, "-w", "1", "--name", "web"]);
+    await program.waitForErrorLine("is ready");
+    await stop(program);
+    const records = program.errorLines.map((line) => JSON.parse(line));
+    const reap = records.find(({ properties }) => properties.event === "reap");
+    assert.deepEqual([reap.logger, reap.level, reap.properties.worker, reap.properties.gen], [
+      "prefork.web",
+      "INFO",
+      0,
+      1,
+    ]);
+    assert.deepEqual(reap.properties.status, { type: "exited", code: 0 });
+  });
+});
+
+describe("prefork whose output nobody takes", () => {
+  const { command, args } = runtimeCommand();
+  const line = (rest: string): string =>
+    [...[command, ...args, prefork].map((word) => `'${word}'`), "-w", "1", rest].join(" ");
+
+  const stuck = (pool: string): string => `mkfifo fifo; sleep 600 <fifo & exec ${pool} >fifo 2>fifo`;
+  const count = async (file: string): Promise<number> =>
+    (await readFile(file, "utf8").catch(() => "")).split("\n").length;
+
+  test("a full pipe stops the workers that print, not the manager", SLOW, async () => {
+    await using dir = await tempDir();
+    const pool = line(`${worker} --stop-timeout 200ms -- --mark ${dir.file("mark")} --flood`);
+    await using program = runCommand("sh", ["-c", stuck(pool)], { cwd: dir.path });
+    for (const workers of [1, 2, 3]) {
+      await waitFor(async () => await count(dir.file("mark")) > workers, { what: `worker ${workers}` });
+      program.kill("SIGTTIN");
+    }
+    program.kill("SIGTERM");
+    assert.deepEqual(await program.status, { code: 0, signal: null });
+  });
+
+  test("a log that nobody reads does not stop the manager", SLOW, async () => {
+    await using dir = await tempDir();
+    const pool = line(`-- sh -c 'echo started >>mark'`);
+    await using program = runCommand("sh", ["-c", stuck(pool)], { cwd: dir.path });
+    // Each worker is good for more than 300 bytes of log, and a pipe takes 65536.
+    await waitFor(async () => await count(dir.file("mark")) > 500, { what: "500 workers", timeoutMs: 40_000 });
+    program.kill("SIGTERM");
+    assert.deepEqual(await program.status, { code: 0, signal: null });
+  });
+
+  test("a closed standard error and output neither", SLOW, async () => {
+    await using dir = await tempDir();
+    for (const how of [">&- 2>&-", ">/dev/full 2>/dev/full", ">broken 2>broken"]) {
+      const pool = line(`${worker} -- --mark ${dir.file("mark")}`);
+      await writeFile(dir.file("mark"), "");
+      const script = `rm -f broken; mkfifo broken; sh -c ': <broken' & exec ${pool} ${how}`;
+      await using program = runCommand("sh", ["-c", script], { cwd: dir.path });
+      await waitFor(async () => (await readFile(dir.file("mark"), "utf8")).includes("hello"), {
+        what: `a worker: ${how}`,
+      });
+      program.kill("SIGTERM");
+      assert.deepEqual(await program.status, { code: 0, signal: null }, how);
+    }
+  });
+});
+
+describe("prefork --user", { skip: process.getuid?.() !== 0 && "needs root" }, () => {
+  test("sets user, group, groups and home", SLOW, async () => {
+    await using dir = await tempDir();
+    await chmod(dir.path, 0o755);
+    await copyFile(worker, dir.file("app.ts"));
+    await using program = start([dir.file("app.ts"), "-w", "1", "--user", "nobody", "--cwd", "/"]);
+    const hello = await program.waitForLine("hello");
+    assert.match(hello, /ids=65534:65534 groups=65534 home=\/nonexistent user=nobody/);
+    await stop(program);
+  });
+
+  test("says which directory keeps that user out", SLOW, async () => {
+    await using dir = await tempDir();
+    await chmod(dir.path, 0o755);
+    await mkdir(dir.file("closed"), { mode: 0o700 });
+    await copyFile(worker, dir.file("closed/app.ts"));
+    await copyFile(worker, dir.file("secret.ts"));
+    await chmod(dir.file("secret.ts"), 0o600);
+    const cases: readonly [readonly string[], string][] = [
+      [[dir.file("closed/app.ts")], `may not enter the directory ${dir.file("closed")} on the way to the worker`],
+      [[dir.file("secret.ts")], `may not read the worker ${dir.file("secret.ts")}`],
+      [[ticker, "--cwd", dir.file("closed")], `may not enter --cwd ${dir.file("closed")}`],
+    ];
+    for (const [args, message] of cases) {
+      await using program = start([...args, "--user", "nobody"]);
+      assert.equal((await program.waitForEnd()).code, 2);
+      assert.ok(program.errorLines.join().includes(message), program.report());
+    }
+  });
+
+  test("refuses who is not there", SLOW, async () => {
+    for (
+      const [args, message] of [[["--user", "nobdy"], /did you mean nobody\?/], [
+        ["--user", "54321"],
+        /add --group/,
+      ]] as const
+    ) {
+      await using program = start([ticker, ...args]);
+      assert.equal((await program.waitForEnd()).code, 2);
+      assert.match(program.errorLines.join(), message);
+    }
+  });
+});
