@@ -125,6 +125,7 @@ export function stopAll(turn: Turn): void {
 /** Sends what was held back. */
 export function flushHeld(turn: Turn, worker: PoolWorker): void {
   const held = worker.held;
+  if (held.length === 0) return;
   putWorker(turn, { ...worker, held: [] });
   for (const signal of held) {
     const current = findWorker(turn.pool, worker);

@@ -34,46 +34,69 @@ export interface SlotMap<T> {
 
 /** The empty map. */
 export function emptySlots<T>(): SlotMap<T> {
-  return slotMap<T>(undefined, 0);
+  return new Trie<T>(undefined, 0);
 }
 
-/** `height` is the number of branch levels above the leaves; the map holds slots below `WIDTH ** (height + 1)`. */
-function slotMap<T>(root: Node<T> | undefined, height: number): SlotMap<T> {
-  return {
-    size: root?.size ?? 0,
-    get: (slot) => slot < capacity(height) ? lookUp(root, height, slot) : undefined,
-    set(slot, value) {
-      let grown = root;
-      let tall = height;
-      while (slot >= capacity(tall)) {
-        grown = grown && { kind: "branch", size: grown.size, kids: [grown] };
-        tall++;
-      }
-      return slotMap(write(grown, tall, slot, value), tall);
-    },
-    delete(slot) {
-      const missing = slot >= capacity(height) || lookUp(root, height, slot) === undefined;
-      return missing ? slotMap(root, height) : slotMap(write(root, height, slot, undefined), height);
-    },
-    firstFree: () => firstFree(root, height),
-    last: () => last(root, height),
-    entries: () => entries(root, height, 0),
-  };
+/** `height` is the number of branch levels above the leaves; the map holds slots below `capacity(height)`. */
+class Trie<T> implements SlotMap<T> {
+  readonly #root: Node<T> | undefined;
+  readonly #height: number;
+
+  constructor(root: Node<T> | undefined, height: number) {
+    this.#root = root;
+    this.#height = height;
+  }
+
+  get size(): number {
+    return this.#root?.size ?? 0;
+  }
+
+  get(slot: number): T | undefined {
+    return slot < capacity(this.#height) ? lookUp(this.#root, this.#height, slot) : undefined;
+  }
+
+  set(slot: number, value: T): SlotMap<T> {
+    let root = this.#root;
+    let height = this.#height;
+    while (slot >= capacity(height)) {
+      root = root && { kind: "branch", size: root.size, kids: [root] };
+      height++;
+    }
+    return new Trie(write(root, height, slot, value), height);
+  }
+
+  delete(slot: number): SlotMap<T> {
+    return this.get(slot) === undefined
+      ? this
+      : new Trie(write(this.#root, this.#height, slot, undefined), this.#height);
+  }
+
+  firstFree(): number {
+    return firstFree(this.#root, this.#height);
+  }
+
+  last(): number {
+    return last(this.#root, this.#height);
+  }
+
+  entries(): IterableIterator<readonly [number, T]> {
+    return entries(this.#root, this.#height, 0);
+  }
 }
 
 function capacity(height: number): number {
-  return WIDTH ** (height + 1);
+  return 1 << (BITS * (height + 1));
 }
 
 /** Where `slot` stands among the children of a node that has `height` levels below it. */
 function indexAt(slot: number, height: number): number {
-  return Math.floor(slot / WIDTH ** height) % WIDTH;
+  return (slot >>> (BITS * height)) & (WIDTH - 1);
 }
 
 function lookUp<T>(node: Node<T> | undefined, height: number, slot: number): T | undefined {
-  if (node === undefined) return undefined;
-  const index = indexAt(slot, height);
-  return node.kind === "leaf" ? node.values[index] : lookUp(node.kids[index], height - 1, slot);
+  let at = node;
+  for (let level = height; at?.kind === "branch"; level--) at = at.kids[indexAt(slot, level)];
+  return at?.values[indexAt(slot, 0)];
 }
 
 /** Gives the node with one value replaced, or undefined when nothing is left below it. */

@@ -7,6 +7,7 @@
 
 import type { PreforkEvent } from "./events.ts";
 import type { Effect, Input, PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
+import type { SlotMap } from "./slots.ts";
 import type { Signal, WorkerInfo } from "./types.ts";
 
 /** A step in the making. Lives inside one call of `step` and nowhere else. */
@@ -46,23 +47,33 @@ export function findWorker(pool: PoolState, ref: WorkerRef): PoolWorker | undefi
 export function putWorker(turn: Turn, worker: PoolWorker): void {
   const { slot } = worker;
   const { workers, serving, idle } = turn.pool;
-  const serves = !worker.stopping;
+  const before = workers.get(slot);
   update(turn, {
     workers: workers.set(slot, worker),
-    serving: serves ? (serving.get(slot) ? serving : serving.set(slot, true)) : serving.delete(slot),
-    idle: serves && isIdle(worker.status) ? (idle.get(slot) ? idle : idle.set(slot, true)) : idle.delete(slot),
+    serving: reindex(serving, slot, serves(before), serves(worker)),
+    idle: reindex(idle, slot, isIdle(before), isIdle(worker)),
   });
+}
+
+/** Most changes of a worker leave it where it is, and cost no look at the index. */
+function reindex(index: SlotMap<true>, slot: number, was: boolean, is: boolean): SlotMap<true> {
+  if (was === is) return index;
+  return is ? index.set(slot, true) : index.delete(slot);
+}
+
+function serves(worker: PoolWorker | undefined): boolean {
+  return worker !== undefined && !worker.stopping;
+}
+
+/** `.` and `_` are idle, all else is active, as the scoreboard of Parallel::Prefork::SpareWorkers has it. */
+function isIdle(worker: PoolWorker | undefined): boolean {
+  return serves(worker) && (worker?.status === "_" || worker?.status === ".");
 }
 
 /** Takes a worker out of all indexes but `taken`. */
 export function dropWorker(turn: Turn, slot: number): void {
   const { workers, serving, idle } = turn.pool;
   update(turn, { workers: workers.delete(slot), serving: serving.delete(slot), idle: idle.delete(slot) });
-}
-
-/** `.` and `_` are idle, all else is active, as the scoreboard of Parallel::Prefork::SpareWorkers has it. */
-function isIdle(status: string): boolean {
-  return status === "_" || status === ".";
 }
 
 /** A worker as others may see it. */
