@@ -1,3 +1,4 @@
+// deno-lint-ignore-file no-console
 /**
  * A worker that knows nothing of prefork: it prints a line now and then, and stops by itself on SIGTERM.
  *

@@ -138,4 +138,15 @@ describe("prefork in a terminal", { skip: !hasTmux && "needs tmux" }, () => {
     assert.equal(count(read(mark), /hello/g), 1);
     assert.equal(count(read(mark), /stop/g), 1);
   });
+
+  test("closing the terminal does not stop a pool under nohup", SLOW, async () => {
+    await using dir = await tempDir();
+    const log = dir.file("log");
+    const command = `nohup ${pool(`${worker} -w 1 --log-format plain >${dir.file("out")} 2>${log}`)}`;
+    await using terminal = await new Terminal(dir.file("tmux"), command).open();
+    await waitFor(() => read(log).includes("is ready"), { what: "a worker" });
+    terminal.close();
+    await waitFor(() => /received SIGHUP[^]*gen=2 .* is ready/.test(read(log)), { what: "a new worker" });
+    assert.doesNotMatch(read(log), /the terminal is gone/);
+  });
 });

@@ -21,8 +21,17 @@ export interface Operations {
 /** `timeout` signals its command and then the whole group; `npm run` hands on a Ctrl-C: two in no time are one. */
 const ECHO_MS = 5;
 
-/** Listens until disposed of. */
-export function listenToOperator(host: ProcessHost, traps: TrapSignals, operations: Operations): Disposable {
+/**
+ * Listens until disposed of.
+ *
+ * @param terminalIsGone Made by {@linkcode watchTerminal} before anybody traps SIGHUP.
+ */
+export function listenToOperator(
+  host: ProcessHost,
+  traps: TrapSignals,
+  terminalIsGone: () => boolean,
+  operations: Operations,
+): Disposable {
   const stack = new DisposableStack();
   let stopped: { readonly signal: Signal; readonly at: number } | undefined;
   const stop = (signal: Signal): void => {
@@ -32,7 +41,6 @@ export function listenToOperator(host: ProcessHost, traps: TrapSignals, operatio
     stopped ??= { signal, at: now };
   };
   for (const signal of STOP_SIGNALS) stack.use(host.onSignal(signal, () => stop(signal)));
-  const terminalIsGone = watchTerminal();
   stack.use(host.onSignal("SIGHUP", () => terminalIsGone() && operations.hangUp()));
   for (const [signal, by] of [["SIGTTIN", 1], ["SIGTTOU", -1]] as const) {
     if (traps[signal] === undefined) stack.use(host.onSignal(signal, () => operations.resize(signal, by)));
@@ -44,7 +52,7 @@ export function listenToOperator(host: ProcessHost, traps: TrapSignals, operatio
  * Tells whether the terminal this was started from has been closed since. Under `nohup` that never counts: whoever
  * wrote it wants the pool to outlive the terminal.
  */
-function watchTerminal(): () => boolean {
+export function watchTerminal(): () => boolean {
   if (!hasTerminal() || ignoresHangUp()) return () => false;
   return () => !hasTerminal();
 }

@@ -13,7 +13,7 @@ import { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
 import type { OutputStream } from "./host.ts";
 import { type Log, openLog } from "./log.ts";
-import { listenToOperator } from "./operator.ts";
+import { listenToOperator, watchTerminal } from "./operator.ts";
 import { type Dropped, Outlet } from "./outlet.ts";
 import { type Destination, OutputRelay, workerPrefix } from "./output.ts";
 import type { RunRequest } from "./parse.ts";
@@ -65,6 +65,7 @@ function wantsColor(stream: OutputStream): boolean {
 
 async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outlets: Outlets): Promise<number> {
   const relay = new OutputRelay(outlets);
+  const terminalIsGone = watchTerminal();
   const hangUp = new AbortController();
   const pool = makePool({
     ...poolOptions(request, prepared),
@@ -74,7 +75,7 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
     onChildReap: (_, pid) => relay.reaped(pid),
   });
   const told = tellEvents(pool, log);
-  using _operator = listenToOperator(currentHost, request.trapSignals, {
+  using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, {
     kill(signal) {
       log.tell("warning", `received another ${signal}: workers are killed`);
       pool.signalAllChildren("SIGKILL");
