@@ -118,10 +118,11 @@ test("a whole life is the same as under Parallel::Prefork", { timeout: 240_000 }
     const delay = respawnDelay(run, "kill -9");
     // A second, less what may lie between an event and the hook that tells of it.
     assert.ok(delay > 500, `a failed worker was replaced after ${delay} ms\n${run.program.report()}`);
-    // 700 ms, less what one worker may take longer than the next to end.
-    const gaps = reapGaps(run, "staggered TERM");
-    assert.ok(gaps.every((gap) => gap > 200), `staggered workers ended ${gaps} ms apart\n${run.program.report()}`);
   }
+  // The ancestor's own gaps say nothing: a death just before it waits is seen only when something else wakes it (Q4).
+  const gaps = reapGaps(ours, "staggered TERM");
+  // 700 ms, less what one worker may take longer than the next to end.
+  assert.ok(gaps.every((gap) => gap > 200), `staggered workers ended ${gaps} ms apart\n${ours.program.report()}`);
 });
 
 test("only failures cost time, and only their slot", { timeout: 240_000 }, async () => {
