@@ -225,6 +225,22 @@ describe("waitAllChildren()", () => {
     assert.equal(pool.ofType("stopTimeout").length, 2);
   });
 
+  it("ends a worker at once whose beforeFork took longer than the stop", async () => {
+    const hook = Promise.withResolvers<null>();
+    const pool = new FakePool({ maxWorkers: 1, beforeFork: () => hook.promise });
+    const started = pool.pm.start();
+    await settle();
+    pool.host.raise("SIGTERM");
+    await started;
+    const waited = pool.pm.waitAllChildren();
+    hook.resolve(null);
+    assert.equal(await outcome(waited), 0);
+    assert.deepEqual(pool.workers.map(({ process, welcome }) => [process.received, welcome]), [[
+      ["SIGKILL"],
+      undefined,
+    ]]);
+  });
+
   it("is given up by an AbortSignal, with its reason", async () => {
     const pool = new FakePool();
     const started = pool.pm.start();
@@ -238,6 +254,21 @@ describe("waitAllChildren()", () => {
     assert.match(String(await outcome(waited)), /enough/);
     pool.pm.signalAllChildren("SIGKILL");
     assert.equal(await pool.pm.waitAllChildren(), 0);
+  });
+
+  it("takes a worker that is gone out of the guard, and closes its connection", async () => {
+    const pool = new FakePool({ maxWorkers: 1, trapSignals: { SIGTERM: "SIGTERM", SIGHUP: null } });
+    const started = pool.pm.start();
+    await settle();
+    const [worker] = pool.workers;
+    pool.host.raise("SIGHUP");
+    await started;
+    worker?.process.exit(0);
+    await settle();
+    const [guard] = pool.host.processes.filter(({ command }) => command.command === "/bin/sh");
+    assert.equal(guard?.stdin, `w ${worker?.process.pid}\n- ${worker?.process.pid}\n`);
+    assert.equal(worker?.closed, true);
+    await pool.pm.waitAllChildren();
   });
 
   it("lets go of sockets, guard, timers and fatal signals when nobody is left", async () => {
