@@ -69,7 +69,7 @@ export async function expectEnd(program: Program, timeoutMs = 20_000): Promise<v
 export async function waitForNobody(program: Program, timeoutMs = 20_000): Promise<void> {
   await waitFor(() => program.processes().length === 0, { what: "every process to be gone", timeoutMs }).catch(
     (error) => {
-      const left = program.processes().map((pid) => `${pid} ${readProc(pid, "cmdline").replaceAll("\0", " ")}`);
+      const left = program.processes().map((pid) => `${pid} ${commandLine(pid)}`);
       throw new Error(`${error.message}; left are:\n${left.join("\n")}\n${program.report()}`);
     },
   );
@@ -78,6 +78,24 @@ export async function waitForNobody(program: Program, timeoutMs = 20_000): Promi
 /** The children of a process, theirs, and so on, that are dead and not reaped. */
 export function zombies(pid: number): number[] {
   return descendants(pid).filter((each) => processState(each) === "Z");
+}
+
+/** The processes of the run but the manager, the guard and the workers that the manager knows of. */
+export function strangers(program: Program): string[] {
+  const known = new Set([program.pid, ...liveWorkers(program).map(({ pid }) => pid)]);
+  return program.processes().filter((pid) => !known.has(pid)).map((pid) => `${pid} ${commandLine(pid)}`)
+    .filter((line) => !line.includes("prefork-guard"));
+}
+
+/** The command line of a process, on one line. */
+export function commandLine(pid: number): string {
+  return readProc(pid, "cmdline").replaceAll("\0", " ").replaceAll("\n", " ");
+}
+
+/** The numbers of the signals that a process has a handler for. */
+export function caughtSignals(pid: number): Set<number> {
+  const mask = BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(readProc(pid, "status"))?.[1] ?? "0"}`);
+  return new Set(Array.from({ length: 31 }, (_, i) => i + 1).filter((n) => (mask >> BigInt(n - 1)) & 1n));
 }
 
 /** What the descriptors of a process are, by number. */
