@@ -10,9 +10,9 @@ import type { Form } from "./identity.ts";
 import type { Manager } from "./manager.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { PoolSnapshot } from "./protocol.ts";
-import type { Signal, WorkerCommand, WorkerInfo } from "./types.ts";
+import type { Json, Signal, WorkerCommand, WorkerInfo } from "./types.ts";
 import type { ModuleOptions, StartOptions, Work } from "./work.ts";
-import { session, type Worker } from "./worker.ts";
+import { currentWorker, session, type Worker } from "./worker.ts";
 
 /** What a manager is made of. A worker has no use for it, and starts faster without. */
 const loadManager = () => import("./manager.ts");
@@ -26,8 +26,12 @@ export interface WaitOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Runs in each worker. What it returns is awaited and dropped; the worker then exits with status 0. */
-export type WorkerCallback = (worker: Worker) => unknown;
+/**
+ * Runs in each worker. What it returns is awaited and dropped; the worker then exits with status 0.
+ *
+ * @typeParam Data The type of the `data` given to `start` beside it.
+ */
+export type WorkerCallback<Data = Json | null> = (worker: Worker<Data>) => unknown;
 
 /** The pools of this process, in the order they were made: where each stands, by its key. */
 const pools = new Map<string, () => PoolSnapshot>();
@@ -147,9 +151,15 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    * @throws {BootFailureError} If `maxBootFailures` was reached and no worker ever became ready.
    */
   start(options?: StartOptions): Promise<boolean>;
-  /** The same with the worker's code as a callback. In a worker it never resolves: the process ends with the callback. */
+  /**
+   * The same with the worker's code as a callback. In a worker it never resolves: the process ends with the callback.
+   *
+   * @typeParam Data The type of `data`, which is that of the worker's.
+   */
+  start<Data extends Json>(work: WorkerCallback<Data>, options: StartOptions & { readonly data: Data }): Promise<true>;
+  /** The same without `data`, or with data of any kind. */
   start(work: WorkerCallback, options?: StartOptions): Promise<true>;
-  async start(first?: WorkerCallback | StartOptions, second?: StartOptions): Promise<boolean> {
+  async start(first?: WorkerCallback<never> | StartOptions, second?: StartOptions): Promise<boolean> {
     const callback = typeof first === "function" ? first : undefined;
     const options = (typeof first === "function" ? second : first) ?? {};
     return await this.#begin({ type: "self", options }, callback ? "callback" : "fallThrough", callback);
@@ -193,7 +203,8 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   }
 
   /**
-   * Waits until all workers are gone. None is spawned meanwhile. A stop signal that comes meanwhile is relayed.
+   * Waits until all workers are gone. None is spawned meanwhile. A stop signal that comes meanwhile reaches those at
+   * once that were not told to stop yet, and the next `start`, if there is one, returns by it.
    *
    * @returns How many workers are left: 0, unless the time was up before.
    */
@@ -217,12 +228,12 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     return true;
   }
 
-  async #begin(work: Work, form: Form, callback: WorkerCallback | undefined): Promise<boolean> {
+  async #begin(work: Work, form: Form, callback: WorkerCallback<never> | undefined): Promise<boolean> {
     if (session === undefined || this.#manager !== undefined) return await this.#manage(work);
     const passage = await session.pass(this.#key, this.#madeBefore, form);
     switch (passage.type) {
       case "worker":
-        return callback ? await session.run(() => callback(passage.worker)) : false;
+        return callback ? await session.run(() => callback(currentWorker())) : false;
       case "passed":
         this.#started = true;
         this.#signalReceived = passage.signalReceived;
