@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -99,18 +99,21 @@ export class Program implements AsyncDisposable {
   readonly lines: string[] = [];
   /** Every full line of standard error so far. */
   readonly errorLines: string[] = [];
+  /** The directory it has its temporary files in. */
+  readonly temporary: string;
   readonly #child: ChildProcess;
   readonly #name: string;
   readonly #tag: string;
   #ended: ProgramStatus | undefined;
   #isClosed = false;
 
-  constructor(child: ChildProcess, name: string, tag: string) {
+  constructor(child: ChildProcess, name: string, tag: string, temporary: string) {
     if (child.pid === undefined) throw new Error(`Cannot run ${name}: it was not started`);
     this.pid = child.pid;
     this.#child = child;
     this.#name = name;
     this.#tag = tag;
+    this.temporary = temporary;
     collectLines(child.stdout, this.lines);
     collectLines(child.stderr, this.errorLines);
     this.status = new Promise((resolve) =>
@@ -194,6 +197,7 @@ export class Program implements AsyncDisposable {
     }, { timeoutMs: 10_000, what: `every process of ${this.#name} to be gone` });
     this.#child.stdout?.destroy();
     this.#child.stderr?.destroy();
+    await rm(this.temporary, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
@@ -211,7 +215,15 @@ export function runCommand(
   options: Pick<RunOptions, "env" | "cwd"> = {},
 ): Program {
   const tag = `TEST_RUN_ID=${randomUUID()}`;
-  const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1", TEST_RUN_ID: tag.slice("TEST_RUN_ID=".length) };
+  // Of its own, so that what a killed manager leaves there can be removed; workers of another user pass through it.
+  const temporary = mkdtempSync(join(tmpdir(), "pf-"));
+  chmodSync(temporary, 0o711);
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    NO_COLOR: "1",
+    TEST_RUN_ID: tag.slice("TEST_RUN_ID=".length),
+    TMPDIR: temporary,
+  };
   for (const [name, value] of Object.entries(options.env ?? {})) {
     if (value === undefined) delete env[name];
     else env[name] = value;
@@ -221,7 +233,7 @@ export function runCommand(
     stdio: ["ignore", "pipe", "pipe"],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
-  return new Program(child, [command, ...args].join(" "), tag);
+  return new Program(child, [command, ...args].join(" "), tag, temporary);
 }
 
 function lineTest(pattern: LinePattern): (line: string) => boolean {
