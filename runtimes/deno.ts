@@ -1,18 +1,16 @@
 /**
- * What prefork asks of Deno. Every Deno worker loads this file at its start, so it imports nothing and does nothing
- * until it is called. Its twin is `bun.ts`: same members, same order.
+ * What prefork asks of Deno. Every Deno worker loads this file at its start, so it imports next to nothing and does
+ * nothing until it is called. Its twin is `bun.ts`: same members, same order.
  *
  * Deno asks on the terminal for a permission that is missing. So whatever may be missing is looked up first, and turned
  * into an error that names the flag.
  *
  * @module
  */
+import { attempt, checkPid, failure, holdsSockets, MAX_DELAY_MS, reason } from "../src/host_common.ts";
 import type {
   Child,
-  ControlConnection,
   ControlGrant,
-  ControlHandlers,
-  ControlListener,
   ExitStatus,
   ModuleCommand,
   Output,
@@ -23,6 +21,9 @@ import type {
   SpawnCommand,
   Timer,
 } from "../src/types.ts";
+import { connectControl, isGranted, listenControl } from "./deno_socket.ts";
+
+export type * from "../src/types.ts";
 
 // Both as they are now: a new binary may take the place of this one, and the program may change its directory.
 const executable = Deno.execPath();
@@ -62,6 +63,9 @@ export const denoHost: ProcessHost = {
 /** The children not yet reaped: these can be signalled even where `--allow-run` is a list. */
 const children = new Map<number, Deno.ChildProcess>();
 
+/** Children reaped where `--allow-run` is a list: nothing but this tells that they are gone. */
+const reaped = new Set<number>();
+
 function spawn(command: SpawnCommand): Child {
   needRun(command.command);
   const options: Deno.CommandOptions = {
@@ -77,6 +81,7 @@ function spawn(command: SpawnCommand): Child {
   if (command.gid !== undefined) options.gid = command.gid;
   const child = attempt(`start ${command.command}`, () => new Deno.Command(command.command, options).spawn());
   children.set(child.pid, child);
+  reaped.delete(child.pid);
   if (typeof command.stdout === "function") void readAll(child.stdout, command.stdout);
   if (typeof command.stderr === "function") void readAll(child.stderr, command.stderr);
   const stdin = command.stdin === "pipe" ? child.stdin.getWriter() : undefined;
@@ -129,6 +134,7 @@ async function exitOf(child: Deno.ChildProcess): Promise<ExitStatus> {
     return { type: "exited", code: 128 + Number(/\d+/.exec(reason(error))?.[0] ?? 0) };
   } finally {
     children.delete(child.pid);
+    if (!isGranted({ name: "run" })) reaped.add(child.pid);
   }
 }
 
@@ -136,6 +142,7 @@ function kill(pid: number, signal: Signal): boolean {
   checkPid(pid);
   const child = children.get(Math.abs(pid));
   const listOnly = !isGranted({ name: "run" });
+  if (listOnly && reaped.has(Math.abs(pid))) return false;
   if (listOnly && child === undefined) {
     throw new Error(`Cannot send ${signal} to ${pid}: Deno allows that with a bare --allow-run only.`);
   }
@@ -149,11 +156,6 @@ function kill(pid: number, signal: Signal): boolean {
     if (error instanceof Deno.errors.NotFound || error instanceof TypeError) return false;
     throw failure(`send ${signal} to ${pid}`, error);
   }
-}
-
-function checkPid(pid: number): void {
-  if (Number.isInteger(pid) && pid !== 0 && pid !== -1) return;
-  throw new RangeError(`Cannot signal process ${pid}: give a process id, or a process group's as a negative number.`);
 }
 
 function onSignal(signal: Signal, listener: () => void): Disposable {
@@ -175,8 +177,6 @@ function isIgnored(signal: Signal): boolean {
 }
 
 const SIGNAL_NUMBERS: Partial<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
-
-const MAX_DELAY_MS = 2 ** 31 - 1;
 
 function setTimer(delayMs: number, callback: () => void): Timer {
   const due = performance.now() + delayMs;
@@ -234,7 +234,7 @@ async function privateDir(): Promise<string> {
     }
     try {
       const path = await Deno.makeTempDir({ dir: parent, prefix: "prefork-" });
-      if (leavesRoom(path)) return path;
+      if (holdsSockets(path)) return path;
       tried.push(`${parent} (its name is too long for a socket)`);
       removeDir(path);
     } catch (error) {
@@ -244,101 +244,12 @@ async function privateDir(): Promise<string> {
   throw new Error(`Found no place for the control sockets; tried ${tried.join(", ")}. Set TMPDIR to one.`);
 }
 
-/** The path of a Unix socket holds 107 bytes at most; the longest name we give one in its directory has 20. */
-function leavesRoom(directory: string): boolean {
-  return new TextEncoder().encode(directory).length <= 107 - 20;
-}
-
 function removeDir(path: string): void {
   try {
     Deno.removeSync(path, { recursive: true });
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw failure(`remove ${path}`, error);
   }
-}
-
-function listenControl(path: string, accept: (connection: ControlConnection) => ControlHandlers): ControlListener {
-  needSocket(path);
-  const listener = attempt(`listen on ${path}`, () => Deno.listen({ transport: "unix", path }));
-  let open = true;
-  const acceptAll = async () => {
-    while (open) {
-      try {
-        adopt(await listener.accept(), accept);
-      } catch {
-        // Out of descriptors: closed connections will free some.
-        if (open) await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-    }
-  };
-  void acceptAll();
-  return {
-    unref: () => listener.unref(),
-    [Symbol.dispose]() {
-      if (!open) return;
-      open = false;
-      listener.close();
-      removeDir(path);
-    },
-  };
-}
-
-async function connectControl(path: string, handlers: ControlHandlers): Promise<ControlConnection> {
-  needSocket(path);
-  const connection = await Deno.connect({ transport: "unix", path }).catch((error) => {
-    throw failure(`connect to ${path}`, error);
-  });
-  return adopt(connection, () => handlers);
-}
-
-/** Makes a control connection of a socket, and begins to read from it. */
-function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) => ControlHandlers): ControlConnection {
-  const encoder = new TextEncoder();
-  let open = true;
-  let unsent = "";
-  let writing: Promise<void> | undefined;
-
-  const close = () => {
-    if (!open) return;
-    open = false;
-    socket.close();
-  };
-  const writeUnsent = async () => {
-    try {
-      while (open && unsent !== "") {
-        const bytes = encoder.encode(unsent);
-        unsent = "";
-        for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
-      }
-    } catch {
-      close();
-    }
-    writing = undefined;
-  };
-  const readAllOf = async (handlers: ControlHandlers) => {
-    const buffer = new Uint8Array(16_384);
-    while (open) {
-      const length = await socket.read(buffer).catch(() => null);
-      if (length === null || !open) break;
-      handlers.data(buffer.subarray(0, length));
-    }
-    close();
-    handlers.closed();
-  };
-
-  const connection: ControlConnection = {
-    send(text) {
-      if (!open || text === "") return;
-      unsent += text;
-      writing ??= writeUnsent();
-    },
-    flush: () => writing ?? Promise.resolve(),
-    close,
-    ref: () => open && socket.ref(),
-    unref: () => open && socket.unref(),
-  };
-  void readAllOf(accept(connection));
-  return connection;
 }
 
 function chown(path: string, uid: number, gid: number): void {
@@ -355,37 +266,7 @@ function write(text: string): void {
   }
 }
 
-function isGranted(permission: Deno.PermissionDescriptor): boolean {
-  return Deno.permissions.querySync(permission).state === "granted";
-}
-
 function needRun(command: string): void {
   if (isGranted({ name: "run", command })) return;
   throw new Error(`Deno may not start ${command}: add --allow-run, or --allow-run=${command}.`);
-}
-
-function needSocket(path: string): void {
-  const wanted: readonly [string, Deno.PermissionDescriptor][] = [
-    [`--allow-read=${path}`, { name: "read", path }],
-    [`--allow-write=${path}`, { name: "write", path }],
-    [`--allow-net=unix:${path}`, { name: "net", host: `unix:${path}` }],
-  ];
-  const missing = wanted.filter(([, permission]) => !isGranted(permission)).map(([flag]) => flag);
-  if (missing.length > 0) throw new Error(`Deno may not use the socket ${path}: add ${missing.join(" ")}.`);
-}
-
-function attempt<T>(what: string, action: () => T): T {
-  try {
-    return action();
-  } catch (error) {
-    throw failure(what, error);
-  }
-}
-
-function failure(what: string, error: unknown): Error {
-  return new Error(`Cannot ${what}: ${reason(error)}`, { cause: error });
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
