@@ -264,7 +264,7 @@ describe("prefork whose output nobody takes", () => {
 
   test("a closed standard error and output neither", SLOW, async () => {
     await using dir = await tempDir();
-    for (const how of [">&- 2>&-", ">/dev/full 2>/dev/full", ">broken 2>broken"]) {
+    for (const how of [">&- 2>&-", ">/dev/full 2>/dev/full", ">broken 2>&1"]) {
       const pool = line(`${worker} -- --mark ${dir.file("mark")}`);
       await writeFile(dir.file("mark"), "");
       const script = `rm -f broken; mkfifo broken; sh -c ': <broken' & exec ${pool} ${how}`;
