@@ -9,20 +9,27 @@ import type { Child, ProcessHost } from "./types.ts";
 
 /**
  * `c PID` and `w PID` enter a command and a worker of the library, `- PID` takes one out. At the end commands are told
- * to stop at once; workers of the library see it for themselves and drain. What is left after `$1` tenths of a second
- * is killed, and the directory of the control socket, `$2`, goes.
+ * to stop at once, unless SIGURG said that they were told; workers of the library see it for themselves and drain. What
+ * is left after `$1` tenths of a second is killed, and the directory of the control socket, `$2`, goes. A signal ends a
+ * `read` as an end of file does, but leaves its mark. Whoever stops all of a service at once does not stop the guard.
  */
 const SCRIPT = `
-commands=' ' workers=' '
-while read -r op pid; do
-  case $op in
-    c) commands="$commands$pid " ;;
-    w) workers="$workers$pid " ;;
-    -) case $commands in *" $pid "*) commands="\${commands%% $pid *} \${commands#* $pid }" ;; esac
-       case $workers in *" $pid "*) workers="\${workers%% $pid *} \${workers#* $pid }" ;; esac ;;
-  esac
+commands=' ' workers=' ' told= signalled=
+trap '' HUP INT TERM
+trap 'told=yes signalled=yes' URG
+while :; do
+  if read -r op pid; then
+    case $op in
+      c) commands="$commands$pid " ;;
+      w) workers="$workers$pid " ;;
+      -) case $commands in *" $pid "*) commands="\${commands%% $pid *} \${commands#* $pid }" ;; esac
+         case $workers in *" $pid "*) workers="\${workers%% $pid *} \${workers#* $pid }" ;; esac ;;
+    esac
+  elif [ -n "$signalled" ]; then signalled=
+  else break
+  fi
 done
-for pid in $commands; do kill -TERM -$pid 2>/dev/null; done
+[ -n "$told" ] || for pid in $commands; do kill -TERM -$pid 2>/dev/null; done
 left="$commands$workers" tenths=$1
 while [ "$tenths" -gt 0 ]; do
   alive=
@@ -70,6 +77,11 @@ export class Guard implements Disposable {
   /** Takes a worker out: its number may soon be somebody else's. */
   leave(pid: number): void {
     this.#child.writeStdin(`- ${pid}\n`);
+  }
+
+  /** The manager is about to die, and has told all workers itself. */
+  told(): void {
+    this.#host.kill(this.#child.pid, "SIGURG");
   }
 
   /** Ends the guard; nobody is left for it to watch. */

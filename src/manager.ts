@@ -268,10 +268,13 @@ export class Manager {
     if (busy) throw new Error(`Cannot ${what}: ${busy} of this pool has not returned yet; await it first`);
   }
 
-  /** The manager is about to die of a signal that nobody trapped: the workers get it too, as from a terminal. */
+  /**
+   * The manager is about to die of a signal that nobody trapped: the workers get it too, as from a terminal. For those
+   * that ignore it the guard stays behind.
+   */
   #die(signal: Signal): void {
     for (const { pid } of this.workers) this.#kill(pid, signal, true);
-    this.#closeShop();
+    this.#staff.abandon();
     this.#traps[Symbol.dispose]();
     try {
       this.#host.kill(this.#host.pid, signal);

@@ -202,6 +202,19 @@ export class Staff {
   close(): void {
     this.#guard?.[Symbol.dispose]();
     this.#guard = undefined;
+    this.#closeServer();
+  }
+
+  /**
+   * Lets go of the control channel: this process dies at once of a signal that all workers got, and leaves those that
+   * ignore it to the guard.
+   */
+  abandon(): void {
+    this.#guard?.told();
+    this.#closeServer();
+  }
+
+  #closeServer(): void {
     this.#server?.[Symbol.dispose]();
     this.#server = undefined;
   }

@@ -47,15 +47,19 @@ describe("no port is opened", () => {
       },
     });
     await using ports = watchPorts(program);
-    for (const signal of ["SIGHUP", "SIGUSR2", "SIGWINCH"] as const) {
+    const replaced = async (count: number): Promise<void> => {
+      await waitFor(() => eventsOfType(program, "reap").length === count, { what: `${count} workers to have ended` });
       await waitForReady(program, 2);
-      program.kill(signal);
-      await program.waitForLine(`returned ${signal}`);
-    }
-    await waitForReady(program, 2);
+    };
+    await replaced(0);
+    program.kill("SIGWINCH");
+    await program.waitForLine("returned SIGWINCH");
+    program.kill("SIGHUP");
+    await replaced(2);
+    program.kill("SIGUSR2");
+    await replaced(4);
     for (const { pid } of liveWorkers(program)) signalProcess(pid, "SIGKILL");
-    await waitFor(() => eventsOfType(program, "reap").length >= 6, { what: "six workers to have ended" });
-    await waitForReady(program, 2);
+    await replaced(6);
     await stopPool(program);
     assert.deepEqual([...ports.seen], []);
   });
