@@ -225,7 +225,7 @@ function checkRelay(trapped: Signal, relay: Relay | undefined): void {
  *
  * @throws {TypeError} Names the first part that JSON would lose or change.
  */
-export function encodeData(data: Json | undefined): string {
+export function encodeData(data: unknown): string {
   if (data === undefined) return "null";
   checkJson(data, "data", []);
   return JSON.stringify(data);

@@ -156,7 +156,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    *
    * @typeParam Data The type of `data`, which is that of the worker's.
    */
-  start<Data extends Json>(work: WorkerCallback<Data>, options: StartOptions & { readonly data: Data }): Promise<true>;
+  start<Data>(work: WorkerCallback<Data>, options: StartOptions<Data> & { readonly data: Data }): Promise<true>;
   /** The same without `data`, or with data of any kind. */
   start(work: WorkerCallback, options?: StartOptions): Promise<true>;
   async start(first?: WorkerCallback<never> | StartOptions, second?: StartOptions): Promise<boolean> {

@@ -6,12 +6,16 @@
 
 import { childPath, MODULE_KEY } from "./identity.ts";
 import type { PreforkOptions } from "./options.ts";
-import type { Json, ProcessHost, RuntimeName, SelfCommand, Signal, SpawnCommand, WorkerCommand } from "./types.ts";
+import type { ProcessHost, RuntimeName, SelfCommand, Signal, SpawnCommand, WorkerCommand } from "./types.ts";
 
-/** What `start` may be given. */
-export interface StartOptions {
-  /** What all workers made under this call get as `data`; must survive JSON. */
-  readonly data?: Json;
+/**
+ * What `start` may be given.
+ *
+ * @typeParam Data The type of `data`.
+ */
+export interface StartOptions<Data = unknown> {
+  /** What all workers made under this call get as `data`. It must survive JSON, which is checked. */
+  readonly data?: Data;
   /**
    * Flags for workers on Deno (`["--allow-net"]`), in place of the permissions the manager itself was given. The
    * control socket is added to them.
