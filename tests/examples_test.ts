@@ -1,0 +1,18 @@
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { runProgram } from "./support/run.ts";
+
+it("the synopsis of Parallel::Prefork runs: work, respawn, reconfiguration, stop", { timeout: 60_000 }, async () => {
+  await using program = runProgram(new URL("../examples/synopsis.ts", import.meta.url));
+  await program.waitForLine("works with configuration 1", { count: 3 });
+  await program.waitForLine(/ends$/);
+  await program.waitForLine("works with configuration 1", { count: 4 });
+  program.kill("SIGHUP");
+  await program.waitForLine("works with configuration 2", { count: 3 });
+  program.kill("SIGUSR2");
+  await program.waitForLine("manager: configuration 3 is loaded");
+  program.kill("SIGTERM");
+  assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+  assert.equal(program.lines.at(-1), "manager: all workers are gone");
+  assert.equal(program.matching("works with").length, program.matching(/: ends/).length, program.report());
+});
