@@ -138,11 +138,11 @@ function describeEnd(worker: PoolWorker, status: ExitStatus, missed: boolean): s
   return missed ? `${end} without reaching the start() it was made for` : end;
 }
 
-/** Frees the slot, now or after its back-off. */
+/** Frees the slot, now or after its back-off. Outside `start` nothing would be spawned, and the next one forgets. */
 function freeSlot(turn: Turn, worker: PoolWorker, expected: boolean): void {
   const { slot } = worker;
   const { troubles, taken, config, generation } = turn.pool;
-  if (expected || worker.generation !== generation) {
+  if (expected || worker.generation !== generation || turn.pool.mode !== "running") {
     return update(turn, { troubles: troubles.delete(slot), taken: taken.delete(slot) });
   }
   const stable = turn.now - worker.spawnedAt >= config.maxRespawnIntervalMs;

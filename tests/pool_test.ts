@@ -201,6 +201,7 @@ describe("pool: failures", () => {
       sim.advance(3000);
     }
     assert.match(sim.gaveUp ?? "", /exited with status 3/);
+    assert.equal(sim.events.at(-1)?.type, "reap", "nothing is said of another try");
     assert.equal(sim.size, 0);
     sim.advance(60_000);
     assert.equal(sim.size, 0);
