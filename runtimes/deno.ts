@@ -60,8 +60,11 @@ export const denoHost: ProcessHost = {
   exit: (code) => Deno.exit(code),
 };
 
-/** The children not yet reaped: these can be signalled even where `--allow-run` is a list. */
-const children = new Map<number, Deno.ChildProcess>();
+/**
+ * The children not yet reaped: these can be signalled even where `--allow-run` is a list. No `Map`: one that is always
+ * written keeps in memory what was in it (see `src/table.ts`).
+ */
+const children: Record<number, Deno.ChildProcess> = {};
 
 /** Children reaped where `--allow-run` is a list: nothing but this tells that they are gone. */
 const reaped = new Set<number>();
@@ -80,7 +83,7 @@ function spawn(command: SpawnCommand): Child {
   if (command.uid !== undefined) options.uid = command.uid;
   if (command.gid !== undefined) options.gid = command.gid;
   const child = attempt(`start ${command.command}`, () => new Deno.Command(command.command, options).spawn());
-  children.set(child.pid, child);
+  children[child.pid] = child;
   reaped.delete(child.pid);
   if (typeof command.stdout === "function") void readAll(child.stdout, command.stdout);
   if (typeof command.stderr === "function") void readAll(child.stderr, command.stderr);
@@ -133,14 +136,14 @@ async function exitOf(child: Deno.ChildProcess): Promise<ExitStatus> {
     // "Invalid signal: 34": Deno has no name for the real-time signal that ended the process.
     return { type: "exited", code: 128 + Number(/\d+/.exec(reason(error))?.[0] ?? 0) };
   } finally {
-    children.delete(child.pid);
+    delete children[child.pid];
     if (!isGranted({ name: "run" })) reaped.add(child.pid);
   }
 }
 
 function kill(pid: number, signal: Signal): boolean {
   checkPid(pid);
-  const child = children.get(Math.abs(pid));
+  const child = children[Math.abs(pid)];
   const listOnly = !isGranted({ name: "run" });
   if (listOnly && reaped.has(Math.abs(pid))) return false;
   if (listOnly && child === undefined) {

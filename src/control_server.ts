@@ -7,6 +7,7 @@
 import { decodeWorkerMessage, LineReader, PROTOCOL_VERSION, type WorkerMessage } from "./protocol.ts";
 import type { WorkerUser } from "./options.ts";
 import type { WorkerRef } from "./pool_state.ts";
+import { Table } from "./table.ts";
 import type { ControlConnection, ControlHandlers, ControlListener, ProcessHost } from "./types.ts";
 
 /** The longest line a worker may send, in characters. */
@@ -31,8 +32,8 @@ export class ControlServer implements Disposable {
   readonly #host: ProcessHost;
   readonly #sink: ControlSink;
   readonly #listener: ControlListener;
-  readonly #tokens = new Map<string, WorkerRef>();
-  readonly #connections = new Map<number, ControlConnection>();
+  readonly #tokens = new Table<string, WorkerRef>();
+  readonly #connections = new Table<number, ControlConnection>();
 
   /** Makes a private directory and listens in it. */
   static async open(host: ProcessHost, sink: ControlSink, owner: WorkerUser | undefined): Promise<ControlServer> {

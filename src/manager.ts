@@ -6,6 +6,7 @@
  */
 
 import { currentHost } from "../runtimes/current.ts";
+import { Alarms } from "./alarms.ts";
 import type { ControlSink } from "./control_server.ts";
 import { EventHub } from "./event_hub.ts";
 import {
@@ -26,7 +27,7 @@ import { parseSignal, relayedSignal, signalNumber } from "./signals.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Traps } from "./traps.ts";
 import { workerInfo } from "./turn.ts";
-import type { ProcessHost, Signal, Timer, WorkerInfo } from "./types.ts";
+import type { ProcessHost, Signal, WorkerInfo } from "./types.ts";
 import { checkRelayed, type Work } from "./work.ts";
 
 /** A timer that keeps the process alive inside `start` and `waitAllChildren`; it is never due. */
@@ -58,7 +59,7 @@ export class Manager {
   readonly #options: PreforkOptions;
   readonly #staff: Staff;
   readonly #traps: Traps;
-  readonly #timers = new Map<string, Timer>();
+  readonly #alarms: Alarms<Input>;
   readonly #inbox: Input[] = [];
   readonly #abort = (): void => this.post({ type: "signal", signal: "SIGTERM" });
   #state: PoolState;
@@ -69,6 +70,7 @@ export class Manager {
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
     const { maxWorkers, drainTimeoutMs, ...config } = checked;
     this.#host = host;
+    this.#alarms = new Alarms(host, (input) => this.post(input));
     this.#options = options;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
     this.hub = new EventHub(options.logger);
@@ -195,9 +197,9 @@ export class Manager {
       case "kill":
         return this.#kill(effect.pid, effect.signal, effect.group);
       case "setTimer":
-        return this.#setTimer(effect.key, effect.at, effect.input);
+        return this.#alarms.set(effect.key, effect.at, effect.input);
       case "clearTimer":
-        return this.#clearTimer(effect.key);
+        return this.#alarms.clear(effect.key);
       case "event":
         if (effect.event.type === "reap") this.#staff.reaped(effect.event.worker.pid, effect.event.status);
         return this.hub.publish(effect.event);
@@ -234,22 +236,6 @@ export class Manager {
     }
   }
 
-  #setTimer(key: string, at: number, input: Input): void {
-    this.#clearTimer(key);
-    const fire = (): void => {
-      this.#timers.delete(key);
-      this.post(input);
-    };
-    const timer = this.#host.setTimer(Math.max(0, at - this.#host.now()), fire);
-    timer.unref();
-    this.#timers.set(key, timer);
-  }
-
-  #clearTimer(key: string): void {
-    this.#timers.get(key)?.[Symbol.dispose]();
-    this.#timers.delete(key);
-  }
-
   #stopWaiting(): void {
     this.post({ type: "unwait" });
     this.#waited?.resolve();
@@ -258,7 +244,7 @@ export class Manager {
 
   /** Lets go of what only a pool with workers needs. */
   #closeShop(): void {
-    for (const key of [...this.#timers.keys()]) this.#clearTimer(key);
+    this.#alarms[Symbol.dispose]();
     this.#traps.ignoreFatal();
     this.#staff.close();
   }

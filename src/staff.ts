@@ -12,6 +12,7 @@ import type { Effect, Input, WorkerRef } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
 import { encodeWelcome, type PoolSnapshot } from "./protocol.ts";
 import { relayedSignal, STOP_SIGNALS } from "./signals.ts";
+import { Table } from "./table.ts";
 import type {
   Child,
   ExitStatus,
@@ -58,8 +59,8 @@ export class Staff {
   readonly #sink: ControlSink;
   readonly #stopSignals: readonly Signal[];
   readonly #hub: EventHub;
-  readonly #byId = new Map<number, Member>();
-  readonly #byPid = new Map<number, Member>();
+  readonly #byId = new Table<number, Member>();
+  readonly #byPid = new Table<number, Member>();
   #server: ControlServer | undefined;
   #guard: Guard | undefined;
   #work: ReadyWork | undefined;
