@@ -11,7 +11,7 @@ import { fixedPool } from "../src/policy.ts";
 import { step } from "../src/pool.ts";
 import { emptyPool, type Input, type PoolConfig, type PoolState, type WorkerRef } from "../src/pool_state.ts";
 import type { ExitStatus } from "../src/types.ts";
-import { median, printTable, runtimeVersion } from "./table.ts";
+import { median, printTable } from "./table.ts";
 
 const SIZES = [10, 100, 1_000, 10_000, 100_000];
 const WARM_UP = 20;
@@ -123,5 +123,8 @@ const rows = [...LIFE.map(([name]) => name), WHOLE, MAP].map((name) => {
   const least = pools[0]?.ns(name) ?? NaN;
   return [name, ...pools.map((pool) => `${pool.ns(name).toFixed(0)} (${(pool.ns(name) / least).toFixed(1)})`)];
 });
-console.log(`${runtimeVersion()}: ns for one input (and ratio to 10 workers), medians of ${ROUNDS} rounds\n`);
-printTable(["input", ...SIZES.map((size) => `${size} workers`)], rows);
+printTable(
+  `ns for one input (and ratio to 10 workers), medians of ${ROUNDS} rounds`,
+  ["input", ...SIZES.map((size) => `${size} workers`)],
+  rows,
+);

@@ -16,23 +16,23 @@ export function quantile(figures: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? NaN;
 }
 
-/** Prints rows as a Markdown table: the first column left, all others right. */
-export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
-  const widths = head.map((title, column) => Math.max(...[head, ...rows].map((row) => (row[column] ?? "").length), 3));
-  const line = (row: readonly string[]) =>
-    `| ${widths.map((width, at) => at === 0 ? pad(row[at], width) : (row[at] ?? "").padStart(width)).join(" | ")} |`;
-  const rule = `| ${
-    widths.map((width, at) => at === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`).join(" | ")
-  } |`;
-  console.log([line(head), rule, ...rows.map(line)].join("\n"));
+/** Prints a title and rows as a Markdown table: the first column left, all others right. */
+export function printTable(title: string, head: readonly string[], rows: readonly (readonly string[])[]): void {
+  const widths = head.map((_, column) => Math.max(3, ...[head, ...rows].map((row) => row[column]?.length ?? 0)));
+  const cells = (row: readonly string[]) =>
+    widths.map((width, column) => column === 0 ? row[0]?.padEnd(width) : row[column]?.padStart(width));
+  const rule = widths.map((width, column) => column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`);
+  const lines = [cells(head), rule, ...rows.map(cells)].map((row) => `| ${row.join(" | ")} |`);
+  print(`${runtimeVersion()}: ${title}\n\n${lines.join("\n")}\n`);
 }
 
-function pad(text: string | undefined, width: number): string {
-  return (text ?? "").padEnd(width);
+/** Prints a line. */
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
 }
 
 /** The runtime that runs this, with its version. */
 export function runtimeVersion(): string {
-  const versions: Readonly<Record<string, string | undefined>> = process.versions;
-  return "Deno" in globalThis ? `Deno ${versions.deno}` : `Bun ${versions.bun}`;
+  const { bun, deno } = process.versions;
+  return deno === undefined ? `Bun ${bun}` : `Deno ${deno}`;
 }
