@@ -58,7 +58,7 @@ function grow(turn: Turn, wanted: number): number {
 
 function spawn(turn: Turn, slot: number): void {
   const { nextId: id, generation, channel, config, taken } = turn.pool;
-  update(turn, { nextId: id + 1, taken: taken.set(slot, true) });
+  update(turn, { nextId: id + 1, taken: taken.add(slot) });
   putWorker(turn, {
     slot,
     id,

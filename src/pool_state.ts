@@ -6,6 +6,7 @@
 
 import type { PreforkEvent } from "./events.ts";
 import type { Policy } from "./policy.ts";
+import { SlotSet, TakenSlots } from "./slot_set.ts";
 import { emptySlots, type SlotMap } from "./slots.ts";
 import type { ExitStatus, Signal, TrapSignals } from "./types.ts";
 
@@ -78,11 +79,11 @@ export interface PoolState {
   /** All live workers. */
   readonly workers: SlotMap<PoolWorker>;
   /** Those not told to stop. */
-  readonly serving: SlotMap<true>;
+  readonly serving: SlotSet;
   /** Those of `serving` that are idle. */
-  readonly idle: SlotMap<true>;
+  readonly idle: SlotSet;
   /** Slots that hold a worker, or are held back after a failure. */
-  readonly taken: SlotMap<true>;
+  readonly taken: TakenSlots;
   readonly troubles: SlotMap<Trouble>;
   /** Signals that no `start` has seen yet; each at most once, stops first. */
   readonly queue: readonly Signal[];
@@ -141,9 +142,9 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
     maxWorkers,
     nextId: 1,
     workers: emptySlots(),
-    serving: emptySlots(),
-    idle: emptySlots(),
-    taken: emptySlots(),
+    serving: SlotSet.empty,
+    idle: SlotSet.empty,
+    taken: TakenSlots.none,
     troubles: emptySlots(),
     queue: [],
     stagger: null,

@@ -9,7 +9,7 @@
 const BITS = 5;
 const WIDTH = 1 << BITS;
 
-/** A node counts what is below it, which is how the first free and the last taken slot are found without a scan. */
+/** A node counts what is below it; one that would be empty is left out, so that first and last are found at once. */
 type Node<T> =
   | { readonly kind: "leaf"; readonly size: number; readonly values: readonly (T | undefined)[] }
   | { readonly kind: "branch"; readonly size: number; readonly kids: readonly (Node<T> | undefined)[] };
@@ -24,8 +24,8 @@ export interface SlotMap<T> {
   set(slot: number, value: T): SlotMap<T>;
   /** A map without the slot. */
   delete(slot: number): SlotMap<T>;
-  /** The lowest slot that holds nothing. */
-  firstFree(): number;
+  /** The lowest slot that holds a value, or -1. */
+  first(): number;
   /** The highest slot that holds a value, or -1. */
   last(): number;
   /** All slots and values, lowest slot first. */
@@ -71,8 +71,8 @@ class Trie<T> implements SlotMap<T> {
       : new Trie(write(this.#root, this.#height, slot, undefined), this.#height);
   }
 
-  firstFree(): number {
-    return firstFree(this.#root, this.#height);
+  first(): number {
+    return first(this.#root, this.#height);
   }
 
   last(): number {
@@ -116,19 +116,12 @@ function write<T>(node: Node<T> | undefined, height: number, slot: number, value
   return size === 0 ? undefined : { kind: "branch", size, kids };
 }
 
-function firstFree<T>(node: Node<T> | undefined, height: number): number {
-  if (node === undefined) return 0;
-  if (node.size === capacity(height)) return capacity(height);
-  if (node.kind === "leaf") {
-    for (let index = 0; index < WIDTH; index++) if (node.values[index] === undefined) return index;
-    return WIDTH;
-  }
-  const below = capacity(height - 1);
-  for (let index = 0; index < WIDTH; index++) {
-    const kid = node.kids[index];
-    if (kid === undefined || kid.size < below) return index * below + firstFree(kid, height - 1);
-  }
-  return capacity(height);
+function first<T>(node: Node<T> | undefined, height: number): number {
+  if (node === undefined) return -1;
+  const children = node.kind === "leaf" ? node.values : node.kids;
+  let index = 0;
+  while (children[index] === undefined) index++;
+  return node.kind === "leaf" ? index : index * capacity(height - 1) + first(node.kids[index], height - 1);
 }
 
 function last<T>(node: Node<T> | undefined, height: number): number {

@@ -7,7 +7,7 @@
 
 import type { PreforkEvent } from "./events.ts";
 import type { Effect, Input, PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
-import type { SlotMap } from "./slots.ts";
+import type { SlotSet } from "./slot_set.ts";
 import type { Signal, WorkerInfo } from "./types.ts";
 
 /** A step in the making. Lives inside one call of `step` and nowhere else. */
@@ -56,9 +56,9 @@ export function putWorker(turn: Turn, worker: PoolWorker): void {
 }
 
 /** Most changes of a worker leave it where it is, and cost no look at the index. */
-function reindex(index: SlotMap<true>, slot: number, was: boolean, is: boolean): SlotMap<true> {
+function reindex(index: SlotSet, slot: number, was: boolean, is: boolean): SlotSet {
   if (was === is) return index;
-  return is ? index.set(slot, true) : index.delete(slot);
+  return is ? index.add(slot) : index.delete(slot);
 }
 
 function serves(worker: PoolWorker | undefined): boolean {

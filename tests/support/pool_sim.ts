@@ -131,7 +131,7 @@ export class PoolSim {
     assert.deepEqual(made.sort(), this.#told().sort(), "who lives");
     assert.equal(serving.size, known.filter(({ stopping }) => !stopping).length, "who serves");
     assert.ok(idle.size <= serving.size, "who is idle");
-    for (const { slot } of known) assert.ok(taken.get(slot), `slot ${slot} is taken`);
+    for (const { slot } of known) assert.ok(taken.has(slot), `slot ${slot} is taken`);
     assert.ok(taken.size <= workers.size + troubles.size, "which slots are taken");
   }
 
