@@ -26,12 +26,17 @@ import type { WorkerMessage } from "./protocol.ts";
 import { parseSignal, relayedSignal, signalNumber } from "./signals.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Traps } from "./traps.ts";
-import { workerInfo } from "./turn.ts";
+import { findWorker, workerInfo } from "./turn.ts";
 import type { ProcessHost, Signal, WorkerInfo } from "./types.ts";
 import { checkRelayed, type Work } from "./work.ts";
 
 /** A timer that keeps the process alive inside `start` and `waitAllChildren`; it is never due. */
 const NEVER_MS = 2 ** 40;
+
+/** How long processes are made before the event loop gets its turn. */
+const SPAWN_SLICE_MS = 20;
+
+type SpawnEffect = Extract<Effect, { type: "spawn" }>;
 
 /** Thrown by `start` when no worker ever became ready, after `maxBootFailures` failures. */
 export class BootFailureError extends Error {
@@ -61,6 +66,8 @@ export class Manager {
   readonly #traps: Traps;
   readonly #alarms: Alarms<Input>;
   readonly #inbox: Input[] = [];
+  /** Processes still to be made. */
+  readonly #spawns: SpawnEffect[] = [];
   readonly #abort = (): void => this.post({ type: "signal", signal: "SIGTERM" });
   #state: PoolState;
   #scheduled = false;
@@ -179,19 +186,41 @@ export class Manager {
     queueMicrotask(() => this.#drain());
   }
 
+  /**
+   * Takes all inputs, and between them makes the processes that are wanted. Making many takes long, so the event loop
+   * gets its turn now and then: a stop must not wait for the last of a thousand workers.
+   */
   #drain(): void {
-    for (let input = this.#inbox.shift(); input; input = this.#inbox.shift()) {
-      const [state, effects] = step(this.#state, input, this.#host.now());
-      this.#state = state;
-      for (const effect of effects) this.#perform(effect);
+    const sliceEnd = this.#host.now() + SPAWN_SLICE_MS;
+    while (true) {
+      for (let input = this.#inbox.shift(); input; input = this.#inbox.shift()) this.#take(input);
+      const next = this.#spawns.shift();
+      if (next === undefined) break;
+      this.#spawn(next);
+      if (this.#host.now() < sliceEnd) continue;
+      this.#host.setTimer(0, () => this.#drain());
+      return;
     }
     this.#scheduled = false;
+  }
+
+  #take(input: Input): void {
+    const [state, effects] = step(this.#state, input, this.#host.now());
+    this.#state = state;
+    for (const effect of effects) this.#perform(effect);
+  }
+
+  #spawn(wanted: SpawnEffect): void {
+    const { slot, id } = wanted;
+    if (findWorker(this.#state, wanted)?.stopping) return this.post({ type: "spawnCancelled", slot, id });
+    this.#staff.spawn(wanted, (input) => this.post(input));
   }
 
   #perform(effect: Effect): void {
     switch (effect.type) {
       case "spawn":
-        return this.#staff.spawn(effect, (input) => this.post(input));
+        this.#spawns.push(effect);
+        return;
       case "welcome":
         return this.#staff.welcome(effect);
       case "kill":

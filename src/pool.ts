@@ -15,6 +15,7 @@ import {
   leaveIfEmpty,
   reap,
   slotFree,
+  spawnCancelled,
   spawned,
   spawnFailed,
   stopDeadline,
@@ -55,6 +56,8 @@ function take(turn: Turn, input: Input): void {
       return spawned(turn, refOf(input), input.pid);
     case "spawnFailed":
       return spawnFailed(turn, refOf(input), input.error);
+    case "spawnCancelled":
+      return spawnCancelled(turn, refOf(input));
     case "connected":
       return connected(turn, refOf(input));
     case "begun": {

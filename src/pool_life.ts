@@ -51,11 +51,21 @@ export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
   update(turn, { taken: turn.pool.taken.delete(ref.slot) });
   if (turn.now >= turn.pool.spawnAfter || turn.pool.spawnFailures === 0) {
     const spawnFailures = turn.pool.spawnFailures + 1;
-    update(turn, { spawnFailures });
-    update(turn, { spawnAfter: turn.now + Math.max(SPAWN_RETRY_MS, backoffMs(turn, spawnFailures)) });
+    const pauseMs = Math.max(SPAWN_RETRY_MS, backoffMs(turn, spawnFailures));
+    update(turn, { spawnFailures, spawnAfter: turn.now + pauseMs });
   }
-  tell(turn, { type: "spawnError", slot: ref.slot, error, delayMs: turn.pool.spawnAfter - turn.now });
+  tell(turn, { type: "spawnError", slot: ref.slot, error, delayMs: Math.round(turn.pool.spawnAfter - turn.now) });
   countBootFailure(turn, `could not be started: ${describeError(error)}`);
+  leaveIfEmpty(turn);
+  adjust(turn);
+}
+
+/** The process was not made, since the worker was told to stop before its turn came. */
+export function spawnCancelled(turn: Turn, ref: WorkerRef): void {
+  if (findWorker(turn.pool, ref) === undefined) return;
+  dropWorker(turn, ref.slot);
+  update(turn, { taken: turn.pool.taken.delete(ref.slot) });
+  effect(turn, { type: "clearTimer", key: timerKey.stop(ref) });
   leaveIfEmpty(turn);
   adjust(turn);
 }

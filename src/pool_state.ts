@@ -111,7 +111,7 @@ export type Input =
   | { readonly type: "setMaxWorkers"; readonly maxWorkers: number }
   | { readonly type: "spawned"; readonly pid: number } & WorkerRef
   | { readonly type: "spawnFailed"; readonly error: unknown } & WorkerRef
-  | { readonly type: "connected" | "begun" | "ready" } & WorkerRef
+  | { readonly type: "spawnCancelled" | "connected" | "begun" | "ready" } & WorkerRef
   | { readonly type: "status"; readonly status: string } & WorkerRef
   | { readonly type: "rejected"; readonly reason: string } & WorkerRef
   | { readonly type: "exited"; readonly status: ExitStatus } & WorkerRef

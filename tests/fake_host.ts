@@ -66,6 +66,8 @@ export class FakeHost implements ProcessHost {
   exports: object = {};
   /** Called before each spawn; an error it returns is thrown instead. */
   spawnFailure: (command: SpawnCommand) => Error | undefined = () => undefined;
+  /** How long the start of a process keeps this one busy. */
+  spawnTakesMs = 0;
   /** Every process ever started, in order. */
   readonly processes: FakeProcess[] = [];
   /** Every signal sent, in order, to whomever. */
@@ -150,6 +152,7 @@ export class FakeHost implements ProcessHost {
   // --- what a host does ---
 
   spawn(command: SpawnCommand): FakeProcess {
+    this.#now += this.spawnTakesMs;
     const failure = this.spawnFailure(command);
     if (failure !== undefined) throw failure;
     const env = { ...Object.fromEntries(this.env), ...command.env };
