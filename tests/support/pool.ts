@@ -130,11 +130,12 @@ export function memoryKb(pid: number, file: "status" | "smaps_rollup", field: st
   return Number(found[1]);
 }
 
-/** How often the threads of a process went to sleep so far, which is how often they were woken. */
-export function wakeUps(pid: number): number {
-  const threads = readdirSync(`/proc/${pid}/task`);
-  const counts = threads.map((tid) => /^voluntary_ctxt_switches:\s*(\d+)/m.exec(readProc(pid, `task/${tid}/status`)));
-  return counts.reduce((sum, count) => sum + Number(count?.[1] ?? 0), 0);
+/** How often each thread of a process, by its id, went to sleep so far; so often it was woken. */
+export function sleeps(pid: number): Map<string, number> {
+  const count = (tid: string): number => {
+    return Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(readProc(pid, `task/${tid}/status`))?.[1] ?? 0);
+  };
+  return new Map(readdirSync(`/proc/${pid}/task`).map((tid) => [tid, count(tid)]));
 }
 
 function readLink(path: string): string | undefined {
