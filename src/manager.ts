@@ -70,6 +70,8 @@ export class Manager {
   readonly #spawns: SpawnEffect[] = [];
   readonly #abort = (): void => this.post({ type: "signal", signal: "SIGTERM" });
   #state: PoolState;
+  /** What was asked for last; the state has it once the inbox is empty. */
+  #maxWorkers: number;
   #scheduled = false;
   #started: Pending<Signal> | undefined;
   #waited: Pending<void> | undefined;
@@ -77,6 +79,7 @@ export class Manager {
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
     const { maxWorkers, drainTimeoutMs, ...config } = checked;
     this.#host = host;
+    this.#maxWorkers = maxWorkers;
     this.#alarms = new Alarms(host, (input) => this.post(input));
     this.#options = options;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
@@ -99,7 +102,7 @@ export class Manager {
   }
 
   get maxWorkers(): number {
-    return this.#state.maxWorkers;
+    return this.#maxWorkers;
   }
 
   /** Live worker processes. */
@@ -113,7 +116,8 @@ export class Manager {
 
   /** Changes how many workers there are at most. */
   setMaxWorkers(count: number): void {
-    this.post({ type: "setMaxWorkers", maxWorkers: checkCount("maxWorkers", count, 0) });
+    this.#maxWorkers = checkCount("maxWorkers", count, 0);
+    this.post({ type: "setMaxWorkers", maxWorkers: count });
   }
 
   /** Signals all workers. */
@@ -128,6 +132,7 @@ export class Manager {
     this.#refuseIfBusy("start workers");
     const data = encodeData(work.type === "command" ? undefined : work.options.data);
     const started = Promise.withResolvers<Signal>();
+    started.promise.catch(() => {}); // told to whoever awaits start(), which may be about to find out by itself
     this.#started = started;
     try {
       const ready = await this.#staff.prepare(work, data);
@@ -135,6 +140,10 @@ export class Manager {
     } catch (error) {
       this.#started = undefined;
       throw error;
+    }
+    if (this.#started !== started) {
+      this.#staff.close(); // the pool was disposed of meanwhile
+      return await started.promise;
     }
     using _alive = this.#host.setTimer(NEVER_MS, () => {});
     this.#traps.watchFatal();

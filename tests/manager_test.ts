@@ -96,6 +96,22 @@ describe("start()", () => {
     assert.equal(await pool.pm.waitAllChildren(), 0);
   });
 
+  it("is given up when the pool is disposed of, at its very beginning too", async () => {
+    const pool = new FakePool();
+    const started = pool.pm.start();
+    await pool.pm[Symbol.asyncDispose]();
+    assert.match(String(await outcome(started)), /the pool was disposed of/);
+    assert.deepEqual([pool.workers.length, pool.host.files.size], [0, 0]);
+  });
+
+  it("knows a new maxWorkers at once", async () => {
+    const pool = new FakePool();
+    pool.pm.maxWorkers += 1;
+    pool.pm.maxWorkers += 1;
+    assert.equal(pool.pm.maxWorkers, 4);
+    await pool.pm[Symbol.asyncDispose]();
+  });
+
   it("hears signals while it makes many processes, and makes no more of them after a stop", async () => {
     const pool = new FakePool({ maxWorkers: 1000 });
     pool.host.spawnTakesMs = 5;
