@@ -4,29 +4,24 @@
  *
  * @module
  */
-import { attempt, checkPid, failure, holdsSockets, MAX_DELAY_MS, reason } from "../src/host_common.ts";
+import { attempt, checkPid, failure, ignores, makePrivateDir, makeTimer, readAll } from "../src/host_common.ts";
 import type {
   Child,
-  ControlGrant,
   ExitStatus,
   ModuleCommand,
   Output,
-  OutputReader,
   ProcessHost,
   SelfCommand,
   Signal,
   SpawnCommand,
-  Timer,
 } from "../src/types.ts";
-import type { BunChild, BunFileSystem, BunProcess, BunRuntime, BunSink, BunSpawnOptions, BunTimer } from "./bun_api.ts";
+import type { BunChild, BunFileSystem, BunProcess, BunRuntime, BunSink, BunSpawnOptions } from "./bun_api.ts";
 import { codeOf, connectControl, listenControl } from "./bun_socket.ts";
 
 export type * from "../src/types.ts";
 
 declare const Bun: BunRuntime;
 declare const process: BunProcess;
-declare const setTimeout: (callback: () => void, delayMs: number) => BunTimer;
-declare const clearTimeout: (timer: BunTimer) => void;
 
 // Both as they are now: a new binary may take the place of this one, and the program may change its directory.
 const executable = process.execPath;
@@ -45,7 +40,10 @@ export const bunHost: ProcessHost = {
   onSignal,
   isIgnored,
   now: () => performance.now(),
-  setTimer,
+  setTimer: (delayMs, callback) =>
+    makeTimer(delayMs, callback, (timer) => {
+      if (typeof timer === "object") timer.unref();
+    }),
   getEnv: (name) => process.env[name],
   unsetEnv(name) {
     delete process.env[name];
@@ -98,27 +96,14 @@ function writeSink(sink: BunSink | undefined, text: string): void {
   Promise.resolve(sink.flush()).catch(ignore);
 }
 
-function readOutput(stream: BunChild["stdout"], output: Output | undefined): void {
-  if (typeof output === "function" && typeof stream === "object") void readAll(stream, output);
-}
-
 /**
  * A pipe of Bun fills memory without limit until its reader exists (480 MB in 2 s), so the reader is made in the tick of
  * the spawn. From then on the process was never more than 0.6 MB ahead of a reader that takes a chunk every 20 ms, on an
  * idle and on a busy machine. What stays is that Bun reads on for as long as there is more: of a process that does
  * nothing but print, on a busy machine, one chunk in thirty held some megabytes, the largest 125.
  */
-async function readAll(stream: ReadableStream<Uint8Array>, reader: OutputReader): Promise<void> {
-  const chunks = stream.getReader();
-  while (true) {
-    const { value } = await chunks.read().catch(() => ({ value: undefined }));
-    try {
-      await reader(value ?? new Uint8Array(0));
-    } catch {
-      // The reader's own trouble; stopping here would block the process in its next write.
-    }
-    if (value === undefined) return;
-  }
+function readOutput(stream: BunChild["stdout"], output: Output | undefined): void {
+  if (typeof output === "function" && typeof stream === "object") void readAll(stream, output);
 }
 
 async function exitOf(child: BunChild): Promise<ExitStatus> {
@@ -159,41 +144,12 @@ function onSignal(signal: Signal, listener: () => void): Disposable {
 }
 
 function isIgnored(signal: Signal): boolean {
-  const number = SIGNAL_NUMBERS[signal];
-  if (number === undefined) return false;
-  try {
-    const mask = /^SigIgn:\s*([0-9a-f]+)/m.exec(fileSystem().readFileSync("/proc/self/status", "utf8"))?.[1];
-    return mask !== undefined && (BigInt(`0x${mask}`) >> BigInt(number - 1) & 1n) === 1n;
-  } catch {
-    return false;
-  }
+  return ignores(signal, () => fileSystem().readFileSync("/proc/self/status", "utf8"));
 }
 
-const SIGNAL_NUMBERS: Partial<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
-
-function setTimer(delayMs: number, callback: () => void): Timer {
-  const due = performance.now() + delayMs;
-  let referenced = true;
-  let id: BunTimer;
-  const arm = () => {
-    const leftMs = Math.ceil(due - performance.now());
-    id = setTimeout(fire, Math.min(Math.max(leftMs, 0), MAX_DELAY_MS));
-    if (!referenced) id.unref();
-  };
-  const fire = () => performance.now() < due ? arm() : callback();
-  arm();
-  return {
-    unref() {
-      referenced = false;
-      id.unref();
-    },
-    [Symbol.dispose]: () => clearTimeout(id),
-  };
-}
-
-async function selfCommand(grant: ControlGrant): Promise<SelfCommand> {
+async function selfCommand(): Promise<SelfCommand> {
   const { bunSelfCommand } = await import("./bun_reexec.ts");
-  return bunSelfCommand({ executable, directory: startDirectory }, grant);
+  return bunSelfCommand({ executable, directory: startDirectory });
 }
 
 async function moduleCommand(command: ModuleCommand): Promise<SelfCommand> {
@@ -210,21 +166,9 @@ async function mainExports(): Promise<object> {
   return await import(Bun.main);
 }
 
-// deno-lint-ignore require-await
-async function privateDir(): Promise<string> {
-  const tried: string[] = [];
-  for (const parent of [bunHost.getEnv("TMPDIR"), "/tmp", bunHost.getEnv("XDG_RUNTIME_DIR")]) {
-    if (parent === undefined || parent === "") continue;
-    try {
-      const path = fileSystem().mkdtempSync(`${parent}/prefork-`);
-      if (holdsSockets(path)) return path;
-      tried.push(`${parent} (its name is too long for a socket)`);
-      removeDir(path);
-    } catch (error) {
-      tried.push(`${parent} (${reason(error)})`);
-    }
-  }
-  throw new Error(`Found no place for the control sockets; tried ${tried.join(", ")}. Set TMPDIR to one.`);
+function privateDir(): Promise<string> {
+  const make = (parent: string): string => fileSystem().mkdtempSync(`${parent}/prefork-`);
+  return makePrivateDir(bunHost, make);
 }
 
 function removeDir(path: string): void {

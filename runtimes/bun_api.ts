@@ -115,12 +115,6 @@ export interface BunSink {
   flush(): number | void | Promise<number | void>;
 }
 
-/** A timer. */
-export interface BunTimer {
-  /** No longer keeps the process alive. */
-  unref(): unknown;
-}
-
 /** A listening socket. */
 export interface BunListener {
   /** Stops listening, and removes the file. */

@@ -25,7 +25,7 @@ export interface BunOrigin {
  *
  * @throws {Error} A sentence, if that cannot be.
  */
-export function bunSelfCommand({ executable, directory }: BunOrigin, _grant: ControlGrant): SelfCommand {
+export function bunSelfCommand({ executable, directory }: BunOrigin): SelfCommand {
   const args = process.argv.slice(2);
   if (isCompiled()) return { command: executable, args, cwd: directory };
   const unnamed = /\/\[(eval|stdin)\]$/.exec(Bun.main)?.[1];
@@ -36,7 +36,7 @@ export function bunSelfCommand({ executable, directory }: BunOrigin, _grant: Con
     throw new Error(`A worker of ${Bun.main} would run all its tests again: put the program into a file of its own.`);
   }
   const flags = bunWorkerFlags(process.execArgv);
-  return { command: executable, args: ["run", ...flags, Bun.main, ...args], cwd: directory };
+  return { command: executable, args: ["run", ...flags, Bun.main, ...bunArguments(args)], cwd: directory };
 }
 
 /**

@@ -7,19 +7,17 @@
  *
  * @module
  */
-import { attempt, checkPid, failure, holdsSockets, MAX_DELAY_MS, reason } from "../src/host_common.ts";
+import { attempt, checkPid, failure, ignores, makePrivateDir, makeTimer, readAll, reason } from "../src/host_common.ts";
 import type {
   Child,
   ControlGrant,
   ExitStatus,
   ModuleCommand,
   Output,
-  OutputReader,
   ProcessHost,
   SelfCommand,
   Signal,
   SpawnCommand,
-  Timer,
 } from "../src/types.ts";
 import { connectControl, isGranted, listenControl } from "./deno_socket.ts";
 
@@ -42,7 +40,7 @@ export const denoHost: ProcessHost = {
   onSignal,
   isIgnored,
   now: () => performance.now(),
-  setTimer,
+  setTimer: (delayMs, callback) => makeTimer(delayMs, callback, unrefTimer),
   getEnv: (name) => isGranted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined,
   unsetEnv(name) {
     if (isGranted({ name: "env", variable: name })) Deno.env.delete(name);
@@ -103,19 +101,6 @@ function stdioOf(output: Output | undefined): "inherit" | "null" | "piped" {
   return typeof output === "function" ? "piped" : output ?? "inherit";
 }
 
-async function readAll(stream: ReadableStream<Uint8Array>, reader: OutputReader): Promise<void> {
-  const chunks = stream.getReader();
-  while (true) {
-    const { value } = await chunks.read().catch(() => ({ value: undefined }));
-    try {
-      await reader(value ?? new Uint8Array(0));
-    } catch {
-      // The reader's own trouble; stopping here would block the process in its next write.
-    }
-    if (value === undefined) return;
-  }
-}
-
 async function exitOf(child: Deno.ChildProcess): Promise<ExitStatus> {
   try {
     const { code, signal } = await child.status;
@@ -169,36 +154,7 @@ function onSignal(signal: Signal, listener: () => void): Disposable {
 
 /** Deno lets nobody read this but who may do everything. */
 function isIgnored(signal: Signal): boolean {
-  const number = SIGNAL_NUMBERS[signal];
-  if (number === undefined || !isGranted({ name: "read" })) return false;
-  try {
-    const mask = /^SigIgn:\s*([0-9a-f]+)/m.exec(Deno.readTextFileSync("/proc/self/status"))?.[1];
-    return mask !== undefined && (BigInt(`0x${mask}`) >> BigInt(number - 1) & 1n) === 1n;
-  } catch {
-    return false;
-  }
-}
-
-const SIGNAL_NUMBERS: Partial<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
-
-function setTimer(delayMs: number, callback: () => void): Timer {
-  const due = performance.now() + delayMs;
-  let referenced = true;
-  let id: ReturnType<typeof setTimeout>;
-  const arm = () => {
-    const leftMs = Math.ceil(due - performance.now());
-    id = setTimeout(fire, Math.min(Math.max(leftMs, 0), MAX_DELAY_MS));
-    if (!referenced) unrefTimer(id);
-  };
-  const fire = () => performance.now() < due ? arm() : callback();
-  arm();
-  return {
-    unref() {
-      referenced = false;
-      unrefTimer(id);
-    },
-    [Symbol.dispose]: () => clearTimeout(id),
-  };
+  return isGranted({ name: "read" }) && ignores(signal, () => Deno.readTextFileSync("/proc/self/status"));
 }
 
 /** Timers of Deno are numbers up to some version, objects from there on. */
@@ -227,24 +183,11 @@ async function mainExports(): Promise<object> {
   return await import(Deno.mainModule);
 }
 
-async function privateDir(): Promise<string> {
-  const tried: string[] = [];
-  for (const parent of [denoHost.getEnv("TMPDIR"), "/tmp", denoHost.getEnv("XDG_RUNTIME_DIR")]) {
-    if (parent === undefined || parent === "") continue;
-    if (!isGranted({ name: "write", path: parent })) {
-      tried.push(`${parent} (Deno needs --allow-read, --allow-write and --allow-net for it)`);
-      continue;
-    }
-    try {
-      const path = await Deno.makeTempDir({ dir: parent, prefix: "prefork-" });
-      if (holdsSockets(path)) return path;
-      tried.push(`${parent} (its name is too long for a socket)`);
-      removeDir(path);
-    } catch (error) {
-      tried.push(`${parent} (${reason(error)})`);
-    }
-  }
-  throw new Error(`Found no place for the control sockets; tried ${tried.join(", ")}. Set TMPDIR to one.`);
+function privateDir(): Promise<string> {
+  return makePrivateDir(denoHost, (dir) => {
+    if (isGranted({ name: "write", path: dir })) return Deno.makeTempDirSync({ dir, prefix: "prefork-" });
+    throw new Error("Deno needs --allow-read, --allow-write and --allow-net for it");
+  });
 }
 
 function removeDir(path: string): void {

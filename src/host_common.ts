@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { OutputReader, ProcessHost, Signal, Timer } from "./types.ts";
 
 /** Does `action`; an error becomes "Cannot start x: reason". */
 export function attempt<T>(what: string, action: () => T): T {
@@ -33,10 +34,83 @@ export function checkPid(pid: number): void {
   throw new RangeError(`Cannot signal process ${pid}: give a process id, or a process group's as a negative number.`);
 }
 
-/** Whether a directory can hold sockets: a path has 107 bytes at most, and the longest name we give one has 20. */
-export function holdsSockets(directory: string): boolean {
-  return new TextEncoder().encode(directory).length <= 107 - 20;
+const SIGNAL_NUMBERS: Partial<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
+
+/** Whether the text that `readStatus` gets from `/proc/PID/status` says that a process ignores a signal. */
+export function ignores(signal: Signal, readStatus: () => string): boolean {
+  const number = SIGNAL_NUMBERS[signal];
+  if (number === undefined) return false;
+  try {
+    const mask = /^SigIgn:\s*([0-9a-f]+)/m.exec(readStatus())?.[1];
+    return mask !== undefined && (BigInt(`0x${mask}`) >> BigInt(number - 1) & 1n) === 1n;
+  } catch {
+    return false;
+  }
+}
+
+/** Hands a stream to a reader, at its pace; the empty chunk is the end. */
+export async function readAll(stream: ReadableStream<Uint8Array>, reader: OutputReader): Promise<void> {
+  const chunks = stream.getReader();
+  while (true) {
+    const { value } = await chunks.read().catch(() => ({ value: undefined }));
+    try {
+      await reader(value ?? new Uint8Array(0));
+    } catch {
+      // The reader's own trouble; stopping here would block the process in its next write.
+    }
+    if (value === undefined) return;
+  }
 }
 
 /** The longest delay that a timer of the runtimes can hold. */
-export const MAX_DELAY_MS: number = 2 ** 31 - 1;
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
+type TimerId = ReturnType<typeof setTimeout>;
+
+/** A timer of any length that never fires early. */
+export function makeTimer(delayMs: number, callback: () => void, unref: (timer: TimerId) => void): Timer {
+  const due = performance.now() + delayMs;
+  let referenced = true;
+  let id: TimerId;
+  const arm = () => {
+    const leftMs = Math.ceil(due - performance.now());
+    id = setTimeout(fire, Math.min(Math.max(leftMs, 0), MAX_DELAY_MS));
+    if (!referenced) unref(id);
+  };
+  const fire = () => performance.now() < due ? arm() : callback();
+  arm();
+  return {
+    unref() {
+      referenced = false;
+      unref(id);
+    },
+    [Symbol.dispose]: () => clearTimeout(id),
+  };
+}
+
+/**
+ * Makes a directory for the control sockets at the first place that can hold one.
+ *
+ * @throws {Error} If there is none; names those tried.
+ */
+// deno-lint-ignore require-await
+export async function makePrivateDir(host: ProcessHost, make: (parent: string) => string): Promise<string> {
+  const tried: string[] = [];
+  for (const parent of [host.getEnv("TMPDIR"), "/tmp", host.getEnv("XDG_RUNTIME_DIR")]) {
+    if (parent === undefined || parent === "") continue;
+    try {
+      const path = make(parent);
+      if (holdsSockets(path)) return path;
+      tried.push(`${parent} (its name is too long for a socket)`);
+      host.removeDir(path);
+    } catch (error) {
+      tried.push(`${parent} (${reason(error)})`);
+    }
+  }
+  throw new Error(`Found no place for the control sockets; tried ${tried.join(", ")}. Set TMPDIR to one.`);
+}
+
+/** A path has 107 bytes at most, and the longest name we give a socket has 20. */
+function holdsSockets(directory: string): boolean {
+  return new TextEncoder().encode(directory).length <= 107 - 20;
+}

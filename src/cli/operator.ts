@@ -4,7 +4,7 @@
  * @module
  */
 
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { STOP_SIGNALS } from "../signals.ts";
 import type { ProcessHost, Signal, TrapSignals } from "../types.ts";
 
@@ -52,8 +52,8 @@ export function listenToOperator(
  * Tells whether the terminal this was started from has been closed since. Under `nohup` that never counts: whoever
  * wrote it wants the pool to outlive the terminal.
  */
-export function watchTerminal(): () => boolean {
-  if (!hasTerminal() || ignoresHangUp()) return () => false;
+export function watchTerminal(host: ProcessHost): () => boolean {
+  if (!hasTerminal() || host.isIgnored("SIGHUP")) return () => false;
   return () => !hasTerminal();
 }
 
@@ -62,16 +62,6 @@ function hasTerminal(): boolean {
   try {
     closeSync(openSync("/dev/tty", "r"));
     return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Whether SIGHUP, signal number 1, was ignored when this process began. */
-function ignoresHangUp(): boolean {
-  try {
-    const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
-    return (BigInt(`0x${mask}`) & 1n) !== 0n;
   } catch {
     return false;
   }

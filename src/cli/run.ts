@@ -65,7 +65,7 @@ function wantsColor(stream: OutputStream): boolean {
 
 async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outlets: Outlets): Promise<number> {
   const relay = new OutputRelay(outlets);
-  const terminalIsGone = watchTerminal();
+  const terminalIsGone = watchTerminal(currentHost);
   const hangUp = new AbortController();
   const pool = makePool({
     ...poolOptions(request, prepared),
