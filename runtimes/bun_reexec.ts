@@ -4,8 +4,13 @@
  *
  * @module
  */
-import { bunModuleCommand as writeBun, denoModuleCommand as writeDeno } from "../src/module_command.ts";
-import type { ControlGrant, ModuleCommand, SelfCommand } from "../src/types.ts";
+import {
+  bunArguments,
+  bunModuleCommand as writeBun,
+  denoModuleCommand as writeDeno,
+  preloadUrl,
+} from "../src/module_command.ts";
+import type { ModuleCommand, SelfCommand } from "../src/types.ts";
 import type { BunProcess, BunRuntime } from "./bun_api.ts";
 import { denoWorkerFlags } from "./deno_grants.ts";
 
@@ -59,8 +64,7 @@ export function bunModuleCommand({ executable, directory }: BunOrigin, command: 
 export function denoModuleCommand({ directory }: BunOrigin, command: ModuleCommand): SelfCommand {
   checkFiles();
   const { controlPath, denoArgs = ["--allow-all"] } = command;
-  const preload = new URL("../src/preload.ts", import.meta.url).href;
-  const flags = denoWorkerFlags({ controlPath, denoArgs, form: "module", preload });
+  const flags = denoWorkerFlags({ controlPath, denoArgs, form: "module", preload: preloadUrl().href });
   return { ...writeDeno(command, command.executable ?? "deno", flags), cwd: directory };
 }
 

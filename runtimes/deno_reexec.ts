@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { denoModuleCommand as writeModuleCommand } from "../src/module_command.ts";
+import { denoModuleCommand as writeModuleCommand, preloadUrl } from "../src/module_command.ts";
 import type { ControlGrant, ModuleCommand, SelfCommand } from "../src/types.ts";
 import { type DenoOrigin, granted, holdsAll, ownLine, runnable } from "./deno_cmdline.ts";
 import { checkRepeatable, type DenoLine } from "./deno_flags.ts";
@@ -58,7 +58,7 @@ function workerFlags(line: DenoLine | undefined, form: "self" | "module", grant:
     form,
     granted,
     holdsAll: holdsAll(),
-    ...(form === "module" ? { preload: new URL("../src/preload.ts", import.meta.url).href } : {}),
+    ...(form === "module" ? { preload: preloadUrl().href } : {}),
   });
 }
 

@@ -20,10 +20,16 @@ export function denoModuleCommand(command: ModuleCommand, executable: string, fl
 export function bunModuleCommand(command: ModuleCommand, executable: string, flags: readonly string[]): CommandLine {
   const module = filePath(new URL(command.module));
   const preload = filePath(preloadUrl());
-  return { command: executable, args: ["run", ...flags, "--preload", preload, module, ...command.args] };
+  return { command: executable, args: ["run", ...flags, "--preload", preload, module, ...bunArguments(command.args)] };
 }
 
-function preloadUrl(): URL {
+/** The arguments that give a program on Bun these: Bun itself takes a `--` that stands first. */
+export function bunArguments(args: readonly string[]): readonly string[] {
+  return args[0] === "--" ? ["--", ...args] : args;
+}
+
+/** What a worker module is preceded by. */
+export function preloadUrl(): URL {
   return new URL("./preload.ts", import.meta.url);
 }
 

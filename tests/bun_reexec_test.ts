@@ -70,6 +70,14 @@ test("a program on Bun is run again with its flags and arguments", { timeout }, 
   assert.match(printed.command, /bun/);
 });
 
+test("a program on Bun is run again with its leading --", { timeout }, async () => {
+  await using directory = await tempDir();
+  const path = directory.file("program.ts");
+  await writeFile(path, PROGRAM);
+  const printed = JSON.parse(await runOnBun(["run", "program.ts", "--", "--", "x"], directory.path));
+  assert.deepEqual(printed.args, ["run", path, "--", "--", "x"]);
+});
+
 test("a compiled program is run again by itself", { timeout }, async () => {
   await using directory = await tempDir();
   const path = directory.file("program.ts");

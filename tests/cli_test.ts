@@ -118,6 +118,14 @@ describe("prefork on the command line", () => {
   });
 
   test("passes permissions to workers on Deno", SLOW, async () => {
+  test("hands a leading -- to the workers, too", SLOW, async () => {
+    for (const words of [["--", "x"], ["--", "--", "x"]]) {
+      await using program = start([worker, "-w", "1", "--", ...words]);
+      assert.ok((await program.waitForLine("hello")).endsWith(` args=${words.join(" ")}`), program.report());
+      await stop(program);
+    }
+  });
+
     const deno = runtime === "deno" ? "deno" : otherRuntimeCommand().command;
     await using dir = await tempDir();
     await writeFile(
