@@ -6,7 +6,7 @@
 
 import { childPath, MODULE_KEY } from "./identity.ts";
 import type { PreforkOptions } from "./options.ts";
-import type { ProcessHost, RuntimeName, SelfCommand, Signal, SpawnCommand, WorkerCommand } from "./types.ts";
+import type { ProcessHost, RuntimeName, Signal, SpawnCommand, WorkerCommand } from "./types.ts";
 
 /**
  * What `start` may be given.
