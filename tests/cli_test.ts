@@ -54,6 +54,8 @@ describe("prefork on the command line", () => {
     await using dir = await tempDir();
     await writeFile(dir.file("bad.env"), "A=1\nnonsense\n");
     await writeFile(dir.file("program"), "");
+    await writeFile(dir.file("what?.ts"), "");
+    await writeFile(dir.file("bundle.sh"), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
     const cases: readonly [readonly string[], RegExp, RunOptions?][] = [
       [["--wrokers", "2", worker], /did you mean --workers\?/],
       [[worker.replace("cli_worker", "cli_wroker")], /Cannot find the worker .*; is it .*cli_worker\.ts\?/],
@@ -68,6 +70,12 @@ describe("prefork on the command line", () => {
       [[worker, "--runtime", "deno", "-t", "USR2=USR1"], /Cannot send SIGUSR1 to workers on Deno/],
       [[worker, "--name", "a b"], /Cannot name a pool 'a b'/],
       [["http://localhost/app.ts", "--runtime", "bun"], /it runs files only/],
+      [["file:///nonexistent.ts"], /Cannot find the worker '\/nonexistent\.ts'/],
+      [["file:///a%2Fb.ts"], /it is no valid URL/],
+      [["http://"], /it is no valid URL/],
+      [["htp:foo"], /Cannot use 'htp:foo' as the worker: htp: is none of file:, http:,/],
+      [[dir.file("what?.ts"), "--runtime", "bun"], /on Bun: it takes no path with a '\?'/],
+      [[worker, "--runtime", dir.file("bundle.sh")], /does not answer --version as Deno or Bun do/],
       [["run", "--", "no-such-command"], /along PATH/],
       [["run", "--", dir.file("program")], /it is not executable/],
       [["run", "--runtime", "bun", "--", "true"], /it is for worker modules only/],

@@ -6,15 +6,44 @@
 
 import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { basename, delimiter, dirname, join, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { nearest } from "../nearest.ts";
 import { UsageError } from "./usage_error.ts";
+
+/** What Deno can load a worker from, besides files. */
+const SCHEMES = ["http:", "https:", "data:", "npm:", "jsr:"];
+
+/** The address of a worker module, given as a path or as an address; a file must be there. */
+export function requireModule(module: string, cwd: string): URL {
+  // `C:` would be no URL; a name of two letters or more before the colon is a scheme.
+  const scheme = /^[a-z][a-z0-9+.-]+:/i.exec(module)?.[0].toLowerCase();
+  if (scheme === undefined) return pathToFileURL(requireFile("the worker", module, cwd));
+  if (scheme !== "file:" && !SCHEMES.includes(scheme)) {
+    throw new UsageError(
+      `Cannot use '${module}' as the worker: ${scheme} is none of file:, ${SCHEMES.join(", ")}; ` +
+        `write './${module}' if it is a file`,
+    );
+  }
+  const { url, path } = parseAddress(module);
+  if (path !== undefined) requireFile("the worker", path, cwd);
+  return url;
+}
+
+function parseAddress(module: string): { readonly url: URL; readonly path: string | undefined } {
+  try {
+    const url = new URL(module);
+    return { url, path: url.protocol === "file:" ? fileURLToPath(url) : undefined };
+  } catch {
+    throw new UsageError(`Cannot use '${module}' as the worker: it is no valid URL`);
+  }
+}
 
 /** The absolute path of a file that must be there. */
 export function requireFile(what: string, path: string, cwd: string): string {
   const absolute = resolve(cwd, path);
   const stats = statSync(absolute, { throwIfNoEntry: false });
-  if (stats === undefined) throw new UsageError(`Cannot find ${what} ${path}${hint(absolute)}`);
-  if (stats.isDirectory()) throw new UsageError(`Cannot use ${path} as ${what}: it is a directory`);
+  if (stats === undefined) throw new UsageError(`Cannot find ${what} '${path}'${hint(absolute)}`);
+  if (stats.isDirectory()) throw new UsageError(`Cannot use '${path}' as ${what}: it is a directory`);
   return absolute;
 }
 
@@ -22,8 +51,8 @@ export function requireFile(what: string, path: string, cwd: string): string {
 export function requireDirectory(what: string, path: string, cwd: string): string {
   const absolute = resolve(cwd, path);
   const stats = statSync(absolute, { throwIfNoEntry: false });
-  if (stats === undefined) throw new UsageError(`Cannot find ${what} ${path}${hint(absolute)}`);
-  if (!stats.isDirectory()) throw new UsageError(`Cannot use ${path} as ${what}: it is not a directory`);
+  if (stats === undefined) throw new UsageError(`Cannot find ${what} '${path}'${hint(absolute)}`);
+  if (!stats.isDirectory()) throw new UsageError(`Cannot use '${path}' as ${what}: it is not a directory`);
   return absolute;
 }
 
@@ -37,13 +66,13 @@ export function findProgram(program: string, cwd: string, path: string | undefin
 /** Says that there is no such program, and what may be wrong. */
 export function noProgram(program: string, cwd: string): UsageError {
   if (!program.includes("/")) {
-    return new UsageError(`Cannot find the command ${program} along PATH: install it, or give its path`);
+    return new UsageError(`Cannot find the command '${program}' along PATH: install it, or give its path`);
   }
   const absolute = resolve(cwd, program);
   const stats = statSync(absolute, { throwIfNoEntry: false });
-  if (stats === undefined) return new UsageError(`Cannot find the command ${program}${hint(absolute)}`);
-  if (stats.isDirectory()) return new UsageError(`Cannot run ${program}: it is a directory`);
-  return new UsageError(`Cannot run ${program}: it is not executable; chmod +x ${program} makes it so`);
+  if (stats === undefined) return new UsageError(`Cannot find the command '${program}'${hint(absolute)}`);
+  if (stats.isDirectory()) return new UsageError(`Cannot run '${program}': it is a directory`);
+  return new UsageError(`Cannot run '${program}': it is not executable; chmod +x ${program} makes it so`);
 }
 
 function isExecutable(path: string): boolean {

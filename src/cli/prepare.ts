@@ -5,9 +5,9 @@
  */
 
 import { readFileSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
 import process from "node:process";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { describeError } from "../events.ts";
 import type { WorkerUser } from "../options.ts";
 import { relayedSignal } from "../signals.ts";
@@ -15,7 +15,7 @@ import type { ProcessHost, RuntimeName, TrapSignals, WorkerCommand } from "../ty
 import { checkRelayed, type ModuleOptions } from "../work.ts";
 import { capture } from "./capture.ts";
 import { parseEnvFile } from "./env_file.ts";
-import { findProgram, noProgram, requireDirectory, requireFile } from "./files.ts";
+import { findProgram, noProgram, requireDirectory, requireFile, requireModule } from "./files.ts";
 import type { CommandLineHost } from "./host.ts";
 import type { RunRequest, Target } from "./parse.ts";
 import { UsageError } from "./usage_error.ts";
@@ -84,9 +84,12 @@ async function prepareModule(request: RunRequest, module: string, host: ProcessH
       `Cannot use ${flag} for workers on Bun: it has no permissions; leave it out, or add --runtime deno`,
     );
   }
-  const url = isUrl(module) ? new URL(module) : pathToFileURL(requireFile("the worker", module, here));
+  const url = requireModule(module, here);
   if (runtime === "bun" && url.protocol !== "file:") {
     throw new UsageError(`Cannot run ${module} on Bun: it runs files only; save it, or add --runtime deno`);
+  }
+  if (runtime === "bun" && /\?|%3f/i.test(url.href)) {
+    throw new UsageError(`Cannot run ${module} on Bun: it takes no path with a '?'; rename it, or add --runtime deno`);
   }
   const args = request.target.args;
   return {
@@ -114,11 +117,6 @@ function checkTraps(traps: TrapSignals, runtime: RuntimeName): void {
   } catch (error) {
     throw new UsageError(describeError(error));
   }
-}
-
-/** `C:` would be no URL; a name of two letters or more before the colon is a scheme. */
-function isUrl(module: string): boolean {
-  return /^[a-z][a-z0-9+.-]+:/i.test(module);
 }
 
 /** What a worker loads of this library. */
@@ -154,7 +152,7 @@ async function findRuntime(wanted: string | undefined, host: ProcessHost, here: 
 
 /** By its file's name, else by what it says of itself: `deno 2.9.6 (...)` and `1.4.5`. */
 async function nameRuntime(wanted: string, executable: string, host: ProcessHost): Promise<RuntimeName> {
-  const named = /^(deno|bun)/.exec(basename(executable))?.[1];
+  const named = /^(deno|bun)(?![a-z])/.exec(basename(executable))?.[1];
   if (named === "deno" || named === "bun") return named;
   const answer = await capture(host, executable, ["--version"]);
   if (answer?.code === 0 && answer.text.startsWith("deno ")) return "deno";
@@ -175,7 +173,7 @@ function fromEnvironment(host: ProcessHost): number | undefined {
 /** What the environment has already wins, so that a file holds defaults and a shell can overrule them. */
 function applyEnvFile(file: string, here: string, host: ProcessHost, line: CommandLineHost): void {
   const path = requireFile("the --env-file", file, here);
-  for (const [name, value] of parseEnvFile(file, readText(file, resolve(here, path)))) {
+  for (const [name, value] of parseEnvFile(file, readText(file, path))) {
     if (host.getEnv(name) === undefined) line.setEnv(name, value);
   }
 }
