@@ -72,6 +72,8 @@ const REFUSED: readonly [string, RegExp][] = [
   ["app.ts --allow-nett", /did you mean --allow-net\?$/],
   ["app.ts --allow-nett=x", /^Cannot understand --allow-nett=x: /],
   ["app.ts -x", /^Cannot understand -x: there is no such option; --help lists all$/],
+  ["--help=foo", /^Cannot use a value for --help, as in --help=foo: it takes none$/],
+  ["-V=1 app.ts", /^Cannot use a value for --version, as in -V=1: it takes none$/],
   ["app.ts -w", /^Cannot use -w without a value: give one, as in -w 4$/],
   ["app.ts -w --name x", /^Cannot use -w without a value/],
   ["app.ts --log-format", /as in --log-format json$/],

@@ -110,15 +110,19 @@ function read(args: readonly string[]): Request {
       continue;
     }
     const { name, value } = splitOption(token);
-    if (name === "--help") return { kind: "help" };
-    if (name === "--version") return { kind: "version" };
+    if (name === "--help" || name === "--version") {
+      if (value !== undefined) throw new UsageError(`Cannot use a value for ${name}, as in ${token}: it takes none`);
+      return { kind: name === "--help" ? "help" : "version" };
+    }
     if (DENO_FLAGS.includes(name)) {
       denoArgs.push(token);
       continue;
     }
     const option = VALUE_OPTIONS[name];
     if (option === undefined && name !== TRAP) throw unknownOption(token, name);
-    const text = value ?? valueAt(own, ++at, token, option?.example ?? "HUP=TERM");
+    const example = option?.example ?? "HUP=TERM";
+    const text = value ?? valueAt(own, ++at, token, example);
+    if (text === "") throw withoutValue(name, example);
     if (option === undefined) traps.push([...parseTrap(text)]);
     else options = { ...options, ...option.read(text) };
   }
@@ -139,7 +143,11 @@ function splitOption(token: string): { readonly name: string; readonly value: st
 function valueAt(own: readonly string[], at: number, option: string, example: string): string {
   const value = own[at];
   if (value !== undefined && (!value.startsWith("-") || /^-\d/.test(value))) return value;
-  throw new UsageError(`Cannot use ${option} without a value: give one, as in ${option} ${example}`);
+  throw withoutValue(option, example);
+}
+
+function withoutValue(option: string, example: string): UsageError {
+  return new UsageError(`Cannot use ${option} without a value: give one, as in ${option} ${example}`);
 }
 
 function unknownOption(token: string, name: string): UsageError {
@@ -155,10 +163,12 @@ function findTarget(words: readonly string[], rest: readonly string[] | undefine
       `Cannot use '${extra}' beside the worker ${module}: one pool runs one WORKER, and its own arguments go after --`,
     );
   }
+  if (module === "") throw new UsageError("Cannot use '' as the worker: give the path or the address of a module");
   if (module !== undefined) return { type: "module", module, args: rest ?? [] };
   const [command, ...args] = rest ?? [];
   if (command === undefined) {
     throw new UsageError("Cannot tell what to run: give a WORKER module, or a command after --; --help shows both");
   }
+  if (command === "") throw new UsageError("Cannot use '' as the command: give its name or its path");
   return { type: "command", command, args };
 }
