@@ -5,6 +5,7 @@ import { parseEnvFile } from "../src/cli/env_file.ts";
 import { HELP } from "../src/cli/help.ts";
 import { parse, type RunRequest } from "../src/cli/parse.ts";
 import { DEFAULT_TRAPS } from "../src/cli/values.ts";
+import { nearest } from "../src/nearest.ts";
 import { VERSION } from "../src/version.ts";
 
 /** What differs from `prefork app.ts`. */
@@ -104,6 +105,30 @@ test("parse() refuses in a sentence", () => {
     assert.equal(request.kind, "error", line);
     if (request.kind === "error") assert.match(request.message, message, line);
   }
+});
+
+test("parse() refuses what is empty", () => {
+  const cases: readonly [readonly string[], RegExp][] = [
+    [[""], /^Cannot use '' as the worker: /],
+    [["run", ""], /^Cannot use '' as the worker: /],
+    [["--", ""], /^Cannot use '' as the command: /],
+    [["app.ts", "--env-file="], /^Cannot use --env-file without a value: give one, as in --env-file \.env$/],
+    [["app.ts", "--user", ""], /^Cannot use --user without a value: give one, as in --user www-data$/],
+    [["app.ts", "-w="], /^Cannot use --workers without a value/],
+    [["app.ts", "--trap", ""], /^Cannot use --trap without a value/],
+  ];
+  for (const [args, message] of cases) {
+    const request = parse(args);
+    assert.equal(request.kind, "error", args.join(" "));
+    if (request.kind === "error") assert.match(request.message, message);
+  }
+});
+
+test("nearest() takes nothing for a slip of a word it shares no letter with", () => {
+  assert.equal(nearest("", ["lp", "a"]), undefined);
+  assert.equal(nearest("x", ["lp", "a"]), undefined);
+  assert.equal(nearest("pl", ["lp", "mail"]), "lp");
+  assert.equal(nearest("mial", ["lp", "mail"]), "mail");
 });
 
 test("parse() gives help and version, unless they are meant for the worker", () => {

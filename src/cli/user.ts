@@ -122,7 +122,6 @@ function linesOf(file: string): readonly string[] {
 }
 
 const TESTS = { read: "-r", execute: "-x", enter: "-x" } as const;
-const VERBS = { read: "read", execute: "execute", enter: "enter" } as const;
 const MODES = { read: "o+r", execute: "o+rx", enter: "o+x" } as const;
 
 /** Checks, as that user, that everything workers open can be opened. */
@@ -139,11 +138,10 @@ export async function checkAccess(host: ProcessHost, identity: Identity, files: 
   if (step === undefined) {
     throw new UsageError(`Cannot become ${identity.label}: ${[command, ...args].join(" ")} failed`);
   }
-  const verb = VERBS[step.access];
   const where = step.path === step.file.path ? "" : ` on the way to ${step.file.what} ${step.file.path}`;
   const what = step.path === step.file.path ? `${step.file.what} ${step.path}` : `the directory ${step.path}`;
   throw new UsageError(
-    `Cannot run workers as ${identity.label}: they may not ${verb} ${what}${where}; ` +
+    `Cannot run workers as ${identity.label}: they may not ${step.access} ${what}${where}; ` +
       `allow it (chmod ${MODES[step.access]} ${step.path}), or move what they need to where they may`,
   );
 }
