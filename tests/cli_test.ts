@@ -63,7 +63,7 @@ describe("prefork on the command line", () => {
       [[worker, "--cwd", dir.file("none")], /Cannot find the directory --cwd/],
       [[worker, "--cwd", worker], /it is not a directory/],
       [[worker, "--env-file", dir.file("none.env")], /Cannot find the --env-file/],
-      [[worker, "--env-file", dir.file("bad.env")], /bad\.env, line 2: 'nonsense' is not NAME=value/],
+      [[worker, "--env-file", dir.file("bad.env")], /bad\.env, line 2: it is not NAME=value/],
       [[worker, "--runtime", "nodee"], /it must be deno, bun, or the path of one of them/],
       [[worker, "--runtime", "/bin/true"], /does not answer --version as Deno or Bun do/],
       [[worker, "--runtime", "bun", "--allow-net"], /for workers on Bun/],

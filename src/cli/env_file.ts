@@ -23,7 +23,7 @@ export function parseEnvFile(file: string, text: string): ReadonlyMap<string, st
     const line = lines[at] ?? "";
     if (BLANK.test(line)) continue;
     const [head, name] = NAME.exec(line) ?? [];
-    if (head === undefined || name === undefined) throw mistake(file, at, `'${line.trim()}' is not NAME=value`);
+    if (head === undefined || name === undefined) throw mistake(file, at, "it is not NAME=value");
     const begin = line.slice(head.length);
     if (!/^['"`]/.test(begin)) {
       variables.set(name, begin.replace(/(^|\s)#.*$/, "").trimEnd());
@@ -49,7 +49,7 @@ function readQuoted(
     const end = findQuote(value, quote);
     if (end < 0) continue;
     const rest = value.slice(end + 1);
-    if (!BLANK.test(rest)) throw mistake(file, at, `'${rest.trim()}' stands after the closing ${quote}`);
+    if (!BLANK.test(rest)) throw mistake(file, at, `something stands after the closing ${quote}`);
     const inside = value.slice(0, end);
     return { value: quote === '"' ? inside.replace(/\\(.)/gs, unescape) : inside, lastLine: at };
   }
@@ -68,6 +68,7 @@ function findQuote(text: string, quote: string): number {
   return -1;
 }
 
+/** What the line holds may be a secret, and this goes to the log. */
 function mistake(file: string, line: number, what: string): UsageError {
   return new UsageError(`Cannot read ${file}, line ${line + 1}: ${what}`);
 }
