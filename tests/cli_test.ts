@@ -245,6 +245,27 @@ describe("prefork on the command line", () => {
     ]);
     assert.deepEqual(reap.properties.status, { type: "exited", code: 0 });
   });
+
+  test("logs in JSON what is no event, too", SLOW, async () => {
+    await using program = runProgram(prefork, ["-w", "1", "-t", "USR1=none", "--", "sleep", "60"]);
+    await program.waitForErrorLine("is ready");
+    await stop(program);
+    const messages = program.errorLines.map((line): string => JSON.parse(line).message);
+    const warnings = messages.filter((message) => message.startsWith("trapping SIGUSR1: on Deno"));
+    assert.equal(warnings.length, runtime === "deno" ? 1 : 0, program.report());
+    assert.equal(messages.filter((message) => message.includes("is ready")).length, 1, program.report());
+  });
+
+  test("says that it stopped when the workers have nothing more to say", SLOW, async () => {
+    const late = "trap 'kill $!; setsid sh -c \"sleep 0.5; echo last\" & exit' TERM; sleep 60 & echo hello; wait";
+    const { command, args } = runtimeCommand();
+    const pool = [command, ...args, prefork, "--log-format", "plain", "-w", "1", "--", "sh", "-c", late];
+    await using program = runCommand("sh", ["-c", 'exec "$@" 2>&1', "sh", ...pool]);
+    await program.waitForLine("hello");
+    await program.waitForLine("is ready");
+    await stop(program);
+    assert.deepEqual(program.lines.slice(-2).map((line) => line.replace(/.* /, "")), ["last", "stopped"]);
+  });
 });
 
 describe("prefork whose output nobody takes", () => {

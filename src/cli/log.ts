@@ -11,6 +11,7 @@ import {
   getLogger,
   getTextFormatter,
   type LogLevel,
+  type LogRecord,
   type TextFormatter,
 } from "@logtape/logtape";
 import { levelOf } from "../event_hub.ts";
@@ -23,6 +24,8 @@ export interface Log {
   tell(level: LogLevel, message: string, properties?: Readonly<Record<string, unknown>>): void;
   /** What happened in the pool. */
   event(event: PreforkEvent): void;
+  /** A line as `tell` would write it, newline included, for whoever writes it himself. */
+  format(level: LogLevel, message: string, properties?: Readonly<Record<string, unknown>>): string;
 }
 
 /** How the log looks, and where its lines go. */
@@ -54,12 +57,14 @@ export function openLog(options: LogOptions): Log {
   });
   const logger = getLogger(category);
   // Not logger.info(): that would look for placeholders in what workers and errors say.
-  const tell: Log["tell"] = (level, message, properties = {}) => {
+  const record = (level: LogLevel, message: string, properties = {}): LogRecord => {
     const line = message.replace(CONTROLS, " ");
-    logger.emit({ level, message: [line], rawMessage: line, timestamp: Date.now(), properties });
+    return { category, level, message: [line], rawMessage: line, timestamp: Date.now(), properties };
   };
+  const tell: Log["tell"] = (...what) => logger.emit(record(...what));
   return {
     tell,
+    format: (...what) => format(record(...what)),
     event: (event) => tell(logLevel(event), formatEvent(event), propertiesOf(event)),
   };
 }

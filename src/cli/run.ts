@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { LogLevel } from "@logtape/logtape";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError } from "../events.ts";
@@ -29,16 +30,16 @@ type Outlets = Readonly<Record<OutputStream, Destination>>;
 
 /** Does what is asked for, and gives the exit status. */
 export async function run(request: RunRequest): Promise<number> {
-  const outlets = { stdout: openDestination("stdout"), stderr: openDestination("stderr") };
+  const log = openLog({
+    format: request.options.logFormat ?? (currentCommandLine.isTerminal("stderr") ? "pretty" : "json"),
+    color: wantsColor("stderr"),
+    name: request.options.name,
+    write: (text) => outlet.log(text),
+  });
+  const outlets = { stdout: openDestination("stdout", log), stderr: openDestination("stderr", log) };
   const { outlet } = outlets.stderr;
   try {
     const prepared = await prepare(request, currentHost, currentCommandLine);
-    const log = openLog({
-      format: request.options.logFormat ?? (currentCommandLine.isTerminal("stderr") ? "pretty" : "json"),
-      color: wantsColor("stderr"),
-      name: request.options.name,
-      write: (text) => outlet.log(text),
-    });
     return await keepPool(request, prepared, log, outlets);
   } catch (error) {
     if (error instanceof UsageError) outlet.log(`prefork: ${error.message}\n`);
@@ -49,9 +50,12 @@ export async function run(request: RunRequest): Promise<number> {
   }
 }
 
-function openDestination(stream: OutputStream): Destination {
-  const describeDropped = ({ lines, bytes }: Dropped): string =>
-    `prefork: ${stream} was full: ${lines} lines of the log and ${bytes} bytes of dead workers were dropped\n`;
+function openDestination(stream: OutputStream, log: Log): Destination {
+  const describeDropped = (dropped: Dropped): string => {
+    const { lines, bytes } = dropped;
+    const what = `${stream} was full: ${lines} lines of the log and ${bytes} bytes of dead workers were dropped`;
+    return log.format("warning", what, { event: "full", stream, ...dropped });
+  };
   const color = wantsColor(stream);
   return {
     outlet: new Outlet((bytes) => currentCommandLine.write(stream, bytes), { describeDropped }),
@@ -73,7 +77,7 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
     output: relay.output,
     afterFork: (_, pid) => relay.spawned(pid),
     onChildReap: (_, pid) => relay.reaped(pid),
-  });
+  }, log);
   const told = tellEvents(pool, log);
   using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, {
     kill(signal) {
@@ -113,13 +117,23 @@ function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): 
   };
 }
 
-/** What the library refuses was typed by somebody. */
-function makePool(options: PreforkOptions): Prefork {
+/**
+ * What the library refuses was typed by somebody. What it says of the options goes to the log; of all later lines, the
+ * events that they tell of are there already.
+ */
+function makePool(options: PreforkOptions, log: Log): Prefork {
+  let isMade = false;
+  const pass = (level: LogLevel) => (message: string): void => {
+    if (!isMade) log.tell(level, message);
+  };
+  const logger = { debug: pass("debug"), info: pass("info"), warn: pass("warning"), error: pass("error") };
   try {
-    return new Prefork(options);
+    return new Prefork({ ...options, logger });
   } catch (error) {
     throw new UsageError(describeError(error));
   }
+  } finally {
+    isMade = true;
 }
 
 async function runUntilStopped(pool: Prefork, work: PreparedWork, log: Log): Promise<number> {
