@@ -118,14 +118,6 @@ describe("prefork on the command line", () => {
     assert.equal(program.matching("hello").length, 1);
   });
 
-  test("runs workers on the other runtime", SLOW, async () => {
-    const other = otherRuntimeCommand();
-    await using program = start([worker, "-w", "1", "--runtime", other.command]);
-    await program.waitForLine(`hello from ${other.name}`);
-    await stop(program);
-  });
-
-  test("passes permissions to workers on Deno", SLOW, async () => {
   test("hands a leading -- to the workers, too", SLOW, async () => {
     for (const words of [["--", "x"], ["--", "--", "x"]]) {
       await using program = start([worker, "-w", "1", "--", ...words]);
@@ -134,6 +126,14 @@ describe("prefork on the command line", () => {
     }
   });
 
+  test("runs workers on the other runtime", SLOW, async () => {
+    const other = otherRuntimeCommand();
+    await using program = start([worker, "-w", "1", "--runtime", other.command]);
+    await program.waitForLine(`hello from ${other.name}`);
+    await stop(program);
+  });
+
+  test("passes permissions to workers on Deno", SLOW, async () => {
     const deno = runtime === "deno" ? "deno" : otherRuntimeCommand().command;
     await using dir = await tempDir();
     await writeFile(

@@ -98,8 +98,9 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
   const status = await runUntilStopped(pool, prepared.work, log);
   await pool[Symbol.asyncDispose]();
   await told;
-  if (status === 0) log.tell("info", "stopped", { event: "stop" });
   await relay.ended(PATIENCE_MS);
+  await outlets.stdout.outlet.drain(PATIENCE_MS); // both may be one file, in which this is to come last
+  if (status === 0) log.tell("info", "stopped", { event: "stop" });
   return status;
 }
 
@@ -131,9 +132,9 @@ function makePool(options: PreforkOptions, log: Log): Prefork {
     return new Prefork({ ...options, logger });
   } catch (error) {
     throw new UsageError(describeError(error));
-  }
   } finally {
     isMade = true;
+  }
 }
 
 async function runUntilStopped(pool: Prefork, work: PreparedWork, log: Log): Promise<number> {
