@@ -144,6 +144,7 @@ export class WorkerSession {
   /** Ends this process, once all it said is on its way. */
   async finish(code: number): Promise<never> {
     if (this.#status !== this.#sentStatus) this.#reportStatus();
+    await undefined; // what ready() has put off
     await this.#connection?.flush();
     return this.host.exit(code);
   }
@@ -255,7 +256,8 @@ export class WorkerSession {
       get signal() {
         return listen();
       },
-      ready: () => isLast && this.#send({ type: "ready" }),
+      // Not before the code after it has had its turn, which may be the one to look at `signal` first.
+      ready: () => isLast && queueMicrotask(() => this.#send({ type: "ready" })),
       setStatus: (status) => isLast && this.#setStatus(status),
     };
   }

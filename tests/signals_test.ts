@@ -9,6 +9,7 @@ import {
   eventsOfType,
   expectEnd,
   liveWorkers,
+  runFixture,
   runPool,
   stopPool,
   strangers,
@@ -85,6 +86,13 @@ describe("a signal is not lost", () => {
     await waitFor(() => caughtSignals(program.pid).has(15), { what: "TERM to be trapped", intervalMs: 1 });
     program.kill("SIGTERM");
     await expectEnd(program);
+  });
+
+  it("if a worker says it is ready just before it looks at its signal", LONG, async () => {
+    await using program = runFixture("early");
+    await program.waitForLine("said", { count: 2 });
+    await stopPool(program);
+    assert.equal(program.matching("told").length, 2, program.report());
   });
 
   for (const order of [["SIGTERM", "SIGHUP"], ["SIGHUP", "SIGTERM"]] as const) {
