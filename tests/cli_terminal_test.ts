@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import process from "node:process";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { isAlive, type Program, runCommand, runtimeCommand, signalProcess, tempDir, waitFor } from "./support/run.ts";
+import { testSuite } from "./support/suite.ts";
 
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const worker = fileURLToPath(new URL("./fixtures/cli_worker.ts", import.meta.url));
@@ -56,7 +58,11 @@ class Terminal implements AsyncDisposable {
   }
 
   #tmux(args: readonly string[]): string | undefined {
-    const { status, stdout } = spawnSync("tmux", ["-S", this.#socket, ...args], { encoding: "utf8" });
+    // -N: a client that is quicker than the server would else start another, which nobody would end.
+    const { status, stdout } = spawnSync("tmux", ["-N", "-S", this.#socket, ...args], {
+      encoding: "utf8",
+      env: { ...process.env, ...testSuite().env },
+    });
     return status === 0 ? stdout : undefined;
   }
 

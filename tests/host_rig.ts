@@ -9,6 +9,7 @@ import process from "node:process";
 import type { ProcessHost, Signal, SpawnCommand } from "../src/types.ts";
 import { FakeHost, type FakeProcess, type FakeProgram, settle } from "./fake_host.ts";
 import { isAlive } from "./support/run.ts";
+import { testSuite } from "./support/suite.ts";
 
 export interface HostRig {
   readonly host: ProcessHost;
@@ -116,7 +117,9 @@ export function realRig(host: ProcessHost): HostRig {
     // `deno test` ends on SIGINT; SIGUSR1 opens Deno's inspector.
     unsendable: new Set<Signal>(host.name === "deno" ? ["SIGINT", "SIGUSR1"] : []),
     privileged: process.getuid?.() === 0,
-    program: (name, ...args) => ({ command: "/bin/sh", args: ["-c", PROGRAMS[name].sh, name, ...args], env: {} }),
+    program(name, ...args) {
+      return { command: "/bin/sh", args: ["-c", PROGRAMS[name].sh, name, ...args], env: testSuite().env };
+    },
     setEnv(name, value) {
       process.env[name] = value;
     },

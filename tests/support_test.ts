@@ -3,13 +3,17 @@ import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import {
   descendants,
   isAlive,
   otherRuntimeCommand,
+  processesWith,
   processState,
+  type Program,
   runCommand,
   runProgram,
+  runtime,
   tempDir,
   waitFor,
 } from "./support/run.ts";
@@ -62,3 +66,43 @@ test("processState() and descendants() read /proc", { timeout: 60_000 }, async (
   await program.status;
   assert.equal(processState(program.pid), "gone");
 });
+
+/** Runs a file of tests with the runner that runs these. */
+function runSuite(kind: "hangs" | "forgets" | "cleans"): Program {
+  const file = fileURLToPath(new URL("./fixtures/suite.ts", import.meta.url));
+  return runCommand(process.execPath, ["test", ...runtime === "deno" ? ["-A", "--no-check"] : [], file], {
+    env: { SUITE: kind },
+  });
+}
+
+/** The suite of a test process that runs, its programs running. */
+async function suiteOf(program: Program): Promise<{ mark: string; directory: string; pids: number[] }> {
+  const line = await program.waitForLine(/^suite /);
+  const { env, directory, pids } = JSON.parse(line.slice("suite ".length));
+  return { mark: `TEST_SUITE=${env.TEST_SUITE}`, directory, pids };
+}
+
+for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+  test(`A test process ended by ${signal} leaves nothing behind`, { timeout: 60_000 }, async () => {
+    await using program = runSuite("hangs");
+    const { mark, directory, pids } = await suiteOf(program);
+    assert.ok(existsSync(directory));
+    for (const pid of pids) assert.ok(processesWith(mark).includes(pid), `${pid} has the mark`);
+    program.kill(signal);
+    await program.status;
+    await waitFor(() => !existsSync(directory), { what: "the janitor to be done" });
+    assert.deepEqual(processesWith(mark), []);
+    assert.deepEqual(pids.filter(isAlive), []);
+  });
+}
+
+for (const kind of ["forgets", "cleans"] as const) {
+  test(`The janitor does not hold up a test process that ${kind}`, { timeout: 60_000 }, async () => {
+    await using program = runSuite(kind);
+    const { directory, pids } = await suiteOf(program);
+    // The programs that were forgotten hold nothing of it, and the janitor ends them.
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null });
+    await waitFor(() => !existsSync(directory), { what: "the janitor to be done" });
+    assert.deepEqual(pids.filter(isAlive), []);
+  });
+}

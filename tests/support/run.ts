@@ -1,6 +1,6 @@
 /**
  * Runs programs as child processes on either runtime, keeps what they print for the failure message, and leaves
- * nothing behind. Works under `deno test` and under `bun test`.
+ * nothing behind, even of a test process that is killed. Works under `deno test` and under `bun test`.
  *
  * @module
  */
@@ -8,11 +8,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { chmodSync, existsSync, mkdtempSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { processesWith, signalProcess, waitFor } from "./processes.ts";
+import { testSuite } from "./suite.ts";
 
 export * from "./processes.ts";
 
@@ -54,7 +54,7 @@ export interface TempDir extends AsyncDisposable {
 
 /** Makes a temporary directory of a unique name. */
 export async function tempDir(): Promise<TempDir> {
-  const path = await mkdtemp(join(tmpdir(), "prefork-test-"));
+  const path = await mkdtemp(join(testSuite().directory, "t-"));
   return {
     path,
     file: (name) => join(path, name),
@@ -216,10 +216,12 @@ export function runCommand(
 ): Program {
   const tag = `TEST_RUN_ID=${randomUUID()}`;
   // Of its own, so that what a killed manager leaves there can be removed; workers of another user pass through it.
-  const temporary = mkdtempSync(join(tmpdir(), "pf-"));
+  const suite = testSuite();
+  const temporary = mkdtempSync(join(suite.directory, "r-"));
   chmodSync(temporary, 0o711);
   const env: NodeJS.ProcessEnv = {
     ...process.env,
+    ...suite.env,
     NO_COLOR: "1",
     TEST_RUN_ID: tag.slice("TEST_RUN_ID=".length),
     TMPDIR: temporary,
