@@ -1,3 +1,4 @@
+// deno-lint-ignore-file no-console
 /**
  * All checks, then all tests on both runtimes, as `npm test` runs them: one closing line per runtime. Runs on Node,
  * which npm needs anyway; the runtimes under test are the ones npm installed.
@@ -22,17 +23,15 @@ function run(command, args) {
 }
 
 /** Checks that say nothing of what runs; each one that fails is a failed run. */
-function check() {
-  return [
-    run("deno", ["fmt", "--check"]),
-    run("deno", ["lint"]),
-    run("deno", ["task", "check"]),
-    run("tsc", ["-p", "tsconfig.json"]),
-    run("deno", ["doc", "--lint", "mod.ts", "runtimes/deno.ts", "runtimes/bun.ts"]),
-    run("deno", ["task", "doc-examples"]),
-    run("deno", ["publish", "--dry-run", "--allow-dirty"]),
-  ].every(Boolean);
-}
+const CHECKS = [
+  ["deno", "fmt", "--check"],
+  ["deno", "lint"],
+  ["deno", "task", "check"],
+  ["tsc", "-p", "tsconfig.json"],
+  ["deno", "doc", "--lint", "mod.ts", "runtimes/deno.ts", "runtimes/bun.ts"],
+  ["deno", "task", "doc-examples"],
+  ["deno", "publish", "--dry-run", "--allow-dirty"],
+];
 
 /** Leaves only: a group is a case of its own in Deno's report. */
 function count(report) {
@@ -58,7 +57,7 @@ function test(runtime, args, report) {
 }
 
 const files = process.argv.slice(2);
-const checked = files.length > 0 || check();
+const failedChecks = (files.length > 0 ? [] : CHECKS).filter(([command, ...args]) => !run(command, args));
 const denoReport = join(reports, "deno.xml");
 const bunReport = join(reports, "bun.xml");
 const deno = test(
@@ -69,6 +68,7 @@ const deno = test(
 const bun = test("bun", ["test", "--reporter=junit", `--reporter-outfile=${bunReport}`, ...files], bunReport);
 rmSync(reports, { recursive: true, force: true });
 
-if (!checked) console.log("\na check failed: see above");
+if (failedChecks.length > 0) console.log("\nfailed checks, see above:");
+for (const words of failedChecks) console.log(`  ${words.join(" ")}`);
 console.log(`\n${deno.line}\n${bun.line}`);
-process.exitCode = checked && deno.ok && bun.ok ? 0 : 1;
+process.exitCode = failedChecks.length === 0 && deno.ok && bun.ok ? 0 : 1;
