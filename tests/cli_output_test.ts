@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LineSplitter, prefixLines } from "../src/cli/lines.ts";
+import { openLog } from "../src/cli/log.ts";
 import { type Dropped, Outlet } from "../src/cli/outlet.ts";
 import { OutputRelay, workerPrefix } from "../src/cli/output.ts";
 import type { WorkerInfo } from "../src/types.ts";
@@ -182,4 +183,15 @@ test("OutputRelay passes whole lines with their worker's name, and knows when al
   await end;
   await waitFor(() => written.stdout !== "one\n", { what: "the last line" });
   assert.deepEqual(written, { stdout: "[3 42] one\n[3 42] tw", stderr: "oops\n" });
+});
+
+test("Log.format() gives a line as tell() writes it", () => {
+  const lines: string[] = [];
+  const log = openLog({ format: "json", color: false, name: "web", write: (line) => lines.push(line) });
+  const what = ["warning", "stderr was\nfull", { event: "full" }] as const;
+  log.tell(...what);
+  const [told, formatted] = [...lines, log.format(...what)].map((line) => ({ ...JSON.parse(line), "@timestamp": "" }));
+  assert.deepEqual(formatted, told);
+  assert.deepEqual([told.message, told.logger, told.properties.event], ["stderr was full", "prefork.web", "full"]);
+  assert.ok(log.format(...what).endsWith("}\n"));
 });
