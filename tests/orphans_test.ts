@@ -4,14 +4,21 @@ import { readdirSync } from "node:fs";
 import { describe, it } from "node:test";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
 import { liveWorkers, runPool, waitForNobody, waitForReady } from "./support/pool.ts";
-import { isAlive, type Program, type TempDir, tempDir, waitFor } from "./support/run.ts";
+import { isAlive, type Program, runtimeCommand, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
 const LONG = { timeout: 60_000 };
 
-/** Runs a pool whose sockets stand in `dir`, and waits until its two workers are ready. */
+/** Runs a pool whose sockets stand in `dir`. Whoever runs tests in the background makes them ignore INT and QUIT. */
+function runIn(dir: TempDir, spec: PoolSpec): Program {
+  const { command, args } = runtimeCommand();
+  const on = { command: "env", args: ["--default-signal=HUP,INT,QUIT", command, ...args] };
+  return runPool(spec, { env: { TMPDIR: dir.path }, on });
+}
+
+/** The same, with its two workers ready. */
 async function poolIn(dir: TempDir, spec: PoolSpec): Promise<Program> {
   const options = { maxWorkers: 2, drainTimeoutMs: 1000, ...spec.options };
-  const program = runPool({ ...spec, options }, { env: { TMPDIR: dir.path } });
+  const program = runIn(dir, { ...spec, options });
   await waitForReady(program, 2);
   return program;
 }
@@ -88,7 +95,7 @@ describe("a manager killed with SIGKILL leaves nothing of", () => {
   it("workers that are still being made", LONG, async () => {
     await using dir = await tempDir();
     const spec: PoolSpec = { options: { maxWorkers: 4, drainTimeoutMs: 1000 } };
-    await using program = runPool(spec, { env: { TMPDIR: dir.path } });
+    await using program = runIn(dir, spec);
     await program.waitForLine(/"spawn"/);
     program.kill("SIGKILL");
     await expectNothingLeft(program, dir);
@@ -155,7 +162,7 @@ describe("a manager that gets a fatal signal it does not trap", () => {
   it("leaves no worker behind that is still being made", LONG, async () => {
     await using dir = await tempDir();
     const spec: PoolSpec = { options: { maxWorkers: 4, drainTimeoutMs: 1000 } };
-    await using program = runPool(spec, { env: { TMPDIR: dir.path } });
+    await using program = runIn(dir, spec);
     await program.waitForLine(/"spawn"/);
     program.kill("SIGQUIT");
     assert.deepEqual(await program.waitForEnd(), { code: null, signal: "SIGQUIT" }, program.report());
