@@ -25,11 +25,15 @@ export class EventHub {
   publish(event: PreforkEvent): void {
     for (const reader of this.#readers) reader.push(event);
     try {
-      this.#logger?.[levelOf(event)](formatEvent(event));
+      const result = this.#logger?.[levelOf(event)](formatEvent(event));
+      if (result instanceof Promise) result.catch((error: unknown) => this.#loggerThrew(error));
     } catch (error) {
-      const thrown: PreforkEvent = { type: "hookError", hook: "logger", error };
-      for (const reader of this.#readers) reader.push(thrown);
+      this.#loggerThrew(error);
     }
+  }
+
+  #loggerThrew(error: unknown): void {
+    for (const reader of this.#readers) reader.push({ type: "hookError", hook: "logger", error });
   }
 
   /** A new reader of the events from now on. */

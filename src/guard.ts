@@ -5,16 +5,17 @@
  * @module
  */
 
+import { Table } from "./table.ts";
 import type { Child, ProcessHost } from "./types.ts";
 
 /**
  * `c PID` and `w PID` enter a command and a worker of the library, `- PID` takes one out. At the end commands are told
  * to stop at once, unless SIGURG said that they were told; workers of the library see it for themselves and drain. What
- * is left after `$1` tenths of a second is killed, and the directory of the control socket, `$2`, goes. A signal ends a
+ * is left after `$1` tenths of a second is killed, and the directory of the control socket, `d DIR`, goes. A signal ends a
  * `read` as an end of file does, but leaves its mark. Whoever stops all of a service at once does not stop the guard.
  */
 const SCRIPT = `
-commands=' ' workers=' ' told= signalled=
+commands=' ' workers=' ' dir= told= signalled=
 trap '' HUP INT TERM
 trap 'told=yes signalled=yes' URG
 while :; do
@@ -22,6 +23,7 @@ while :; do
     case $op in
       c) commands="$commands$pid " ;;
       w) workers="$workers$pid " ;;
+      d) dir=$pid ;;
       -) case $commands in *" $pid "*) commands="\${commands%% $pid *} \${commands#* $pid }" ;; esac
          case $workers in *" $pid "*) workers="\${workers%% $pid *} \${workers#* $pid }" ;; esac ;;
     esac
@@ -40,52 +42,100 @@ while [ "$tenths" -gt 0 ]; do
   tenths=$((tenths - 1))
 done
 for pid in $left; do kill -KILL -$pid 2>/dev/null; done
-[ -z "$2" ] || rm -rf -- "$2"
+[ -z "$dir" ] || rm -rf -- "$dir"
 `;
 
-/** Watches over a manager's workers. */
+/** A guard that ended sooner is not started again until it is needed: something is wrong with it. */
+const STEADY_MS = 1000;
+
+interface Charge {
+  readonly pid: number;
+  readonly kind: "command" | "worker";
+}
+
+/** Watches over a manager's workers. If the guard's process is killed, another one takes its place. */
 export class Guard implements Disposable {
   readonly #host: ProcessHost;
-  readonly #child: Child;
+  readonly #graceMs: number;
+  readonly #charges = new Table<number, Charge>();
+  #controlDir: string | undefined;
+  #child: Child | undefined;
 
   /**
    * Starts the guard.
    *
    * @param graceMs What workers may take to end by themselves once the manager is gone.
-   * @param controlDir The directory to remove then.
+   * @throws {Error} If it cannot be started.
    */
-  constructor(host: ProcessHost, graceMs: number, controlDir: string | undefined) {
+  constructor(host: ProcessHost, graceMs: number) {
     this.#host = host;
-    const tenths = String(Math.ceil(graceMs / 100));
-    this.#child = host.spawn({
+    this.#graceMs = graceMs;
+    this.#begin();
+  }
+
+  /** Has the directory of the control socket removed once the manager is gone. */
+  protect(controlDir: string): void {
+    this.#controlDir = controlDir;
+    this.#child?.writeStdin(`d ${controlDir}\n`);
+  }
+
+  /** Enters a worker, which leads a process group. */
+  enter(pid: number, kind: Charge["kind"]): void {
+    const charge = { pid, kind };
+    this.#charges.set(pid, charge);
+    if (this.#child === undefined) this.#beginAgain();
+    else this.#child.writeStdin(entry(charge));
+  }
+
+  /** Takes a worker out: its number may soon be somebody else's. */
+  leave(pid: number): void {
+    this.#charges.delete(pid);
+    this.#child?.writeStdin(`- ${pid}\n`);
+  }
+
+  /** The manager is about to die, and has told all workers itself. */
+  told(): void {
+    if (this.#child) this.#host.kill(this.#child.pid, "SIGURG");
+  }
+
+  /** Ends the guard; nobody is left for it to watch. */
+  [Symbol.dispose](): void {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child) this.#host.kill(child.pid, "SIGKILL");
+  }
+
+  #begin(): void {
+    const child = this.#host.spawn({
       command: "/bin/sh",
-      args: ["-c", SCRIPT, "prefork-guard", tenths, controlDir ?? ""],
+      args: ["-c", SCRIPT, "prefork-guard", String(Math.ceil(this.#graceMs / 100))],
       env: {},
       cwd: "/",
       stdin: "pipe",
       stdout: "null",
       stderr: "null",
     });
-    this.#child.unref();
+    child.unref();
+    this.#child = child;
+    const startedAt = this.#host.now();
+    child.exited.then(() => {
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      if (this.#host.now() - startedAt >= STEADY_MS) this.#beginAgain();
+    });
   }
 
-  /** Enters a worker, which leads a process group. */
-  enter(pid: number, kind: "command" | "worker"): void {
-    this.#child.writeStdin(`${kind === "command" ? "c" : "w"} ${pid}\n`);
+  #beginAgain(): void {
+    try {
+      this.#begin();
+    } catch {
+      return; // no process to be had now; the next worker tries again
+    }
+    if (this.#controlDir !== undefined) this.protect(this.#controlDir);
+    for (const charge of this.#charges.values()) this.#child?.writeStdin(entry(charge));
   }
+}
 
-  /** Takes a worker out: its number may soon be somebody else's. */
-  leave(pid: number): void {
-    this.#child.writeStdin(`- ${pid}\n`);
-  }
-
-  /** The manager is about to die, and has told all workers itself. */
-  told(): void {
-    this.#host.kill(this.#child.pid, "SIGURG");
-  }
-
-  /** Ends the guard; nobody is left for it to watch. */
-  [Symbol.dispose](): void {
-    this.#host.kill(this.#child.pid, "SIGKILL");
-  }
+function entry({ pid, kind }: Charge): string {
+  return `${kind === "command" ? "c" : "w"} ${pid}\n`;
 }

@@ -28,7 +28,7 @@ import { type Owner, Staff } from "./staff.ts";
 import { Traps } from "./traps.ts";
 import { findWorker, workerInfo } from "./turn.ts";
 import type { ProcessHost, Signal, WorkerInfo } from "./types.ts";
-import { checkRelayed, type Work } from "./work.ts";
+import { checkRelayed, checkWork, type Work } from "./work.ts";
 
 /** A timer that keeps the process alive inside `start` and `waitAllChildren`; it is never due. */
 const NEVER_MS = 2 ** 40;
@@ -84,7 +84,15 @@ export class Manager {
     this.#options = options;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
     this.hub = new EventHub(options.logger);
-    this.#staff = new Staff(owner, host, options, drainTimeoutMs, this.#sink(), config.trapSignals, this.hub);
+    this.#staff = new Staff({
+      owner,
+      host,
+      options,
+      drainTimeoutMs,
+      sink: this.#sink(),
+      traps: config.trapSignals,
+      hub: this.hub,
+    });
     const trapped = trappedSignals(config.trapSignals);
     this.#traps = new Traps(
       host,
@@ -120,6 +128,11 @@ export class Manager {
     this.post({ type: "setMaxWorkers", maxWorkers: count });
   }
 
+  /** Acts as if the signal had come from outside. */
+  receive(signal: Signal): void {
+    this.post({ type: "signal", signal: parseSignal(signal, "the signal received") });
+  }
+
   /** Signals all workers. */
   signalAll(signal: Signal): void {
     parseSignal(signal, "a signal for the workers");
@@ -129,7 +142,7 @@ export class Manager {
 
   /** Runs the pool until a signal comes. */
   async start(work: Work): Promise<Signal> {
-    this.#refuseIfBusy("start workers");
+    checkWork(work);
     const data = encodeData(work.type === "command" ? undefined : work.options.data);
     const started = Promise.withResolvers<Signal>();
     started.promise.catch(() => {}); // told to whoever awaits start(), which may be about to find out by itself
@@ -153,7 +166,7 @@ export class Manager {
 
   /** Waits until all workers are gone, and tells how many are left if it is given up before. */
   async wait(options: WaitOptions): Promise<number> {
-    this.#refuseIfBusy("wait for workers");
+    this.refuseIfBusy("wait for workers");
     checkKeys("waitAllChildren", options, ["timeoutMs", "signal"]);
     const { timeoutMs, signal } = options;
     if (timeoutMs !== undefined) checkTime("timeoutMs", timeoutMs);
@@ -172,7 +185,7 @@ export class Manager {
     } finally {
       signal?.removeEventListener("abort", abort);
     }
-    if (this.#staff.size === 0) this.#closeShop();
+    if (this.#staff.size === 0) this.#letGo();
     return this.#staff.size;
   }
 
@@ -180,8 +193,9 @@ export class Manager {
   async dispose(): Promise<void> {
     this.#settleStart((started) => started.reject(new Error("Cannot go on in start(): the pool was disposed of")));
     this.post({ type: "stopAll" });
-    await (this.#waited?.promise ?? this.wait({}));
-    this.#closeShop();
+    while (this.#waited) await this.#waited.promise.catch(() => {}); // somebody may wait with a limit of their own
+    await this.wait({});
+    this.#letGo();
     this.#traps[Symbol.dispose]();
     this.#options.signal?.removeEventListener("abort", this.#abort);
     this.hub.close();
@@ -213,16 +227,22 @@ export class Manager {
     this.#scheduled = false;
   }
 
+  /** Whatever is wrong in here, the manager goes on and can be stopped. */
   #take(input: Input): void {
-    const [state, effects] = step(this.#state, input, this.#host.now());
-    this.#state = state;
-    for (const effect of effects) this.#perform(effect);
+    try {
+      const [state, effects] = step(this.#state, input, this.#host.now());
+      this.#state = state;
+      for (const effect of effects) this.#perform(effect);
+    } catch (error) {
+      this.hub.publish({ type: "hookError", hook: `the manager, at '${input.type}',`, error });
+    }
   }
 
   #spawn(wanted: SpawnEffect): void {
     const { slot, id } = wanted;
-    if (findWorker(this.#state, wanted)?.stopping) return this.post({ type: "spawnCancelled", slot, id });
-    this.#staff.spawn(wanted, (input) => this.post(input));
+    const isWanted = (): boolean => findWorker(this.#state, wanted)?.stopping === false;
+    if (!isWanted()) return this.post({ type: "spawnCancelled", slot, id });
+    this.#staff.spawn(wanted, isWanted, (input) => this.post(input));
   }
 
   #perform(effect: Effect): void {
@@ -281,13 +301,18 @@ export class Manager {
   }
 
   /** Lets go of what only a pool with workers needs. */
-  #closeShop(): void {
+  #letGo(): void {
     this.#alarms[Symbol.dispose]();
     this.#traps.ignoreFatal();
     this.#staff.close();
   }
 
-  #refuseIfBusy(what: string): void {
+  /**
+   * Only one call at a time may wait for the pool.
+   *
+   * @throws {Error} Names the one that does.
+   */
+  refuseIfBusy(what: string): void {
     const busy = this.#started ? "start()" : this.#waited ? "waitAllChildren()" : undefined;
     if (busy) throw new Error(`Cannot ${what}: ${busy} of this pool has not returned yet; await it first`);
   }

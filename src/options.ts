@@ -123,7 +123,7 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
  * @throws {RangeError} If a number is out of range.
  */
 export function checkOptions(options: PreforkOptions, host: ProcessHost): CheckedOptions {
-  checkKeys("Prefork", options, Object.keys(KNOWN));
+  checkKeys("new Prefork", options, Object.keys(KNOWN));
   checkShapes(options);
   return {
     maxWorkers: checkCount("maxWorkers", options.maxWorkers ?? host.cpuCount, 0),
@@ -150,6 +150,9 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
  * @throws {TypeError} Names the option and the nearest one there is.
  */
 export function checkKeys(what: string, options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`Cannot use ${show(options)} as the options of ${what}: give an object`);
+  }
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
     const near = nearest(key, known);
@@ -252,6 +255,7 @@ function checkJson(value: unknown, path: string, above: readonly object[]): void
 function show(value: unknown): string {
   if (typeof value === "string") return `'${value}'`;
   if (typeof value === "object" && value !== null) return `an object of class ${value.constructor?.name ?? "null"}`;
+  if (typeof value === "bigint") return `${value}n`;
   return typeof value === "function" ? "a function" : String(value);
 }
 

@@ -74,6 +74,10 @@ export function fixedPool(): Policy {
  */
 export function spareWorkers(options: SpareWorkersOptions): Policy {
   const { minSpare, maxSpare = Infinity, heartbeatMs = 250 } = options;
+  const unknown = Object.keys(options).find((key) => !["minSpare", "maxSpare", "heartbeatMs"].includes(key));
+  if (unknown !== undefined) {
+    throw new TypeError(`Cannot make a policy of spare workers: there is no option '${unknown}'`);
+  }
   if (minSpare === undefined) throw new TypeError("Cannot make a policy of spare workers: 'minSpare' is not set");
   requireAtLeast("minSpare", minSpare, 1);
   requireAtLeast("maxSpare", maxSpare, minSpare);
@@ -90,6 +94,11 @@ export function spareWorkers(options: SpareWorkersOptions): Policy {
 }
 
 function requireAtLeast(name: string, value: number, least: number): void {
+  if (typeof value !== "number") {
+    throw new TypeError(
+      `Cannot make a policy of spare workers: '${name}' must be a number, not ${JSON.stringify(value)}`,
+    );
+  }
   if (value >= least) return;
   throw new RangeError(`Cannot make a policy of spare workers: '${name}' must be at least ${least}, not ${value}`);
 }

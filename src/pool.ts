@@ -94,7 +94,7 @@ function refOf({ slot, id }: WorkerRef): WorkerRef {
 
 /** `start` was called: a new generation begins, unless a signal waits that it must answer first. */
 function start(turn: Turn, channel: boolean): void {
-  update(turn, { mode: "running", channel, generation: turn.pool.generation + 1 });
+  update(turn, { mode: "running", channel, generation: turn.pool.generation + 1, bootFailures: 0 });
   forgetTroubles(turn);
   const [first, ...queue] = turn.pool.queue;
   if (first === undefined) return adjust(turn);

@@ -28,6 +28,9 @@ import type { ExitStatus } from "./types.ts";
 /** How long a worker that says nothing must have run before it counts as ready. */
 export const SETTLE_MS = 1000;
 
+/** How much longer a worker may take to begin when its deadline is noticed late. */
+const BOOT_GRACE_MS = 1000;
+
 /** The least wait after a process could not be made, whatever the options say: nothing else would slow the next try. */
 const SPAWN_RETRY_MS = 100;
 
@@ -104,6 +107,12 @@ export function becomeReady(turn: Turn, ref: WorkerRef): void {
 export function bootDeadline(turn: Turn, ref: WorkerRef): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.begun) return;
+  const lateMs = turn.now - worker.spawnedAt - turn.pool.config.bootTimeoutMs;
+  if (lateMs > BOOT_GRACE_MS && !worker.graced) {
+    // Late by so much, the manager itself was held up: what the worker said meanwhile is still to be read.
+    putWorker(turn, { ...worker, graced: true });
+    return setTimer(turn, timerKey.boot(ref), BOOT_GRACE_MS, { type: "bootDeadline", ...ref });
+  }
   tell(turn, { type: "bootTimeout", worker: workerInfo(worker) });
   killFor(turn, worker, `did not begin within ${turn.pool.config.bootTimeoutMs} ms`);
 }
@@ -112,8 +121,9 @@ export function bootDeadline(turn: Turn, ref: WorkerRef): void {
 export function stopDeadline(turn: Turn, ref: WorkerRef): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined) return;
+  if (worker.pid === 0) return spawnCancelled(turn, ref);
   tell(turn, { type: "stopTimeout", worker: workerInfo(worker) });
-  if (worker.pid !== 0) sendSignal(turn, worker, "SIGKILL");
+  sendSignal(turn, worker, "SIGKILL");
 }
 
 /** The worker is gone. */

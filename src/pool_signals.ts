@@ -68,7 +68,10 @@ export function relayToAll(turn: Turn, relay: Relay, stop: boolean): void {
 export function staggerNext(turn: Turn): void {
   const stagger = turn.pool.stagger;
   if (stagger === null) return;
-  const at = stagger.rest.findIndex((ref) => findWorker(turn.pool, ref) !== undefined);
+  const at = stagger.rest.findIndex((ref) => {
+    const worker = findWorker(turn.pool, ref);
+    return worker !== undefined && !(stagger.stop && worker.stopping);
+  });
   const ref = stagger.rest[at];
   const worker = ref && findWorker(turn.pool, ref);
   if (worker === undefined) return update(turn, { stagger: null });

@@ -4,8 +4,9 @@
  * @module
  */
 
+import type { Policy, PoolView } from "./policy.ts";
 import { retire } from "./pool_signals.ts";
-import { effect, putWorker, setTimer, type Turn, update } from "./turn.ts";
+import { effect, putWorker, setTimer, tell, type Turn, update } from "./turn.ts";
 
 /** Brings the pool nearer to the size it should have, as far as pace allows. Only a running `start` spawns. */
 export function adjust(turn: Turn): void {
@@ -14,7 +15,7 @@ export function adjust(turn: Turn): void {
   const { policy } = turn.pool.config;
   const { workers, serving, idle, maxWorkers, lastGrowth } = turn.pool;
   const view = { workers: workers.size, serving: serving.size, idle: idle.size, maxWorkers, lastGrowth };
-  const change = Math.trunc(policy.decide(view));
+  const change = ask(turn, policy, view);
   const early = turn.now < turn.pool.policyAfter;
   if (change === 0) return early ? undefined : update(turn, { lastGrowth: 0 });
   if (early) return awaken(turn, "policy", turn.pool.policyAfter);
@@ -22,6 +23,18 @@ export function adjust(turn: Turn): void {
   if (changed === 0 || policy.intervalMs === 0) return;
   update(turn, { policyAfter: turn.now + policy.intervalMs, lastGrowth: change > 0 ? changed : 0 });
   awaken(turn, "policy", turn.pool.policyAfter);
+}
+
+/** A policy that throws, or gives no number, changes nothing. */
+function ask(turn: Turn, policy: Policy, view: PoolView): number {
+  try {
+    const change = Math.trunc(policy.decide(view));
+    if (!Number.isNaN(change)) return change;
+    throw new TypeError(`decide() must give a number, not ${policy.decide(view)}`);
+  } catch (error) {
+    tell(turn, { type: "hookError", hook: "policy.decide", error });
+    return 0;
+  }
 }
 
 function awaken(turn: Turn, key: string, at: number): void {
@@ -72,6 +85,7 @@ function spawn(turn: Turn, slot: number): void {
     sent: [],
     spawnedAt: turn.now,
     status: "_",
+    graced: false,
     killedFor: null,
   });
   if (config.spawnIntervalMs > 0) update(turn, { spawnAfter: turn.now + config.spawnIntervalMs });

@@ -49,6 +49,8 @@ export interface PoolWorker extends WorkerRef {
   readonly sent: readonly Signal[];
   readonly spawnedAt: number;
   readonly status: string;
+  /** Whether its deadline to begin was put off, since it was noticed late. */
+  readonly graced: boolean;
   /** Why the pool itself killed it, if it did. */
   readonly killedFor: string | null;
 }

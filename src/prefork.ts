@@ -33,7 +33,7 @@ export interface WaitOptions {
  */
 export type WorkerCallback<Data = Json | null> = (worker: Worker<Data>) => unknown;
 
-/** The pools of this process, in the order they were made: where each stands, by its key. */
+/** The pools of this process, in the order they were made, past ones included: where each stands, by its key. */
 const pools = new Map<string, () => PoolSnapshot>();
 let made = 0;
 
@@ -65,7 +65,7 @@ function snapshotOthers(own: string): Record<string, PoolSnapshot> {
  * ```
  */
 export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDisposable {
-  readonly #options: PreforkOptions;
+  #options: PreforkOptions;
   readonly #key: string;
   readonly #madeBefore: boolean;
   #manager: Manager | undefined;
@@ -74,20 +74,23 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   #started = false;
 
   /**
-   * Makes a pool. Signals are trapped from here on; workers come with `start`.
+   * Makes a pool. Signals are trapped from here on; workers come with `start`. In a worker a pool of its own comes to
+   * life with its first `start`: options are checked and signals trapped from there on.
    *
    * @throws {TypeError} If an option is unknown or of the wrong shape, or another pool has the same name.
    * @throws {RangeError} If a number is out of range.
    */
   constructor(options: PreforkOptions = {}) {
+    const ordinal = made++; // counted before anything can throw, so that workers count alike
     this.#options = options;
-    this.#key = options.name ?? String(made);
+    this.#key = options.name ?? String(ordinal);
     this.#madeBefore = session?.arrived !== true;
     if (pools.has(this.#key)) {
-      throw new TypeError(`Cannot make a pool named '${this.#key}': there is one already; give each its own name`);
+      throw new TypeError(
+        `Cannot make a pool named '${this.#key}': this program has made one before; give each its own name`,
+      );
     }
     this.#manager = loaded && this.#makeManager(loaded);
-    made++;
     pools.set(this.#key, () => ({
       signalReceived: this.#signalReceived,
       starting: this.#starting,
@@ -104,8 +107,8 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   }
 
   set signalReceived(signal: Signal | "") {
+    if (signal !== "") this.#manager?.receive(signal);
     this.#signalReceived = signal;
-    if (signal !== "") this.#manager?.post({ type: "signal", signal });
   }
 
   /** Process id of the manager: this process's own, or in a worker its manager's. */
@@ -139,7 +142,8 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   }
 
   set maxWorkers(count: number) {
-    this.#manager?.setMaxWorkers(count);
+    if (this.#manager) this.#manager.setMaxWorkers(count);
+    else this.#options = { ...this.#options, maxWorkers: count }; // a pool in a worker, before its first start
   }
 
   /**
@@ -169,7 +173,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    * The same with workers that run a module: any program, on either runtime. Its default export, if that is a
    * function, is called with the {@linkcode Worker}.
    *
-   * @param module A URL, or a path from the current directory.
+   * @param module A URL, or a path from the directory the program was started in.
    */
   async startModule(module: string | URL, options: ModuleOptions = {}): Promise<true> {
     return await this.#beginOnly({ type: "module", module: String(module), options });
@@ -212,15 +216,20 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     return await this.#manager?.wait(options) ?? 0;
   }
 
-  /** What happens in this pool from now on. Each loop sees all of it; a loop that is too slow is told what it missed. */
+  /**
+   * What happens in this pool from the loop's first turn on. At most 10 000 events wait for a loop that is slow; it is
+   * told how many more there were.
+   */
   [Symbol.asyncIterator](): AsyncIterator<PreforkEvent, undefined> {
     return this.#manager?.hub.subscribe() ?? { next: () => Promise.resolve({ done: true, value: undefined }) };
   }
 
   /** Tells all workers to stop, waits for them, and gives the trapped signals back. */
   async [Symbol.asyncDispose](): Promise<void> {
-    pools.delete(this.#key);
+    const last = pools.get(this.#key)?.();
     await this.#manager?.dispose();
+    // Workers of later pools still come by this one on their way; the pool itself is not kept for that.
+    if (last) pools.set(this.#key, () => ({ ...last, starting: false }));
   }
 
   async #beginOnly(work: Work): Promise<true> {
@@ -249,6 +258,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
 
   async #manage(work: Work): Promise<true> {
     this.#manager ??= this.#makeManager(await loadManager());
+    this.#manager.refuseIfBusy("start workers");
     this.#starting = this.#started = true;
     try {
       this.#signalReceived = await this.#manager.start(work);

@@ -114,7 +114,9 @@ export class LineReader {
     const [first = "", ...others] = parts;
     this.#rest.push(first);
     this.#length += first.length;
-    if (this.#length > this.#limit) throw new SyntaxError(`sent a line of more than ${this.#limit} characters`);
+    if (this.#length > this.#limit || others.some((line) => line.length > this.#limit)) {
+      throw new SyntaxError(`sent a line of more than ${this.#limit} characters`);
+    }
     const last = others.pop();
     if (last === undefined) return [];
     const lines = [this.#rest.join(""), ...others];

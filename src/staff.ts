@@ -50,6 +50,17 @@ export interface Owner {
   snapshotOthers(): Readonly<Record<string, PoolSnapshot>>;
 }
 
+/** What a staff is made of. */
+export interface StaffParts {
+  readonly owner: Owner;
+  readonly host: ProcessHost;
+  readonly options: PreforkOptions;
+  readonly drainTimeoutMs: number;
+  readonly sink: ControlSink;
+  readonly traps: TrapSignals;
+  readonly hub: EventHub;
+}
+
 /** Keeps the worker processes of one manager. */
 export class Staff {
   readonly #owner: Owner;
@@ -65,15 +76,7 @@ export class Staff {
   #guard: Guard | undefined;
   #work: ReadyWork | undefined;
 
-  constructor(
-    owner: Owner,
-    host: ProcessHost,
-    options: PreforkOptions,
-    drainTimeoutMs: number,
-    sink: ControlSink,
-    traps: TrapSignals,
-    hub: EventHub,
-  ) {
+  constructor({ owner, host, options, drainTimeoutMs, sink, traps, hub }: StaffParts) {
     this.#owner = owner;
     this.#host = host;
     this.#options = options;
@@ -96,44 +99,58 @@ export class Staff {
 
   /** Makes work ready to be done by the workers spawned from now on. */
   async prepare(work: Work, data: string): Promise<ReadyWork> {
-    if (work.type !== "command") {
-      this.#server ??= await ControlServer.open(this.#host, this.#sink, this.#options.workerUser);
-    }
+    const isCommand = work.type === "command";
+    if (!isCommand) this.#server ??= await ControlServer.open(this.#host, this.#sink, this.#options.workerUser);
+    // Commands cannot see that their manager is gone. Workers of the library can, unless they hang.
+    if (isCommand || this.#host.mayRun("/bin/sh")) this.#guard ??= new Guard(this.#host, this.#drainTimeoutMs);
+    if (this.#server) this.#guard?.protect(this.#server.dir);
     const place = { controlPath: this.#server?.path ?? "", pathText: session?.pathText, key: this.#owner.key };
     this.#work = await prepareWork(this.#host, work, place, data);
     return this.#work;
   }
 
-  /** Spawns a worker, and posts what became of it. */
-  spawn(ref: SpawnEffect, post: Post): void {
+  /**
+   * Spawns a worker, and posts what became of it.
+   *
+   * @param isWanted Asked again before the process is made: the hook may take its time.
+   */
+  spawn(ref: SpawnEffect, isWanted: () => boolean, post: Post): void {
     const work = this.#work;
     if (work === undefined) return;
-    const value = this.#callHook("beforeFork", () => this.#options.beforeFork?.(this.#owner.pool));
-    if (!(value instanceof Promise)) return this.#launch(ref, work, value, post);
-    value.then((given) => given, (error: unknown) => this.#hookThrew("beforeFork", error))
-      .then((given) => this.#launch(ref, work, given, post));
+    const launch = (value: Json | void): void => {
+      if (isWanted()) this.#launch(ref, work, value ?? null, post);
+      else post({ type: "spawnCancelled", slot: ref.slot, id: ref.id });
+    };
+    try {
+      const value = this.#options.beforeFork?.(this.#owner.pool);
+      if (!(value instanceof Promise)) return launch(value);
+      value.catch((error: unknown) => this.#hookThrew("beforeFork", error)).then(launch);
+    } catch (error) {
+      launch(this.#hookThrew("beforeFork", error));
+    }
   }
 
-  #launch({ slot, id, generation }: SpawnEffect, work: ReadyWork, value: Json | void, post: Post): void {
+  #launch({ slot, id, generation }: SpawnEffect, work: ReadyWork, forkValue: Json | null, post: Post): void {
     const token = work.path === undefined ? undefined : this.#server?.expect({ slot, id });
+    let child: Child;
     try {
       if (work.path !== undefined && token === undefined) throw new Error("the control channel is closed");
-      const child = this.#host.spawn({
+      child = this.#host.spawn({
         ...spawnCommand(work, this.#options, this.#environment(slot, generation, work.path, token)),
         ...this.#outputs(slot, generation, () => child.pid),
       });
-      const forkValue = value ?? null;
-      const member = { slot, id, generation, child, token, forkValue, work, pools: this.#owner.snapshotOthers() };
-      this.#watch(child.pid, work);
-      this.#callHook("afterFork", () => this.#options.afterFork?.(this.#owner.pool, child.pid));
-      this.#byId.set(id, member);
-      this.#byPid.set(child.pid, member);
-      post({ type: "spawned", slot, id, pid: child.pid });
-      child.exited.then((status) => post({ type: "exited", slot, id, status }));
     } catch (error) {
       if (token !== undefined) this.#server?.forget({ slot, id }, token);
-      post({ type: "spawnFailed", slot, id, error });
+      return post({ type: "spawnFailed", slot, id, error });
     }
+    const { pid } = child;
+    this.#guard?.enter(pid, work.path === undefined ? "command" : "worker");
+    this.#callHook("afterFork", () => this.#options.afterFork?.(this.#owner.pool, pid));
+    const member = { slot, id, generation, child, token, forkValue, work, pools: this.#owner.snapshotOthers() };
+    this.#byId.set(id, member);
+    this.#byPid.set(pid, member);
+    post({ type: "spawned", slot, id, pid });
+    child.exited.then((status) => post({ type: "exited", slot, id, status }));
   }
 
   #environment(slot: number, generation: number, path: string | undefined, token: string | undefined) {
@@ -159,15 +176,6 @@ export class Staff {
       };
     };
     return { stdout: reader("stdout"), stderr: reader("stderr") };
-  }
-
-  /** Commands cannot see that their manager is gone; workers of the library can, unless they hang. */
-  #watch(pid: number, work: ReadyWork): void {
-    const isCommand = work.path === undefined;
-    if (this.#guard === undefined && (isCommand || this.#host.mayRun("/bin/sh"))) {
-      this.#guard = new Guard(this.#host, this.#drainTimeoutMs, this.#server?.dir);
-    }
-    this.#guard?.enter(pid, isCommand ? "command" : "worker");
   }
 
   /** Tells a worker that its own code may run. */
@@ -220,11 +228,13 @@ export class Staff {
     this.#server = undefined;
   }
 
-  #callHook<T>(hook: string, call: () => T): T | undefined {
+  /** What a hook throws, now or later, is an event. */
+  #callHook(hook: string, call: () => unknown): void {
     try {
-      return call();
+      const result = call();
+      if (result instanceof Promise) result.catch((error: unknown) => this.#hookThrew(hook, error));
     } catch (error) {
-      return this.#hookThrew(hook, error);
+      this.#hookThrew(hook, error);
     }
   }
 

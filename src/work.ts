@@ -5,7 +5,7 @@
  */
 
 import { childPath, MODULE_KEY } from "./identity.ts";
-import type { PreforkOptions } from "./options.ts";
+import { checkKeys, type PreforkOptions } from "./options.ts";
 import type { ProcessHost, RuntimeName, Signal, SpawnCommand, WorkerCommand } from "./types.ts";
 
 /**
@@ -55,9 +55,49 @@ export interface ReadyWork {
   readonly data: string;
 }
 
+/**
+ * Checks what `start`, `startModule` and `startCommand` were given.
+ *
+ * @throws {TypeError} If something is unknown or of the wrong shape.
+ */
+export function checkWork(work: Work): void {
+  if (work.type === "command") return checkCommand(work.command);
+  const known = work.type === "self"
+    ? ["data", "denoArgs"]
+    : ["data", "denoArgs", "args", "cwd", "runtime", "executable"];
+  checkKeys(work.type === "self" ? "start" : "startModule", work.options, known);
+  checkWords("denoArgs", work.options.denoArgs);
+  if (work.type === "self") return;
+  checkWords("args", work.options.args);
+  const { runtime } = work.options;
+  if (runtime === undefined || runtime === "deno" || runtime === "bun") return;
+  throw new TypeError(`Cannot run workers on '${String(runtime)}': the runtimes are 'deno' and 'bun'`);
+}
+
+function checkCommand(command: WorkerCommand): void {
+  if (
+    typeof command !== "object" || command === null || typeof command.command !== "string" || command.command === ""
+  ) {
+    throw new TypeError('Cannot start a command: give { command: "NAME", args: [...] }');
+  }
+  checkKeys("startCommand", command, ["command", "args", "env", "cwd"]);
+  checkWords("args", command.args);
+}
+
+function checkWords(name: string, words: readonly string[] | undefined): void {
+  if (words === undefined || (Array.isArray(words) && words.every((word) => typeof word === "string"))) return;
+  throw new TypeError(`Cannot use '${name}': it must be a list of strings, not ${JSON.stringify(words)}`);
+}
+
 /** A path is resolved from the directory the program was started in. */
 function resolveModule(module: string, directory: string): string {
-  return new URL(module, `file://${encodeURI(directory)}/`).href;
+  const isUrl = /^[a-z][a-z\d+.-]+:/i.test(module);
+  return isUrl ? new URL(module).href : new URL(encodePath(module), `file://${encodePath(directory)}/`).href;
+}
+
+/** A path may hold what would end the path of a URL. */
+function encodePath(path: string): string {
+  return encodeURI(path).replaceAll(/[?#]/g, encodeURIComponent);
 }
 
 /** Finds out how to run some work. */

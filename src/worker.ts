@@ -19,6 +19,9 @@ import {
 } from "./protocol.ts";
 import type { ControlConnection, Json, ProcessHost, Signal } from "./types.ts";
 
+/** The longest status, in characters. */
+const MAX_STATUS = 1024;
+
 /** At most one status report in this time goes to the manager. */
 const STATUS_INTERVAL_MS = 100;
 
@@ -46,6 +49,8 @@ export interface Worker<Data = Json | null> {
   /**
    * Tells the manager what this worker does: `_` is idle, anything else busy, as in
    * Parallel::Prefork::SpareWorkers. At most ten reports a second are sent; the last one always is.
+   *
+   * @throws {RangeError} If it has more than 1024 characters.
    */
   setStatus(status: string): void;
 }
@@ -205,7 +210,7 @@ export class WorkerSession {
     try {
       this.#connection = await this.host.connectControl(control, {
         data: (chunk) => lines.push(chunk).forEach(take),
-        closed: () => this.#orphaned(control),
+        closed: () => this.#orphaned(),
       });
     } catch (error) {
       this.host.write(`prefork: cannot reach the manager at ${control}: ${String(error)}\n`);
@@ -220,9 +225,8 @@ export class WorkerSession {
    * The manager is gone. The worker is told to stop in every way it may know of; what has not ended by the deadline
    * is ended here.
    */
-  #orphaned(control: string): void {
+  #orphaned(): void {
     const { host } = this;
-    this.#removeSocket(control);
     if (!this.#arrived || this.#welcome === undefined) return host.exit(1);
     host.setTimer(this.#welcome.drainTimeoutMs, () => host.exit(1)).unref();
     this.#stop.abort(new Error("the manager is gone"));
@@ -231,15 +235,6 @@ export class WorkerSession {
       host.kill(host.pid, this.#welcome.stopSignals[0] ?? "SIGTERM");
     } catch {
       host.exit(1); // not allowed to signal itself, and nobody watches worker.signal
-    }
-  }
-
-  /** What the manager would have removed; every orphan tries, and the first one does. */
-  #removeSocket(control: string): void {
-    try {
-      this.host.removeDir(control.slice(0, control.lastIndexOf("/")));
-    } catch {
-      // Not allowed to: then the guard does it, or nobody.
     }
   }
 
@@ -276,6 +271,9 @@ export class WorkerSession {
   #setStatus(status: string): void {
     if (typeof status !== "string") {
       throw new TypeError(`Cannot set a worker's status to ${status}: it must be a string`);
+    }
+    if (status.length > MAX_STATUS) {
+      throw new RangeError(`Cannot set a worker's status of ${status.length} characters: it has at most ${MAX_STATUS}`);
     }
     this.#status = status;
     if (this.#statusTimer !== undefined || status === this.#sentStatus) return;

@@ -40,6 +40,15 @@ describe("workers find their place", () => {
     assert.equal(program.matching("worker of first").length, 1);
   });
 
+  it("in the second of two pools, the first of which was disposed of", LONG, async () => {
+    await using program = run("disposed");
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+    for (const name of ["first", "second"]) {
+      await program.waitForLine(`worker of ${name}`);
+      await program.waitForLine(`reaped ${name} {"type":"exited","code":0}`);
+    }
+  });
+
   it("below a worker that is itself a manager, with what both were given", LONG, async () => {
     await using program = run("nested");
     await program.waitForLine(/^leaf \{/, { count: 4 });

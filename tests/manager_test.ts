@@ -232,6 +232,21 @@ describe("hooks and loggers that throw", () => {
     assert.deepEqual([...hooks].sort(), ["afterFork", "beforeFork", "logger", "onChildReap"]);
   });
 
+  it("are events when they reject, too", async () => {
+    const rejected = () => Promise.reject(new Error("oops"));
+    const logger = { debug: rejected, info: rejected, warn: rejected, error: rejected };
+    const pool = new FakePool({ beforeFork: rejected, afterFork: rejected, onChildReap: rejected, logger });
+    const started = pool.pm.start();
+    await settle();
+    assert.equal(pool.alive.length, 2);
+    pool.host.raise("SIGTERM");
+    await started;
+    await pool.pm.waitAllChildren();
+    await settle();
+    const hooks = new Set(pool.ofType("hookError").map(({ hook }) => hook));
+    assert.deepEqual([...hooks].sort(), ["afterFork", "beforeFork", "logger", "onChildReap"]);
+  });
+
   it("see a count without the worker that is being made, and without the one that is gone", async () => {
     const counts: string[] = [];
     const pool = new FakePool({
@@ -245,87 +260,6 @@ describe("hooks and loggers that throw", () => {
     await started;
     await pool.pm.waitAllChildren();
     assert.deepEqual(counts, ["before 0", "after 0", "before 1", "after 1", "reap 1 signaled", "reap 0 signaled"]);
-  });
-});
-
-describe("waitAllChildren()", () => {
-  it("gives up at its time, to the millisecond, with the number left", async () => {
-    const pool = new FakePool();
-    const started = pool.pm.start();
-    await settle();
-    for (const { process } of pool.workers) process.ignored.add("SIGTERM");
-    pool.host.raise("SIGTERM");
-    await started;
-    const waited = pool.pm.waitAllChildren({ timeoutMs: 300 });
-    await pool.host.advance(299);
-    assert.equal(await outcome(waited), "pending");
-    await pool.host.advance(1);
-    assert.equal(await outcome(waited), 2);
-    const rest = pool.pm.waitAllChildren();
-    await pool.host.advance(29_700);
-    assert.equal(await outcome(rest), 0);
-    assert.equal(pool.ofType("stopTimeout").length, 2);
-  });
-
-  it("ends a worker at once whose beforeFork took longer than the stop", async () => {
-    const hook = Promise.withResolvers<null>();
-    const pool = new FakePool({ maxWorkers: 1, beforeFork: () => hook.promise });
-    const started = pool.pm.start();
-    await settle();
-    pool.host.raise("SIGTERM");
-    await started;
-    const waited = pool.pm.waitAllChildren();
-    hook.resolve(null);
-    assert.equal(await outcome(waited), 0);
-    assert.deepEqual(pool.workers.map(({ process, welcome }) => [process.received, welcome]), [[
-      ["SIGKILL"],
-      undefined,
-    ]]);
-  });
-
-  it("is given up by an AbortSignal, with its reason", async () => {
-    const pool = new FakePool();
-    const started = pool.pm.start();
-    await settle();
-    for (const { process } of pool.workers) process.ignored.add("SIGTERM");
-    pool.host.raise("SIGTERM");
-    await started;
-    const controller = new AbortController();
-    const waited = pool.pm.waitAllChildren({ signal: controller.signal });
-    controller.abort(new Error("enough"));
-    assert.match(String(await outcome(waited)), /enough/);
-    pool.pm.signalAllChildren("SIGKILL");
-    assert.equal(await pool.pm.waitAllChildren(), 0);
-  });
-
-  it("takes a worker that is gone out of the guard, and closes its connection", async () => {
-    const pool = new FakePool({ maxWorkers: 1, trapSignals: { SIGTERM: "SIGTERM", SIGHUP: null } });
-    const started = pool.pm.start();
-    await settle();
-    const [worker] = pool.workers;
-    pool.host.raise("SIGHUP");
-    await started;
-    worker?.process.exit(0);
-    await settle();
-    const [guard] = pool.host.processes.filter(({ command }) => command.command === "/bin/sh");
-    assert.equal(guard?.stdin, `w ${worker?.process.pid}\n- ${worker?.process.pid}\n`);
-    assert.equal(worker?.closed, true);
-    await pool.pm.waitAllChildren();
-  });
-
-  it("lets go of sockets, guard, timers and fatal signals when nobody is left", async () => {
-    const pool = new FakePool();
-    const started = pool.pm.start();
-    await settle();
-    assert.ok(pool.host.listensFor("SIGINT"));
-    assert.equal(pool.host.files.size, 2);
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
-    assert.deepEqual([pool.host.files.size, pool.host.alive, pool.host.timerCount()], [0, [], 0]);
-    assert.ok(!pool.host.listensFor("SIGINT") && pool.host.listensFor("SIGTERM"));
-    await pool.pm[Symbol.asyncDispose]();
-    assert.ok(!pool.host.listensFor("SIGTERM"));
   });
 });
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { spareWorkers } from "../mod.ts";
 import { FakePool } from "./support/pool_on_fake.ts";
 
 describe("options", () => {
@@ -29,10 +30,39 @@ describe("options", () => {
     }
   });
 
-  it("give each pool its own name", async () => {
+  it("of start, startModule, startCommand and spareWorkers are checked as well", async () => {
+    const { pm } = new FakePool();
+    const wrong: readonly (readonly [start: () => unknown, message: RegExp])[] = [
+      // @ts-expect-error misspelt
+      [() => pm.start({ dta: 1 }), /Unknown option 'dta' for start; did you mean 'data'/],
+      // @ts-expect-error not a list
+      [() => pm.start({ denoArgs: "-A" }), /'denoArgs': it must be a list of strings, not "-A"/],
+      // @ts-expect-error no such runtime
+      [() => pm.startModule("./w.ts", { runtime: "bnu" }), /Cannot run workers on 'bnu'/],
+      // @ts-expect-error not an object
+      [() => pm.startCommand("true"), /Cannot start a command: give \{ command/],
+      // @ts-expect-error misspelt
+      [() => pm.startCommand({ command: "true", arg: [] }), /'arg' for startCommand; did you mean 'args'/],
+      [() => pm.start({ data: { n: 10n } }), /data\.n to workers: 10n does not survive JSON/],
+      // @ts-expect-error not an object
+      [() => pm.waitAllChildren(5), /Cannot use 5 as the options of waitAllChildren/],
+    ];
+    for (const [start, message] of wrong) {
+      await assert.rejects(async () => await start(), { name: "TypeError", message });
+    }
+    // @ts-expect-error no signal
+    assert.throws(() => pm.signalReceived = "TERM", /'TERM' as the signal received.*'SIGTERM'/);
+    // @ts-expect-error misspelt
+    assert.throws(() => spareWorkers({ minSpare: 1, maxSpares: 2 }), /no option 'maxSpares'/);
+    // @ts-expect-error not a number
+    assert.throws(() => spareWorkers({ minSpare: "2" }), /'minSpare' must be a number, not "2"/);
+    await pm[Symbol.asyncDispose]();
+  });
+
+  it("give each pool its own name, for as long as the program runs", async () => {
     const first = new FakePool({ name: "web" });
-    assert.throws(() => new FakePool({ name: "web" }), /there is one already/);
+    assert.throws(() => new FakePool({ name: "web" }), /this program has made one before/);
     await first.pm[Symbol.asyncDispose]();
-    await new FakePool({ name: "web" }).pm[Symbol.asyncDispose]();
+    assert.throws(() => new FakePool({ name: "web" }), /this program has made one before/);
   });
 });

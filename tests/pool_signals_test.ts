@@ -101,6 +101,16 @@ describe("pool: signals", () => {
     assert.deepEqual(sim.kills.map(({ at }) => at), [0, 500, 1500, 2500]);
   });
 
+  it("does not tell a worker twice to stop when one stop is staggered and the pool shrinks", () => {
+    const sim = new PoolSim({ trapSignals: { SIGTERM: { signal: "SIGALRM", intervalMs: 1000 } } }, { obedient: false });
+    sim.start();
+    sim.send({ type: "setMaxWorkers", maxWorkers: 2 });
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    sim.advance(5000);
+    assert.equal(new Set(sim.kills.map(({ pid }) => pid)).size, sim.kills.length);
+    assert.equal(sim.kills.length, 3);
+  });
+
   it("kills what has not stopped by stopTimeoutMs, counted from the stop", () => {
     const sim = new PoolSim({ stopTimeoutMs: 7000 }, { obedient: false });
     sim.start();

@@ -78,6 +78,17 @@ describe("pool: a policy of one's own", () => {
     assert.equal(sim.size, 2);
   });
 
+  it("changes nothing while it throws or gives no number, and is told of", () => {
+    for (const decide of [() => NaN, () => JSON.parse("no JSON")]) {
+      const sim = new PoolSim({ maxWorkers: 2, policy: { intervalMs: 0, decide } });
+      sim.start();
+      assert.equal(sim.size, 0);
+      assert.equal(sim.of("hookError")[0]?.hook, "policy.decide");
+      sim.send({ type: "signal", signal: "SIGTERM" });
+      assert.equal(sim.returned.length, 1);
+    }
+  });
+
   it("retires idle workers only, however many it wants gone", () => {
     let change = 4;
     const sim = new PoolSim({ maxWorkers: 4, policy: { intervalMs: 0, decide: () => change } });
@@ -205,6 +216,32 @@ describe("pool: failures", () => {
     assert.equal(sim.size, 0);
     sim.advance(60_000);
     assert.equal(sim.size, 0);
+  });
+
+  it("counts maxBootFailures anew in each start", () => {
+    const sim = new PoolSim({ maxWorkers: 1, maxBootFailures: 2, trapSignals: { SIGHUP: null } }, { eager: false });
+    for (let i = 0; i < 3; i++) {
+      sim.start();
+      sim.exit(sim.inSlot(0).id, FAILED);
+      sim.advance(1000);
+      sim.exit(sim.inSlot(0).id);
+      sim.advance(5000);
+      assert.match(sim.gaveUp ?? "", /without reaching/);
+      sim.gaveUp = undefined;
+    }
+  });
+
+  it("gives a worker a second chance when its deadline is noticed late: the manager itself stood still", () => {
+    const sim = new PoolSim({ maxWorkers: 2, bootTimeoutMs: 1000 }, { eager: false });
+    sim.start();
+    const [first, second] = [sim.inSlot(0), sim.inSlot(1)];
+    sim.now = 60_000;
+    sim.advance(0);
+    assert.deepEqual(sim.kills, []);
+    sim.tell(first.id, "connected");
+    sim.tell(first.id, "begun");
+    sim.advance(1000);
+    assert.deepEqual(sim.kills.map(({ pid }) => pid), [second.pid]);
   });
 
   it("never gives up once something was ready", () => {
