@@ -221,3 +221,18 @@ function placeOf(controlPath: string): string {
   if (made > 0) return controlPath.slice(0, made);
   return controlPath.slice(0, controlPath.lastIndexOf("/")) || "/";
 }
+
+/**
+ * Checks that the workers of a program that `deno compile` made can reach their manager: permissions are a part of it,
+ * and no flag can add to them. It is run again as it is, with its arguments.
+ *
+ * @throws {Error} A sentence that names what to compile it with.
+ */
+export function checkCompiled(grant: GrantRequest, granted: Granted): void {
+  const missing = needs(grant).filter(({ kind, value }) => !granted(kind, value)).map(({ kind }) => `--allow-${kind}`);
+  if (missing.length === 0) return;
+  throw new Error(
+    "A compiled program's workers may do what it may itself, and that is too little to reach their manager at " +
+      `${grant.controlPath}: compile it with ${[...new Set(missing)].join(" ")}.`,
+  );
+}

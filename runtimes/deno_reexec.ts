@@ -8,7 +8,7 @@ import { denoModuleCommand as writeModuleCommand, preloadUrl } from "../src/modu
 import type { ControlGrant, ModuleCommand, SelfCommand } from "../src/types.ts";
 import { type DenoOrigin, granted, holdsAll, ownLine, runnable } from "./deno_cmdline.ts";
 import { checkRepeatable, type DenoLine } from "./deno_flags.ts";
-import { denoWorkerFlags, needs } from "./deno_grants.ts";
+import { checkCompiled, denoWorkerFlags } from "./deno_grants.ts";
 
 /**
  * How to run this program again as a worker.
@@ -17,7 +17,7 @@ import { denoWorkerFlags, needs } from "./deno_grants.ts";
  */
 export async function denoSelfCommand(origin: DenoOrigin, grant: ControlGrant): Promise<SelfCommand> {
   if (Deno.build.standalone) {
-    checkCompiled(grant);
+    checkCompiled(grant, granted);
     return { command: origin.executable, args: [...Deno.args], cwd: origin.directory };
   }
   const line = await ownLine(origin);
@@ -68,15 +68,5 @@ function grantsOnly(grant: ControlGrant): DenoLine {
   throw new Error(
     "Cannot learn the flags this program was started with, so workers cannot be given the same: " +
       'give theirs by the option denoArgs, as in { denoArgs: ["--allow-net"] }, or allow deno to be run (--allow-run).',
-  );
-}
-
-/** Permissions are part of a compiled program; no flag can add to them. */
-function checkCompiled(grant: ControlGrant): void {
-  const missing = needs(grant).filter(({ kind, value }) => !granted(kind, value)).map(({ kind }) => `--allow-${kind}`);
-  if (missing.length === 0) return;
-  throw new Error(
-    "A compiled program's workers may do what it may itself, and that is too little to reach their manager at " +
-      `${grant.controlPath}: compile it with ${[...new Set(missing)].join(" ")}.`,
   );
 }

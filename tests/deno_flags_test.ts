@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, it, test } from "node:test";
 import { checkRepeatable, type DenoLine, parseFlags, parseLine } from "../runtimes/deno_flags.ts";
-import { denoWorkerFlags, type Granted, WORKER_ENV_NAMES } from "../runtimes/deno_grants.ts";
+import { checkCompiled, denoWorkerFlags, type Granted, WORKER_ENV_NAMES } from "../runtimes/deno_grants.ts";
 
 const P = "/tmp/prefork-abc/worker.sock";
 const ENV = "PREFORK_CONTROL,PREFORK_TOKEN,PREFORK_PATH";
@@ -284,4 +284,21 @@ test("programs in files can be run again, whatever is known of their command lin
   }
   checkRepeatable(undefined, "https://example.com/m.ts");
   assert.throws(() => checkRepeatable(undefined, "file:///d/$deno$stdin.mts"), /from stdin/);
+});
+
+describe("checkCompiled()", () => {
+  const grant = { controlPath: "/tmp/p/worker.sock" };
+
+  it("lets a compiled program be run again that may do what its workers need", () => {
+    checkCompiled(grant, () => true);
+    const held = ["net unix:/tmp/p/worker.sock", "read /tmp/p/worker.sock", "write /tmp/p/worker.sock"];
+    checkCompiled(grant, (kind, value) => kind === "env" || held.includes(`${kind} ${value}`));
+  });
+
+  it("says what to compile it with where it may not", () => {
+    assert.throws(
+      () => checkCompiled(grant, (kind) => kind === "read"),
+      /compile it with --allow-net --allow-write --allow-env\./,
+    );
+  });
 });
