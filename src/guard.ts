@@ -11,11 +11,11 @@ import type { Child, ProcessHost } from "./types.ts";
 /**
  * `c PID` and `w PID` enter a command and a worker of the library, `- PID` takes one out. At the end commands are told
  * to stop at once, unless SIGURG said that they were told; workers of the library see it for themselves and drain. What
- * is left after `$1` tenths of a second is killed, and the directory of the control socket, `d DIR`, goes. A signal ends a
+ * is left after `$1` tenths of a second is killed, and the directory of the control socket, `$2` or `d DIR`, goes. A signal ends a
  * `read` as an end of file does, but leaves its mark. Whoever stops all of a service at once does not stop the guard.
  */
 const SCRIPT = `
-commands=' ' workers=' ' dir= told= signalled=
+commands=' ' workers=' ' dir=$2 told= signalled=
 trap '' HUP INT TERM
 trap 'told=yes signalled=yes' URG
 while :; do
@@ -65,16 +65,19 @@ export class Guard implements Disposable {
    * Starts the guard.
    *
    * @param graceMs What workers may take to end by themselves once the manager is gone.
+   * @param controlDir The directory to remove then.
    * @throws {Error} If it cannot be started.
    */
-  constructor(host: ProcessHost, graceMs: number) {
+  constructor(host: ProcessHost, graceMs: number, controlDir: string | undefined) {
     this.#host = host;
+    this.#controlDir = controlDir;
     this.#graceMs = graceMs;
     this.#begin();
   }
 
-  /** Has the directory of the control socket removed once the manager is gone. */
+  /** Has the directory of the control socket removed once the manager is gone, if it is not known yet. */
   protect(controlDir: string): void {
+    if (this.#controlDir === controlDir) return;
     this.#controlDir = controlDir;
     this.#child?.writeStdin(`d ${controlDir}\n`);
   }
@@ -108,7 +111,7 @@ export class Guard implements Disposable {
   #begin(): void {
     const child = this.#host.spawn({
       command: "/bin/sh",
-      args: ["-c", SCRIPT, "prefork-guard", String(Math.ceil(this.#graceMs / 100))],
+      args: ["-c", SCRIPT, "prefork-guard", String(Math.ceil(this.#graceMs / 100)), this.#controlDir ?? ""],
       env: {},
       cwd: "/",
       stdin: "pipe",
@@ -131,7 +134,6 @@ export class Guard implements Disposable {
     } catch {
       return; // no process to be had now; the next worker tries again
     }
-    if (this.#controlDir !== undefined) this.protect(this.#controlDir);
     for (const charge of this.#charges.values()) this.#child?.writeStdin(entry(charge));
   }
 }

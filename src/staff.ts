@@ -102,7 +102,9 @@ export class Staff {
     const isCommand = work.type === "command";
     if (!isCommand) this.#server ??= await ControlServer.open(this.#host, this.#sink, this.#options.workerUser);
     // Commands cannot see that their manager is gone. Workers of the library can, unless they hang.
-    if (isCommand || this.#host.mayRun("/bin/sh")) this.#guard ??= new Guard(this.#host, this.#drainTimeoutMs);
+    if (isCommand || this.#host.mayRun("/bin/sh")) {
+      this.#guard ??= new Guard(this.#host, this.#drainTimeoutMs, this.#server?.dir);
+    }
     if (this.#server) this.#guard?.protect(this.#server.dir);
     const place = { controlPath: this.#server?.path ?? "", pathText: session?.pathText, key: this.#owner.key };
     this.#work = await prepareWork(this.#host, work, place, data);
