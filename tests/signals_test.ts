@@ -4,7 +4,6 @@ import { writeFile } from "node:fs/promises";
 import { describe, it } from "node:test";
 import type { TrapSignals } from "../mod.ts";
 import {
-  caughtSignals,
   descriptors,
   eventsOfType,
   expectEnd,
@@ -36,6 +35,12 @@ function sleep(ms: number): Promise<void> {
 /** The generation of the last `start` that the program went into. */
 function lastGeneration(program: Program): number {
   return 1 + program.matching(/^returned/).length;
+}
+
+/** Waits until a `start` has returned by SIGHUP after `sent`. */
+async function waitForAnswer(program: Program, sent: number): Promise<void> {
+  const returned = (): number => Number(program.matching(/^returned SIGHUP/).at(-1)?.split(" ")[3] ?? 0);
+  await waitFor(() => returned() >= sent, { what: "the last HUP to be answered" });
 }
 
 /** Waits until the pool is full of workers of the last generation, and they have its data. */
@@ -80,12 +85,14 @@ describe("a signal is not lost", () => {
     await stopPool(program);
   });
 
-  it("if it comes while the program loads", LONG, async () => {
-    await using program = runPool({ options: { maxWorkers: 2, trapSignals: RELOAD } });
-    // Before the first event, but after the constructor: whoever is earlier dies of it as any program would.
-    await waitFor(() => caughtSignals(program.pid).has(15), { what: "TERM to be trapped", intervalMs: 1 });
+  it("if it comes before the first start", LONG, async () => {
+    await using dir = await tempDir();
+    await using program = runPool({ options: { trapSignals: RELOAD }, gate: dir.file("config"), gateFirst: true });
+    await program.waitForLine("loading");
     program.kill("SIGTERM");
+    await writeFile(dir.file("config"), "");
     await expectEnd(program);
+    assert.equal(eventsOfType(program, "spawn").length, 0);
   });
 
   it("if a worker says it is ready just before it looks at its signal", LONG, async () => {
@@ -112,11 +119,10 @@ describe("a signal is not lost", () => {
     await waitForReady(program, 2);
     let sent = 0;
     await often(1000, () => {
-      program.kill("SIGHUP");
       sent = Date.now();
+      program.kill("SIGHUP");
     });
-    const answered = () => Number(program.matching(/^returned SIGHUP/).at(-1)?.split(" ")[3]) >= sent;
-    await waitFor(answered, { what: "the last HUP to be answered" });
+    await waitForAnswer(program, sent);
     await waitForLastGeneration(program, 2);
     assert.deepEqual(zombies(program.pid), []);
     await stopPool(program);
@@ -141,6 +147,9 @@ describe("a pool comes back to its size", () => {
       if (random() < 0.2) program.kill("SIGHUP");
       await sleep(random() * 50);
     }
+    const last = Date.now();
+    program.kill("SIGHUP");
+    await waitForAnswer(program, last);
     await waitForLastGeneration(program, COUNT);
     await waitFor(() => zombies(program.pid).length === 0, { what: "all dead to be reaped" });
     assert.deepEqual(strangers(program), [], program.report());

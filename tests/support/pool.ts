@@ -92,12 +92,6 @@ export function commandLine(pid: number): string {
   return readProc(pid, "cmdline").replaceAll("\0", " ").replaceAll("\n", " ");
 }
 
-/** The numbers of the signals that a process has a handler for. */
-export function caughtSignals(pid: number): Set<number> {
-  const mask = BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(readProc(pid, "status"))?.[1] ?? "0"}`);
-  return new Set(Array.from({ length: 31 }, (_, i) => i + 1).filter((n) => (mask >> BigInt(n - 1)) & 1n));
-}
-
 /** What the descriptors of a process are, by number. */
 export function descriptors(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
