@@ -7,9 +7,10 @@
  *
  * @module
  */
-import { fixedPool } from "../src/policy.ts";
+import { currentHost } from "../runtimes/current.ts";
+import { checkOptions } from "../src/options.ts";
 import { step } from "../src/pool.ts";
-import { emptyPool, type Input, type PoolConfig, type PoolState, type WorkerRef } from "../src/pool_state.ts";
+import { emptyPool, type Input, type PoolState, type WorkerRef } from "../src/pool_state.ts";
 import type { ExitStatus } from "../src/types.ts";
 import { median, printTable } from "./table.ts";
 
@@ -18,17 +19,7 @@ const WARM_UP = 20;
 const ROUNDS = 101;
 const LIVES_PER_ROUND = 200;
 
-const CONFIG: PoolConfig = {
-  trapSignals: { SIGTERM: "SIGTERM" },
-  policy: fixedPool(),
-  spawnIntervalMs: 0,
-  errRespawnIntervalMs: 1000,
-  maxRespawnIntervalMs: 30_000,
-  bootTimeoutMs: 30_000,
-  stopTimeoutMs: 30_000,
-  reloadTimeoutMs: undefined,
-  maxBootFailures: undefined,
-};
+const CONFIG = checkOptions({}, currentHost);
 
 const exit = (status: ExitStatus) => ({ slot, id }: WorkerRef): Input => ({ type: "exited", status, slot, id });
 

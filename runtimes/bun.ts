@@ -4,7 +4,16 @@
  *
  * @module
  */
-import { attempt, checkPid, failure, ignores, makePrivateDir, makeTimer, readAll } from "../src/host_common.ts";
+import {
+  attempt,
+  checkPid,
+  failure,
+  ignores,
+  makePrivateDir,
+  makeTimer,
+  readAll,
+  writeText,
+} from "../src/host_common.ts";
 import type {
   Child,
   ExitStatus,
@@ -57,7 +66,7 @@ export const bunHost: ProcessHost = {
   listenControl,
   connectControl,
   chown,
-  write,
+  write: (text) => writeText(text, (bytes) => fileSystem().writeSync(2, bytes)),
   exit: (code) => process.exit(code),
 };
 
@@ -177,15 +186,6 @@ function removeDir(path: string): void {
 
 function chown(path: string, uid: number, gid: number): void {
   attempt(`chown ${path} to ${uid}:${gid}`, () => fileSystem().chownSync(path, uid, gid));
-}
-
-function write(text: string): void {
-  try {
-    const bytes = new TextEncoder().encode(text);
-    for (let at = 0; at < bytes.length;) at += fileSystem().writeSync(2, bytes.subarray(at));
-  } catch {
-    // Nobody is left to tell: standard error is closed, full, or its disk is.
-  }
 }
 
 function fileSystem(): BunFileSystem {

@@ -7,7 +7,17 @@
  *
  * @module
  */
-import { attempt, checkPid, failure, ignores, makePrivateDir, makeTimer, readAll, reason } from "../src/host_common.ts";
+import {
+  attempt,
+  checkPid,
+  failure,
+  ignores,
+  makePrivateDir,
+  makeTimer,
+  readAll,
+  reason,
+  writeText,
+} from "../src/host_common.ts";
 import type {
   Child,
   ControlGrant,
@@ -54,7 +64,7 @@ export const denoHost: ProcessHost = {
   listenControl,
   connectControl,
   chown,
-  write,
+  write: (text) => writeText(text, (bytes) => Deno.stderr.writeSync(bytes)),
   exit: (code) => Deno.exit(code),
 };
 
@@ -201,15 +211,6 @@ function removeDir(path: string): void {
 function chown(path: string, uid: number, gid: number): void {
   if (!isGranted({ name: "write", path })) throw new Error(`Deno may not chown ${path}: add --allow-write=${path}.`);
   attempt(`chown ${path} to ${uid}:${gid}`, () => Deno.chownSync(path, uid, gid));
-}
-
-function write(text: string): void {
-  try {
-    const bytes = new TextEncoder().encode(text);
-    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
-  } catch {
-    // Nobody is left to tell: standard error is closed, full, or its disk is.
-  }
 }
 
 function needRun(command: string): void {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { describeError } from "./events.ts";
 import { decodeWorkerMessage, LineReader, PROTOCOL_VERSION, type WorkerMessage } from "./protocol.ts";
 import type { WorkerUser } from "./options.ts";
 import type { WorkerRef } from "./pool_state.ts";
@@ -101,7 +102,7 @@ export class ControlServer implements Disposable {
           lines.push(chunk).forEach(take);
         } catch (error) {
           connection.close();
-          if (ref !== undefined) this.#sink.rejected(ref, error instanceof Error ? error.message : String(error));
+          if (ref !== undefined) this.#sink.rejected(ref, describeError(error));
         }
       },
       closed: () => {},

@@ -34,6 +34,7 @@ export function checkPid(pid: number): void {
   throw new RangeError(`Cannot signal process ${pid}: give a process id, or a process group's as a negative number.`);
 }
 
+/** Those that `nohup` and its kin ignore. `signals.ts` has all numbers, but workers load this file and not that one. */
 const SIGNAL_NUMBERS: Partial<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
 
 /** Whether the text that `readStatus` gets from `/proc/PID/status` says that a process ignores a signal. */
@@ -45,6 +46,16 @@ export function ignores(signal: Signal, readStatus: () => string): boolean {
     return mask !== undefined && (BigInt(`0x${mask}`) >> BigInt(number - 1) & 1n) === 1n;
   } catch {
     return false;
+  }
+}
+
+/** Writes a whole text by a call that may take a part of it; what cannot be written is dropped. */
+export function writeText(text: string, write: (bytes: Uint8Array) => number): void {
+  try {
+    const bytes = new TextEncoder().encode(text);
+    for (let at = 0; at < bytes.length;) at += write(bytes.subarray(at));
+  } catch {
+    // Nobody is left to tell: standard error is closed, full, or its disk is.
   }
 }
 

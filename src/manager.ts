@@ -194,8 +194,7 @@ export class Manager {
     this.#settleStart((started) => started.reject(new Error("Cannot go on in start(): the pool was disposed of")));
     this.post({ type: "stopAll" });
     while (this.#waited) await this.#waited.promise.catch(() => {}); // somebody may wait with a limit of their own
-    await this.wait({});
-    this.#letGo();
+    await this.wait({}); // which lets go of all else, since nobody is left
     this.#traps[Symbol.dispose]();
     this.#options.signal?.removeEventListener("abort", this.#abort);
     this.hub.close();
@@ -259,7 +258,7 @@ export class Manager {
       case "clearTimer":
         return this.#alarms.clear(effect.key);
       case "event":
-        if (effect.event.type === "reap") this.#staff.reaped(effect.event.worker.pid, effect.event.status);
+        if (effect.event.type === "reap") this.#staff.reaped(effect.event.worker, effect.event.status);
         return this.hub.publish(effect.event);
       case "returned":
         return this.#settleStart((started) => started.resolve(effect.signal));

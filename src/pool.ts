@@ -20,7 +20,7 @@ import {
   spawnFailed,
   stopDeadline,
 } from "./pool_life.ts";
-import { actOnSignal, deliver, enqueueSignal, relayFor, signalWorker, staggerNext, stopAll } from "./pool_signals.ts";
+import { actOnSignal, enqueueSignal, relayFor, signalWorker, staggerNext, stopAll } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
 import type { Effect, Input, PoolState, WorkerRef } from "./pool_state.ts";
 import { isStopSignal, relayedSignal } from "./signals.ts";
@@ -108,10 +108,7 @@ function signal(turn: Turn, received: Signal): void {
   enqueueSignal(turn, received);
   if (turn.pool.mode !== "waiting" || !isStopSignal(received)) return;
   const relayed = relayedSignal(relayFor(turn.pool, received));
-  if (relayed === undefined) return;
-  for (const [, worker] of turn.pool.workers.entries()) {
-    if (!worker.stopping) deliver(turn, worker, relayed, true);
-  }
+  if (relayed !== undefined) stopAll(turn, relayed);
 }
 
 /** The program itself signals all workers. SIGKILL takes those too that are still being made. */

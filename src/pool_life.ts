@@ -50,8 +50,7 @@ export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
 /** The process could not be made. That is seldom the fault of one slot, so the whole pool waits. */
 export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
   if (findWorker(turn.pool, ref) === undefined) return;
-  dropWorker(turn, ref.slot);
-  update(turn, { taken: turn.pool.taken.delete(ref.slot) });
+  dropUnspawned(turn, ref.slot);
   if (turn.now >= turn.pool.spawnAfter || turn.pool.spawnFailures === 0) {
     const spawnFailures = turn.pool.spawnFailures + 1;
     const pauseMs = Math.max(SPAWN_RETRY_MS, backoffMs(turn, spawnFailures));
@@ -66,11 +65,16 @@ export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
 /** The process was not made, since the worker was told to stop before its turn came. */
 export function spawnCancelled(turn: Turn, ref: WorkerRef): void {
   if (findWorker(turn.pool, ref) === undefined) return;
-  dropWorker(turn, ref.slot);
-  update(turn, { taken: turn.pool.taken.delete(ref.slot) });
+  dropUnspawned(turn, ref.slot);
   effect(turn, { type: "clearTimer", key: timerKey.stop(ref) });
   leaveIfEmpty(turn);
   adjust(turn);
+}
+
+/** A worker that never was leaves its slot as it found it. */
+function dropUnspawned(turn: Turn, slot: number): void {
+  dropWorker(turn, slot);
+  update(turn, { taken: turn.pool.taken.delete(slot) });
 }
 
 /** The worker answers on its control channel: from the welcome on, its own code may run. */

@@ -51,7 +51,7 @@ export function actOnSignal(turn: Turn, signal: Signal): void {
 }
 
 /** Passes a relay on to the workers: to all now, or to the oldest now and to the next one each interval. */
-export function relayToAll(turn: Turn, relay: Relay, stop: boolean): void {
+function relayToAll(turn: Turn, relay: Relay, stop: boolean): void {
   if (relay === null) return;
   effect(turn, { type: "clearTimer", key: "stagger" });
   update(turn, { stagger: null });
@@ -83,7 +83,7 @@ export function staggerNext(turn: Turn): void {
 }
 
 /** Gives a worker a signal: as a stop with its deadline, or as a relay that may mean anything. */
-export function deliver(turn: Turn, worker: PoolWorker, signal: Signal, stop: boolean): void {
+function deliver(turn: Turn, worker: PoolWorker, signal: Signal, stop: boolean): void {
   if (stop) return stopWorker(turn, worker, signal);
   signalWorker(turn, worker, signal);
   const { reloadTimeoutMs } = turn.pool.config;
@@ -98,7 +98,7 @@ export function signalWorker(turn: Turn, worker: PoolWorker, signal: Signal): vo
 }
 
 /** Tells a worker to stop. One whose own code has not begun holds nothing that could be lost, and is ended at once. */
-export function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
+function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
   const stopping = { ...worker, stopping: true };
   putWorker(turn, stopping);
   if (!worker.stopping) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);
@@ -118,8 +118,7 @@ export function retire(turn: Turn, slot: number): void {
 }
 
 /** Tells every worker that was not told yet to stop. */
-export function stopAll(turn: Turn): void {
-  const signal = stopSignal(turn.pool);
+export function stopAll(turn: Turn, signal: Signal = stopSignal(turn.pool)): void {
   for (const [, worker] of turn.pool.workers.entries()) {
     if (!worker.stopping) stopWorker(turn, worker, signal);
   }

@@ -28,9 +28,10 @@ export function adjust(turn: Turn): void {
 /** A policy that throws, or gives no number, changes nothing. */
 function ask(turn: Turn, policy: Policy, view: PoolView): number {
   try {
-    const change = Math.trunc(policy.decide(view));
+    const decided = policy.decide(view);
+    const change = Math.trunc(decided);
     if (!Number.isNaN(change)) return change;
-    throw new TypeError(`decide() must give a number, not ${policy.decide(view)}`);
+    throw new TypeError(`decide() must give a number, not ${decided}`);
   } catch (error) {
     tell(turn, { type: "hookError", hook: "policy.decide", error });
     return 0;

@@ -32,7 +32,7 @@ type Post = (input: Input) => void;
 
 /** A live worker process. */
 interface Member extends WorkerRef {
-  readonly child: Child;
+  readonly pid: number;
   readonly generation: number;
   readonly token: string | undefined;
   readonly forkValue: Json | null;
@@ -70,8 +70,8 @@ export class Staff {
   readonly #sink: ControlSink;
   readonly #stopSignals: readonly Signal[];
   readonly #hub: EventHub;
-  readonly #byId = new Table<number, Member>();
-  readonly #byPid = new Table<number, Member>();
+  /** Live workers by slot: a slot is used again only when its worker has been reaped. */
+  readonly #members = new Table<number, Member>();
   #server: ControlServer | undefined;
   #guard: Guard | undefined;
   #work: ReadyWork | undefined;
@@ -89,7 +89,7 @@ export class Staff {
 
   /** How many there are. */
   get size(): number {
-    return this.#byId.size;
+    return this.#members.size;
   }
 
   /** The runtime of the workers made last, if it is known. */
@@ -148,9 +148,8 @@ export class Staff {
     const { pid } = child;
     this.#guard?.enter(pid, work.path === undefined ? "command" : "worker");
     this.#callHook("afterFork", () => this.#options.afterFork?.(this.#owner.pool, pid));
-    const member = { slot, id, generation, child, token, forkValue, work, pools: this.#owner.snapshotOthers() };
-    this.#byId.set(id, member);
-    this.#byPid.set(pid, member);
+    const pools = this.#owner.snapshotOthers();
+    this.#members.set(slot, { slot, id, generation, pid, token, forkValue, work, pools });
     post({ type: "spawned", slot, id, pid });
     child.exited.then((status) => post({ type: "exited", slot, id, status }));
   }
@@ -181,10 +180,10 @@ export class Staff {
   }
 
   /** Tells a worker that its own code may run. */
-  welcome({ id }: WorkerRef): void {
-    const member = this.#byId.get(id);
-    if (member === undefined) return;
-    const { slot, generation, pools, forkValue, work } = member;
+  welcome({ slot, id }: WorkerRef): void {
+    const member = this.#members.get(slot);
+    if (member?.id !== id) return;
+    const { generation, pools, forkValue, work } = member;
     const line = encodeWelcome({
       stopSignals: this.#stopSignals,
       drainTimeoutMs: this.#drainTimeoutMs,
@@ -199,11 +198,10 @@ export class Staff {
   }
 
   /** A worker is gone. */
-  reaped(pid: number, status: ExitStatus): void {
-    const member = this.#byPid.get(pid);
-    if (member === undefined) return;
-    this.#byPid.delete(pid);
-    this.#byId.delete(member.id);
+  reaped({ slot, pid }: WorkerInfo, status: ExitStatus): void {
+    const member = this.#members.get(slot);
+    if (member?.pid !== pid) return;
+    this.#members.delete(slot);
     if (member.token !== undefined) this.#server?.forget(member, member.token);
     this.#guard?.leave(pid);
     this.#callHook("onChildReap", () => this.#options.onChildReap?.(this.#owner.pool, pid, status));

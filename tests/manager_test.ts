@@ -31,9 +31,7 @@ describe("start()", () => {
     assert.equal(first?.process.env["PREFORK_SLOT"], "0");
     assert.ok(!JSON.stringify(first?.process.env).includes("list"), "data is not in the environment");
     assert.ok(!JSON.stringify(first?.process.command.args).includes("list"), "nor on the command line");
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
   });
 
   it("answers a signal that came between two calls, and only the one", async () => {
@@ -148,9 +146,7 @@ describe("start()", () => {
     pool.host.spawnFailure = () => undefined;
     await pool.host.advance(1);
     assert.equal(pool.alive.length, 1);
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
   });
 });
 
@@ -167,9 +163,7 @@ describe("a worker's word", () => {
     assert.deepEqual(pool.workers[0]?.process.received, ["SIGKILL"]);
     await pool.host.advance(1000);
     assert.equal(pool.workers.length, 2);
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
   });
 
   it("without its token is not heard", async () => {
@@ -181,9 +175,7 @@ describe("a worker's word", () => {
     worker?.say({ type: "hello", version: 1, token: "guessed" });
     await settle();
     assert.deepEqual([worker?.closed, worker?.welcome], [true, undefined]);
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
   });
 
   it("opens one connection only", async () => {
@@ -195,9 +187,7 @@ describe("a worker's word", () => {
     await worker.hello(pool.host);
     assert.equal(worker.closed, true);
     assert.equal(pool.alive.length, 1);
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
   });
 
   it("of another version is an end that says so", async () => {
@@ -209,9 +199,7 @@ describe("a worker's word", () => {
     worker?.say({ type: "hello", version: 2, token: worker.process.env["PREFORK_TOKEN"] });
     await settle();
     assert.match(pool.ofType("protocolError")[0]?.reason ?? "", /speaks version 2 of the control protocol/);
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
   });
 });
 
@@ -225,9 +213,7 @@ describe("hooks and loggers that throw", () => {
     const started = pool.pm.start();
     await settle();
     assert.equal(pool.alive.length, 2);
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
     const hooks = new Set(pool.ofType("hookError").map(({ hook }) => hook));
     assert.deepEqual([...hooks].sort(), ["afterFork", "beforeFork", "logger", "onChildReap"]);
   });
@@ -239,9 +225,7 @@ describe("hooks and loggers that throw", () => {
     const started = pool.pm.start();
     await settle();
     assert.equal(pool.alive.length, 2);
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
     await settle();
     const hooks = new Set(pool.ofType("hookError").map(({ hook }) => hook));
     assert.deepEqual([...hooks].sort(), ["afterFork", "beforeFork", "logger", "onChildReap"]);
@@ -256,9 +240,7 @@ describe("hooks and loggers that throw", () => {
     });
     const started = pool.pm.start();
     await settle();
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
     assert.deepEqual(counts, ["before 0", "after 0", "before 1", "after 1", "reap 1 signaled", "reap 0 signaled"]);
   });
 });
@@ -286,9 +268,7 @@ describe("events", () => {
     const pool = new FakePool({ maxWorkers: 1 });
     const started = pool.pm.start();
     await settle();
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
     const late = pool.pm[Symbol.asyncIterator]().next();
     await pool.pm[Symbol.asyncDispose]();
     assert.equal((await late).done, true);
@@ -304,9 +284,7 @@ describe("events", () => {
       pool.workers.at(-1)?.process.exit(0);
       await settle();
     }
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
     await pool.pm[Symbol.asyncDispose]();
     let read = 0;
     let dropped = 0;

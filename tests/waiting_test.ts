@@ -87,9 +87,7 @@ describe("waitAllChildren()", () => {
     assert.equal(guards().length, 2);
     assert.deepEqual(guards()[1]?.command.args, guards()[0]?.command.args);
     assert.match(guards()[1]?.stdin ?? "", new RegExp(`^w ${pool.workers[0]?.process.pid}\n$`));
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
     assert.deepEqual(pool.host.alive, []);
   });
 
@@ -114,9 +112,7 @@ describe("waitAllChildren()", () => {
     await settle();
     assert.ok(pool.host.listensFor("SIGINT"));
     assert.equal(pool.host.files.size, 2);
-    pool.host.raise("SIGTERM");
-    await started;
-    await pool.pm.waitAllChildren();
+    await pool.stop(started);
     assert.deepEqual([pool.host.files.size, pool.host.alive, pool.host.timerCount()], [0, [], 0]);
     assert.ok(!pool.host.listensFor("SIGINT") && pool.host.listensFor("SIGTERM"));
     await pool.pm[Symbol.asyncDispose]();

@@ -40,20 +40,23 @@ function parseAddress(module: string): { readonly url: URL; readonly path: strin
 
 /** The absolute path of a file that must be there. */
 export function requireFile(what: string, path: string, cwd: string): string {
-  const absolute = resolve(cwd, path);
-  const stats = statSync(absolute, { throwIfNoEntry: false });
-  if (stats === undefined) throw new UsageError(`Cannot find ${what} '${path}'${hint(absolute)}`);
-  if (stats.isDirectory()) throw new UsageError(`Cannot use '${path}' as ${what}: it is a directory`);
+  const { absolute, isDirectory } = requirePath(what, path, cwd);
+  if (isDirectory) throw new UsageError(`Cannot use '${path}' as ${what}: it is a directory`);
   return absolute;
 }
 
 /** The absolute path of a directory that must be there. */
 export function requireDirectory(what: string, path: string, cwd: string): string {
+  const { absolute, isDirectory } = requirePath(what, path, cwd);
+  if (!isDirectory) throw new UsageError(`Cannot use '${path}' as ${what}: it is not a directory`);
+  return absolute;
+}
+
+function requirePath(what: string, path: string, cwd: string) {
   const absolute = resolve(cwd, path);
   const stats = statSync(absolute, { throwIfNoEntry: false });
   if (stats === undefined) throw new UsageError(`Cannot find ${what} '${path}'${hint(absolute)}`);
-  if (!stats.isDirectory()) throw new UsageError(`Cannot use '${path}' as ${what}: it is not a directory`);
-  return absolute;
+  return { absolute, isDirectory: stats.isDirectory() };
 }
 
 /** The absolute path of a program, given as a path or as a name to look for along `PATH`; undefined if there is none. */

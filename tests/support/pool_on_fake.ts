@@ -73,6 +73,13 @@ export class FakePool {
     return this.host.alive.filter(({ command }) => command.command !== "/bin/sh");
   }
 
+  /** Stops the pool that `started` runs, and waits until nobody is left. */
+  async stop(started: Promise<boolean>): Promise<void> {
+    this.host.raise("SIGTERM");
+    await started;
+    await this.pm.waitAllChildren();
+  }
+
   ofType<T extends PreforkEvent["type"]>(type: T): Extract<PreforkEvent, { type: T }>[] {
     return this.events.filter((event): event is Extract<PreforkEvent, { type: T }> => event.type === type);
   }
