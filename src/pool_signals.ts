@@ -70,7 +70,7 @@ export function staggerNext(turn: Turn): void {
   if (stagger === null) return;
   const at = stagger.rest.findIndex((ref) => {
     const worker = findWorker(turn.pool, ref);
-    return worker !== undefined && !(stagger.stop && worker.stopping);
+    return worker !== undefined && !(stagger.stop && worker.stopping) && !wasTold(worker, stagger.signal);
   });
   const ref = stagger.rest[at];
   const worker = ref && findWorker(turn.pool, ref);
@@ -85,10 +85,22 @@ export function staggerNext(turn: Turn): void {
 /** Gives a worker a signal: as a stop with its deadline, or as a relay that may mean anything. */
 function deliver(turn: Turn, worker: PoolWorker, signal: Signal, stop: boolean): void {
   if (stop) return stopWorker(turn, worker, signal);
-  signalWorker(turn, worker, signal);
+  relayTo(turn, worker, signal);
   const { reloadTimeoutMs } = turn.pool.config;
   const ends = isStopSignal(signal) && reloadTimeoutMs !== undefined;
   if (ends) armStopDeadline(turn, worker, reloadTimeoutMs);
+}
+
+/**
+ * Passes a signal on. One that tells to stop is passed on once: a worker that answers what is open takes the second one
+ * for "at once".
+ */
+function relayTo(turn: Turn, worker: PoolWorker, signal: Signal): void {
+  if (!wasTold(worker, signal)) signalWorker(turn, worker, signal);
+}
+
+function wasTold(worker: PoolWorker, signal: Signal): boolean {
+  return isStopSignal(signal) && worker.sent.includes(signal);
 }
 
 /** Sends a signal once the worker can handle it: a relay must not kill a worker that has not put up its handlers. */
@@ -102,7 +114,7 @@ function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
   const stopping = { ...worker, stopping: true };
   putWorker(turn, stopping);
   if (!worker.stopping) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);
-  signalWorker(turn, stopping, worker.phase === "booting" ? "SIGKILL" : signal);
+  relayTo(turn, stopping, worker.phase === "booting" ? "SIGKILL" : signal);
 }
 
 function armStopDeadline(turn: Turn, { slot, id }: PoolWorker, delayMs: number): void {

@@ -37,6 +37,19 @@ describe("pool: readiness", () => {
     assert.deepEqual(signals, ["SIGUSR2"]);
   });
 
+  it("tells a worker once to stop, however often a relay says so", () => {
+    const traps = { SIGHUP: "SIGTERM", SIGUSR2: "SIGUSR2", SIGTERM: "SIGTERM" } as const;
+    const sim = new PoolSim({ maxWorkers: 1, trapSignals: traps }, { obedient: false });
+    sim.start();
+    sim.advance(2000);
+    const { signals } = sim.inSlot(0);
+    for (const signal of ["SIGHUP", "SIGHUP", "SIGUSR2", "SIGUSR2", "SIGTERM"] as const) {
+      sim.send({ type: "signal", signal });
+      sim.start();
+    }
+    assert.deepEqual(signals, ["SIGTERM", "SIGUSR2", "SIGUSR2"]);
+  });
+
   it("holds a stop for a worker whose code runs, and ends at once one whose code has not begun", () => {
     const sim = new PoolSim({ maxWorkers: 2 }, { eager: false });
     sim.start();
