@@ -22,9 +22,22 @@
 import { currentHost } from "./runtimes/current.ts";
 
 export { formatEvent, type PreforkEvent } from "./src/events.ts";
+export type { Listen, ListenOptions, SocketOwner } from "./src/listen.ts";
 export type { Logger, PreforkOptions, WorkerOutput, WorkerUser } from "./src/options.ts";
 export { fixedPool, type Policy, type PoolView, spareWorkers, type SpareWorkersOptions } from "./src/policy.ts";
 export { Prefork, type WaitOptions, type WorkerCallback } from "./src/prefork.ts";
+export type {
+  AttachableServer,
+  BunSocketListener,
+  DenoListener,
+  Listener,
+  NodeServer,
+  ServeHandler,
+  ServeOptions,
+  WorkerListener,
+  WorkerServer,
+} from "./src/serving.ts";
+export type { SocketAddress } from "./src/address.ts";
 export type * from "./src/types.ts";
 export type { ModuleOptions, StartOptions } from "./src/work.ts";
 export { currentWorker, isWorker, type Worker } from "./src/worker.ts";

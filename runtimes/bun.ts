@@ -14,6 +14,7 @@ import {
   readAll,
   writeText,
 } from "../src/host_common.ts";
+import type { SocketAddress } from "../src/address.ts";
 import type {
   Child,
   ExitStatus,
@@ -24,12 +25,12 @@ import type {
   Signal,
   SpawnCommand,
 } from "../src/types.ts";
-import type { BunChild, BunFileSystem, BunProcess, BunRuntime, BunSink, BunSpawnOptions } from "./bun_api.ts";
+import type { BunChild, BunFileSystem, BunProcess, BunRuntime, BunSink, BunSpawnOptions, BunStdio } from "./bun_api.ts";
 import { codeOf, connectControl, listenControl } from "./bun_socket.ts";
 
 export type * from "../src/types.ts";
 
-declare const Bun: BunRuntime;
+declare const Bun: BunRuntime & { serve: (options: object) => object };
 declare const process: BunProcess;
 
 // Both as they are now: a new binary may take the place of this one, and the program may change its directory.
@@ -44,6 +45,7 @@ export const bunHost: ProcessHost = {
     return navigator.hardwareConcurrency;
   },
   directory: startDirectory,
+  inheritsDescriptors: false,
   spawn,
   kill,
   onSignal,
@@ -74,9 +76,12 @@ function spawn(command: SpawnCommand): Child {
   const options: BunSpawnOptions = {
     env: { ...process.env, ...command.env },
     detached: true,
-    stdin: command.stdin === "pipe" ? "pipe" : "ignore",
-    stdout: stdioOf(command.stdout),
-    stderr: stdioOf(command.stderr),
+    stdio: [
+      command.stdin === "pipe" ? "pipe" : "ignore",
+      stdioOf(command.stdout),
+      stdioOf(command.stderr),
+      ...(command.sockets ?? []),
+    ],
   };
   if (command.cwd !== undefined) options.cwd = command.cwd;
   if (command.uid !== undefined) options.uid = command.uid;
@@ -93,7 +98,7 @@ function spawn(command: SpawnCommand): Child {
   };
 }
 
-function stdioOf(output: Output | undefined): "inherit" | "ignore" | "pipe" {
+function stdioOf(output: Output | undefined): BunStdio {
   if (typeof output === "function") return "pipe";
   return output === "null" ? "ignore" : "inherit";
 }
@@ -112,7 +117,7 @@ function writeSink(sink: BunSink | undefined, text: string): void {
  * nothing but print, on a busy machine, one chunk in thirty held some megabytes, the largest 125.
  */
 function readOutput(stream: BunChild["stdout"], output: Output | undefined): void {
-  if (typeof output === "function" && typeof stream === "object") void readAll(stream, output);
+  if (typeof output === "function" && typeof stream === "object") void readAll(stream.getReader(), output);
 }
 
 async function exitOf(child: BunChild): Promise<ExitStatus> {
@@ -170,9 +175,23 @@ async function moduleCommand(command: ModuleCommand): Promise<SelfCommand> {
 }
 
 /** Bun has no event for it; the main module is known to the loader by the first turn of the event loop. */
-async function mainExports(): Promise<object> {
+async function mainExports(address: SocketAddress | undefined): Promise<object> {
+  withholdServe(address);
   await new Promise<void>((resolve) => setTimeout(resolve, 0));
   return await import(Bun.main);
+}
+
+/**
+ * Bun serves what the main module exports by default, on a port of its own choice, if it has `fetch`. The call comes from
+ * a module that is Bun's own; it gets what it says of the server then.
+ */
+function withholdServe(address: SocketAddress | undefined): void {
+  const { serve } = Bun;
+  Bun.serve = (options) => {
+    if (!/^[^\n]*\n[^\n]*\n\s*at bun:main:/.test(new Error().stack ?? "")) return serve(options);
+    const { host: hostname, port } = address?.type === "tcp" ? address : { host: address?.path, port: undefined };
+    return { development: false, protocol: "http", hostname, port };
+  };
 }
 
 function privateDir(): Promise<string> {

@@ -58,18 +58,17 @@ export interface BunFileSystem {
   writeSync(descriptor: number, bytes: Uint8Array): number;
 }
 
+/** Where output goes. */
+export type BunStdio = "inherit" | "ignore" | "pipe";
+
 /** Options of `Bun.spawn`. */
 export interface BunSpawnOptions {
   /** The whole environment. */
   env: Record<string, string | undefined>;
   /** A session of its own. */
   detached: boolean;
-  /** Standard input. */
-  stdin: "pipe" | "ignore";
-  /** Standard output. */
-  stdout: "inherit" | "ignore" | "pipe";
-  /** Standard error. */
-  stderr: "inherit" | "ignore" | "pipe";
+  /** Standard input, output and error, and what the process finds at 3 and up. */
+  stdio: ["pipe" | "ignore", BunStdio, BunStdio, ...number[]];
   /** Working directory. */
   cwd?: string;
   /** User. */

@@ -29,6 +29,7 @@ import type {
   Signal,
   SpawnCommand,
 } from "../src/types.ts";
+import { type SocketChild, spawnWithSockets } from "./deno_child.ts";
 import { connectControl, isGranted, listenControl } from "./deno_socket.ts";
 
 export type * from "../src/types.ts";
@@ -45,6 +46,7 @@ export const denoHost: ProcessHost = {
     return navigator.hardwareConcurrency;
   },
   directory: startDirectory,
+  inheritsDescriptors: true,
   spawn,
   kill,
   onSignal,
@@ -72,13 +74,14 @@ export const denoHost: ProcessHost = {
  * The children not yet reaped: these can be signalled even where `--allow-run` is a list. No `Map`: one that is always
  * written keeps in memory what was in it (see `src/table.ts`).
  */
-const children: Record<number, Deno.ChildProcess> = {};
+const children: Record<number, { kill(signal: Signal): void }> = {};
 
 /** Children reaped where `--allow-run` is a list: nothing but this tells that they are gone. */
 const reaped = new Set<number>();
 
 function spawn(command: SpawnCommand): Child {
   needRun(command.command);
+  if (command.sockets !== undefined) return keep(spawnWithSockets(command, command.sockets));
   const options: Deno.CommandOptions = {
     args: [...command.args],
     env: { ...command.env },
@@ -91,20 +94,32 @@ function spawn(command: SpawnCommand): Child {
   if (command.uid !== undefined) options.uid = command.uid;
   if (command.gid !== undefined) options.gid = command.gid;
   const child = attempt(`start ${command.command}`, () => new Deno.Command(command.command, options).spawn());
-  children[child.pid] = child;
-  reaped.delete(child.pid);
-  if (typeof command.stdout === "function") void readAll(child.stdout, command.stdout);
-  if (typeof command.stderr === "function") void readAll(child.stderr, command.stderr);
+  if (typeof command.stdout === "function") void readAll(child.stdout.getReader(), command.stdout);
+  if (typeof command.stderr === "function") void readAll(child.stderr.getReader(), command.stderr);
   const stdin = command.stdin === "pipe" ? child.stdin.getWriter() : undefined;
   const encoder = new TextEncoder();
-  return {
+  return keep({
     pid: child.pid,
     exited: exitOf(child),
     writeStdin(text) {
       stdin?.write(encoder.encode(text)).catch(() => {});
     },
     unref: () => child.unref(),
-  };
+    kill: (signal) => child.kill(signal),
+  });
+}
+
+/** Keeps a child in reach until it is reaped. */
+function keep({ kill, ...child }: SocketChild): Child {
+  const { pid } = child;
+  children[pid] = { kill };
+  reaped.delete(pid);
+  const exited = child.exited.then((status) => {
+    delete children[pid];
+    if (!isGranted({ name: "run" })) reaped.add(pid);
+    return status;
+  });
+  return { ...child, exited };
 }
 
 function stdioOf(output: Output | undefined): "inherit" | "null" | "piped" {
@@ -130,9 +145,6 @@ async function exitOf(child: Deno.ChildProcess): Promise<ExitStatus> {
   } catch (error) {
     // "Invalid signal: 34": Deno has no name for the real-time signal that ended the process.
     return { type: "exited", code: 128 + Number(/\d+/.exec(reason(error))?.[0] ?? 0) };
-  } finally {
-    delete children[child.pid];
-    if (!isGranted({ name: "run" })) reaped.add(child.pid);
   }
 }
 

@@ -95,20 +95,29 @@ export function fromServerStarter(env: EnvReader): readonly GivenSocket[] {
   return sockets;
 }
 
+/** A socket that a child is to be told of. */
+export interface PassedSocket {
+  /** What it is called. */
+  readonly name: string | undefined;
+  /** Where it listens. */
+  readonly address: Address;
+  /** Its descriptor in the child. */
+  readonly fd: number;
+}
+
 /**
  * Gives the variables that tell a child of its sockets, in the words of both protocols. `LISTEN_PID`, which must be
- * the child's own, is not among them: who executes the child sets it.
- *
- * @param sockets What stands at 3, 4 and so on in the child.
+ * the child's own, is not among them: who executes the child sets it. systemd's protocol knows no numbers: it says
+ * nothing of sockets that do not stand at 3, 4 and so on.
  */
-export function activationEnv(
-  sockets: readonly { readonly name: string | undefined; readonly address: Address }[],
-): Record<string, string> {
+export function activationEnv(sockets: readonly PassedSocket[]): Record<string, string> {
   if (sockets.length === 0) return {};
+  const byNumber = { SERVER_STARTER_PORT: sockets.map(({ address, fd }) => `${starterText(address)}=${fd}`).join(";") };
+  if (!sockets.every(({ fd }, index) => fd === FIRST_FD + index)) return byNumber;
   return {
     LISTEN_FDS: String(sockets.length),
     LISTEN_FDNAMES: sockets.map(({ name }) => fdName(name)).join(":"),
-    SERVER_STARTER_PORT: sockets.map(({ address }, index) => `${starterText(address)}=${FIRST_FD + index}`).join(";"),
+    ...byNumber,
   };
 }
 

@@ -59,11 +59,16 @@ export function writeText(text: string, write: (bytes: Uint8Array) => number): v
   }
 }
 
-/** Hands a stream to a reader, at its pace; the empty chunk is the end. */
-export async function readAll(stream: ReadableStream<Uint8Array>, reader: OutputReader): Promise<void> {
-  const chunks = stream.getReader();
+/** Where chunks come from: the reader of a stream. */
+export interface ChunkSource {
+  /** The next chunk; none at the end. */
+  read(): Promise<{ readonly value?: Uint8Array | undefined }>;
+}
+
+/** Hands what a process prints to a reader, at its pace; the empty chunk is the end. */
+export async function readAll(source: ChunkSource, reader: OutputReader): Promise<void> {
   while (true) {
-    const { value } = await chunks.read().catch(() => ({ value: undefined }));
+    const { value } = await source.read().catch(() => ({ value: undefined }));
     try {
       await reader(value ?? new Uint8Array(0));
     } catch {

@@ -6,24 +6,19 @@
  */
 
 import { currentHost } from "../runtimes/current.ts";
+import { currentLibc } from "../runtimes/current_libc.ts";
 import { Alarms } from "./alarms.ts";
+import { checkCount, checkKeys, checkTime } from "./checks.ts";
 import type { ControlSink } from "./control_server.ts";
 import { EventHub } from "./event_hub.ts";
-import {
-  checkCount,
-  type CheckedOptions,
-  checkKeys,
-  checkOptions,
-  checkTime,
-  encodeData,
-  type PreforkOptions,
-  trappedSignals,
-} from "./options.ts";
+import { type CheckedOptions, checkOptions, encodeData, type PreforkOptions, trappedSignals } from "./options.ts";
 import { step } from "./pool.ts";
 import { type Effect, emptyPool, type Input, type PoolState } from "./pool_state.ts";
 import type { WaitOptions } from "./prefork.ts";
 import type { WorkerMessage } from "./protocol.ts";
 import { parseSignal, relayedSignal, signalNumber } from "./signals.ts";
+import type { Listener } from "./serving.ts";
+import { SharedSockets } from "./sockets.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Traps } from "./traps.ts";
 import { findWorker, workerInfo } from "./turn.ts";
@@ -64,6 +59,7 @@ export class Manager {
   readonly #options: PreforkOptions;
   readonly #staff: Staff;
   readonly #traps: Traps;
+  readonly #sockets: SharedSockets | undefined;
   readonly #alarms: Alarms<Input>;
   readonly #inbox: Input[] = [];
   /** Processes still to be made. */
@@ -77,7 +73,8 @@ export class Manager {
   #waited: Pending<void> | undefined;
 
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
-    const { maxWorkers, drainTimeoutMs, ...config } = checked;
+    const { maxWorkers, drainTimeoutMs, listen, ...config } = checked;
+    this.#sockets = listen.length === 0 ? undefined : SharedSockets.open(listen, host, currentLibc);
     this.#host = host;
     this.#maxWorkers = maxWorkers;
     this.#alarms = new Alarms(host, (input) => this.post(input));
@@ -89,6 +86,7 @@ export class Manager {
       host,
       options,
       drainTimeoutMs,
+      sockets: this.#sockets,
       sink: this.#sink(),
       traps: config.trapSignals,
       hub: this.hub,
@@ -116,6 +114,11 @@ export class Manager {
   /** Live worker processes. */
   get numWorkers(): number {
     return this.#staff.size;
+  }
+
+  /** What this pool listens on. */
+  get listeners(): readonly Listener[] {
+    return this.#sockets?.listeners ?? [];
   }
 
   get workers(): readonly WorkerInfo[] {
@@ -195,6 +198,7 @@ export class Manager {
     this.post({ type: "stopAll" });
     while (this.#waited) await this.#waited.promise.catch(() => {}); // somebody may wait with a limit of their own
     await this.wait({}); // which lets go of all else, since nobody is left
+    this.#sockets?.[Symbol.dispose]();
     this.#traps[Symbol.dispose]();
     this.#options.signal?.removeEventListener("abort", this.#abort);
     this.hub.close();

@@ -4,8 +4,9 @@
  * @module
  */
 
+import { checkCount, checkKeys, checkTime, show } from "./checks.ts";
 import { checkName } from "./identity.ts";
-import { nearest } from "./nearest.ts";
+import { checkListen, type Listen, type ListenOptions } from "./listen.ts";
 import { fixedPool, type Policy } from "./policy.ts";
 import type { PoolConfig } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
@@ -81,6 +82,17 @@ export interface PreforkOptions {
   readonly signal?: AbortSignal;
   /** Reads what the workers print; they share the manager's standard output and error by default. */
   readonly output?: WorkerOutput;
+  /**
+   * What to listen on: bound once, when the pool is made, and inherited by all workers, which find the sockets as
+   * `worker.listeners`; commands find them at descriptor 3 and up, told by `LISTEN_FDS` and `SERVER_STARTER_PORT`.
+   * Linux only; on Deno it takes `--allow-ffi` and `--allow-env`.
+   */
+  readonly listen?: Listen | readonly Listen[];
+  /**
+   * Whether workers may have their native server accept from the shared socket itself; false has them relay each
+   * connection, which is slower and hides the address of the client. @default {true}
+   */
+  readonly adoption?: boolean;
   /** Runs the workers as another user; needs root. */
   readonly workerUser?: WorkerUser;
   /** The runtime. @default the one that runs */
@@ -91,6 +103,7 @@ export interface PreforkOptions {
 export interface CheckedOptions extends PoolConfig {
   readonly maxWorkers: number;
   readonly drainTimeoutMs: number;
+  readonly listen: readonly ListenOptions[];
 }
 
 const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
@@ -112,6 +125,8 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
   logger: true,
   signal: true,
   output: true,
+  listen: true,
+  adoption: true,
   workerUser: true,
   host: true,
 };
@@ -141,23 +156,8 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
       ? undefined
       : checkTime("reloadTimeoutMs", options.reloadTimeoutMs),
     drainTimeoutMs: checkTime("drainTimeoutMs", options.drainTimeoutMs ?? 10_000),
+    listen: checkListen(options.listen),
   };
-}
-
-/**
- * Refuses options that do not exist.
- *
- * @throws {TypeError} Names the option and the nearest one there is.
- */
-export function checkKeys(what: string, options: object, known: readonly string[]): void {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`Cannot use ${show(options)} as the options of ${what}: give an object`);
-  }
-  for (const key of Object.keys(options)) {
-    if (known.includes(key)) continue;
-    const near = nearest(key, known);
-    throw new TypeError(`Unknown option '${key}' for ${what}${near ? `; did you mean '${near}'?` : ""}`);
-  }
 }
 
 function checkShapes(options: PreforkOptions): void {
@@ -168,7 +168,10 @@ function checkShapes(options: PreforkOptions): void {
       throw new TypeError(`Cannot use '${hook}': it must be a function, not ${show(value)}`);
     }
   }
-  const { policy, logger, signal } = options;
+  const { policy, logger, signal, adoption } = options;
+  if (adoption !== undefined && typeof adoption !== "boolean") {
+    throw new TypeError(`Cannot use 'adoption': it must be true or false, not ${show(adoption)}`);
+  }
   if (policy !== undefined && typeof policy.decide !== "function") {
     throw new TypeError("Cannot use 'policy': it must be made by fixedPool(), spareWorkers(...), or have a decide()");
   }
@@ -182,20 +185,6 @@ function checkShapes(options: PreforkOptions): void {
       `Cannot use 'signal': it must be an AbortSignal, not ${show(signal)}; signals go to 'trapSignals'`,
     );
   }
-}
-
-/** Checks a whole number. */
-export function checkCount(name: string, value: number, least: number): number {
-  if (typeof value !== "number") throw new TypeError(`Cannot use '${name}': it must be a number, not ${show(value)}`);
-  if (Number.isInteger(value) && value >= least) return value;
-  throw new RangeError(`Cannot use '${name}': it must be a whole number from ${least} on, not ${value}`);
-}
-
-/** Checks a time in milliseconds. */
-export function checkTime(name: string, value: number): number {
-  if (typeof value !== "number") throw new TypeError(`Cannot use '${name}': it must be a number, not ${show(value)}`);
-  if (value >= 0 && value < Infinity) return value;
-  throw new RangeError(`Cannot use '${name}': it must be 0 or more milliseconds, not ${value}`);
 }
 
 function checkTraps(traps: TrapSignals): TrapSignals {
@@ -250,13 +239,6 @@ function checkJson(value: unknown, path: string, above: readonly object[]): void
   for (const [key, item] of Object.entries(value)) {
     if (item !== undefined) checkJson(item, `${path}.${key}`, within);
   }
-}
-
-function show(value: unknown): string {
-  if (typeof value === "string") return `'${value}'`;
-  if (typeof value === "object" && value !== null) return `an object of class ${value.constructor?.name ?? "null"}`;
-  if (typeof value === "bigint") return `${value}n`;
-  return typeof value === "function" ? "a function" : String(value);
 }
 
 /** The signals a manager traps. */

@@ -10,6 +10,7 @@ import type { Form } from "./identity.ts";
 import type { Manager } from "./manager.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { PoolSnapshot } from "./protocol.ts";
+import type { Listener } from "./serving.ts";
 import type { Json, Signal, WorkerCommand, WorkerInfo } from "./types.ts";
 import type { ModuleOptions, StartOptions, Work } from "./work.ts";
 import { currentWorker, session, type Worker } from "./worker.ts";
@@ -124,6 +125,11 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   /** How many workers live, those told to stop included. 0 in a worker. */
   get numWorkers(): number {
     return this.#manager?.numWorkers ?? 0;
+  }
+
+  /** What this pool listens on, with the true port where the system picked one. Empty in a worker. */
+  get listeners(): readonly Listener[] {
+    return this.#manager?.listeners ?? [];
   }
 
   /** The live workers, lowest slot first. Empty in a worker. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { SocketAddress } from "./address.ts";
 import type { Json, Signal } from "./types.ts";
 
 /** Raised by one whenever a message changes its meaning; both ends must speak the same. */
@@ -24,6 +25,14 @@ export interface PoolSnapshot {
   readonly started: boolean;
 }
 
+/** A socket that a worker inherited, as it is told of it. */
+export interface ListenerMessage {
+  readonly name: string | null;
+  readonly address: SocketAddress;
+  readonly text: string;
+  readonly fd: number;
+}
+
 /** What a worker is told of itself. */
 export interface WorkerFacts {
   readonly slot: number;
@@ -41,6 +50,10 @@ export interface Welcome extends WorkerFacts {
   readonly stopSignals: readonly Signal[];
   /** How long the worker may take to end once its manager is gone, in milliseconds. */
   readonly drainTimeoutMs: number;
+  /** The sockets this worker has inherited. */
+  readonly listeners: readonly ListenerMessage[];
+  /** Whether a native server may accept from them itself. */
+  readonly adoption: boolean;
   /** Where the other pools of the manager's program stand. */
   readonly pools: Readonly<Record<string, PoolSnapshot>>;
   /** What the managers on the way to this worker were told when they were made, outermost first. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { activationEnv } from "./activation.ts";
 import { ControlServer, type ControlSink } from "./control_server.ts";
 import type { EventHub } from "./event_hub.ts";
 import { Guard } from "./guard.ts";
@@ -12,6 +13,7 @@ import type { Effect, Input, WorkerRef } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
 import { encodeWelcome, type PoolSnapshot } from "./protocol.ts";
 import { relayedSignal, STOP_SIGNALS } from "./signals.ts";
+import type { SharedSockets } from "./sockets.ts";
 import { Table } from "./table.ts";
 import type {
   Child,
@@ -21,6 +23,7 @@ import type {
   ProcessHost,
   RuntimeName,
   Signal,
+  SpawnCommand,
   TrapSignals,
   WorkerInfo,
 } from "./types.ts";
@@ -56,6 +59,7 @@ export interface StaffParts {
   readonly host: ProcessHost;
   readonly options: PreforkOptions;
   readonly drainTimeoutMs: number;
+  readonly sockets: SharedSockets | undefined;
   readonly sink: ControlSink;
   readonly traps: TrapSignals;
   readonly hub: EventHub;
@@ -67,6 +71,7 @@ export class Staff {
   readonly #host: ProcessHost;
   readonly #options: PreforkOptions;
   readonly #drainTimeoutMs: number;
+  readonly #sockets: SharedSockets | undefined;
   readonly #sink: ControlSink;
   readonly #stopSignals: readonly Signal[];
   readonly #hub: EventHub;
@@ -76,11 +81,12 @@ export class Staff {
   #guard: Guard | undefined;
   #work: ReadyWork | undefined;
 
-  constructor({ owner, host, options, drainTimeoutMs, sink, traps, hub }: StaffParts) {
+  constructor({ owner, host, options, drainTimeoutMs, sockets, sink, traps, hub }: StaffParts) {
     this.#owner = owner;
     this.#host = host;
     this.#options = options;
     this.#drainTimeoutMs = drainTimeoutMs;
+    this.#sockets = sockets;
     this.#sink = sink;
     this.#hub = hub;
     const stops = STOP_SIGNALS.map((signal) => relayedSignal(traps[signal])).filter((signal) => signal !== undefined);
@@ -137,7 +143,7 @@ export class Staff {
     let child: Child;
     try {
       if (work.path !== undefined && token === undefined) throw new Error("the control channel is closed");
-      child = this.#host.spawn({
+      child = this.#spawnWithSockets(work, {
         ...spawnCommand(work, this.#options, this.#environment(slot, generation, work.path, token)),
         ...this.#outputs(slot, generation, () => child.pid),
       });
@@ -154,11 +160,24 @@ export class Staff {
     child.exited.then((status) => post({ type: "exited", slot, id, status }));
   }
 
+  /** Commands look for sockets from 3 on; workers are told where theirs are, and cost less so. */
+  #lends(path: string | undefined): boolean {
+    return path !== undefined && this.#host.inheritsDescriptors;
+  }
+
+  #spawnWithSockets({ path }: ReadyWork, command: SpawnCommand): Child {
+    if (this.#sockets === undefined) return this.#host.spawn(command);
+    this.#sockets.check();
+    if (this.#lends(path)) return this.#sockets.lend(() => this.#host.spawn(command));
+    return this.#sockets.pass((sockets) => this.#host.spawn({ ...command, sockets }));
+  }
+
   #environment(slot: number, generation: number, path: string | undefined, token: string | undefined) {
     return {
       PREFORK_SLOT: String(slot),
       PREFORK_GENERATION: String(generation),
       PREFORK_MANAGER_PID: String(this.#host.pid),
+      ...activationEnv(this.#sockets?.workerListeners(this.#lends(path)) ?? []),
       ...(path === undefined || token === undefined || this.#server === undefined
         ? {}
         : { PREFORK_CONTROL: this.#server.path, PREFORK_TOKEN: token, PREFORK_PATH: path }),
@@ -193,6 +212,11 @@ export class Staff {
       generation,
       managerPid: this.#host.pid,
       forkValue,
+      listeners: (this.#sockets?.workerListeners(this.#lends(work.path)) ?? []).map((listener) => ({
+        ...listener,
+        name: listener.name ?? null,
+      })),
+      adoption: this.#options.adoption ?? true,
     }, work.data);
     this.#server?.send(id, line);
   }

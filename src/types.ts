@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { SocketAddress } from "./address.ts";
+
 /** A signal as its name, `SIGTERM` and its kin. Both runtimes know all of these on Linux and macOS. */
 export type Signal =
   | "SIGABRT"
@@ -87,6 +89,8 @@ export interface SpawnCommand {
   readonly stderr?: Output;
   /** Standard input: nothing, or a pipe the parent writes to. @default {"null"} */
   readonly stdin?: "null" | "pipe";
+  /** Descriptors of this process that the new one finds at 3, 4 and so on. @default none */
+  readonly sockets?: readonly number[];
 }
 
 /** A process that was started. It leads a session and a process group of its own. */
@@ -178,6 +182,8 @@ export interface ProcessHost {
   readonly cpuCount: number;
   /** The directory the program was started in. */
   readonly directory: string;
+  /** Whether a process that is started inherits each descriptor that is not close-on-exec, at the number it has here. */
+  readonly inheritsDescriptors: boolean;
   /** Starts a process, in a session of its own. Throws a sentence when it cannot be started. */
   spawn(command: SpawnCommand): Child;
   /**
@@ -206,8 +212,11 @@ export interface ProcessHost {
   moduleCommand(command: ModuleCommand): Promise<SelfCommand>;
   /** Whether {@linkcode spawn} may start this program. Never prompts. */
   mayRun(command: string): boolean;
-  /** Resolves with what the main module exports, once it has run to its end. */
-  mainExports(): Promise<object>;
+  /**
+   * Resolves with what the main module exports, once it has run to its end. Keeps the runtime from serving what that
+   * exports by default; `address` is where it is served instead.
+   */
+  mainExports(address: SocketAddress | undefined): Promise<object>;
   /**
    * Makes a new directory that only this user may enter, for sockets, under `TMPDIR`, `/tmp` or `XDG_RUNTIME_DIR`: the
    * first where it can be made and its name leaves room for a socket's (Unix allows 107 bytes). Rejects with a sentence

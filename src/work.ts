@@ -5,7 +5,8 @@
  */
 
 import { childPath, MODULE_KEY } from "./identity.ts";
-import { checkKeys, type PreforkOptions } from "./options.ts";
+import { checkKeys } from "./checks.ts";
+import type { PreforkOptions } from "./options.ts";
 import type { ProcessHost, RuntimeName, Signal, SpawnCommand, WorkerCommand } from "./types.ts";
 
 /**
@@ -150,6 +151,9 @@ export function checkRelayed(signals: readonly (Signal | undefined)[], runtime: 
   );
 }
 
+/** Only the process itself knows its id in time: the shell's stays, as it makes way for the command. */
+const WITH_LISTEN_PID = ["/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh"];
+
 /** The process to spawn for one worker. */
 export function spawnCommand(
   work: ReadyWork,
@@ -157,7 +161,8 @@ export function spawnCommand(
   env: Readonly<Record<string, string>>,
 ): Pick<SpawnCommand, "command" | "args" | "env" | "cwd" | "uid" | "gid"> {
   const user = options.workerUser;
-  const argv = [...(user?.prefix ?? []), work.command, ...work.args];
+  const isTold = work.path === undefined && "LISTEN_FDS" in env;
+  const argv = [...(user?.prefix ?? []), ...(isTold ? WITH_LISTEN_PID : []), work.command, ...work.args];
   const [command = work.command, ...args] = argv;
   const direct = user !== undefined && user.prefix === undefined;
   return {

@@ -17,6 +17,8 @@ import {
   type WorkerFacts,
   type WorkerMessage,
 } from "./protocol.ts";
+import type { AttachableServer, ServeHandler, ServeOptions, WorkerListener, WorkerServer } from "./serving.ts";
+import type { ServingWorker } from "./serve.ts";
 import type { ControlConnection, Json, ProcessHost, Signal } from "./types.ts";
 
 /** The longest status, in characters. */
@@ -24,6 +26,9 @@ const MAX_STATUS = 1024;
 
 /** At most one status report in this time goes to the manager. */
 const STATUS_INTERVAL_MS = 100;
+
+/** The status of a worker that was told to stop a second time: 128+15, as a shell tells of SIGTERM. */
+const EXIT_AT_ONCE = 143;
 
 /** What a worker can know and say. Given to callbacks and worker modules; {@linkcode currentWorker} has it elsewhere. */
 export interface Worker<Data = Json | null> {
@@ -46,6 +51,28 @@ export interface Worker<Data = Json | null> {
   readonly signal: AbortSignal;
   /** Tells the manager that this worker can handle signals. Without it, that is assumed after one second. */
   ready(): void;
+  /** The pool's listening sockets, in the order of the option `listen`. */
+  readonly listeners: readonly WorkerListener[];
+  /**
+   * Serves requests by the runtime's own server (`Deno.serve`, `Bun.serve`), which accepts from the pool's sockets.
+   * Resolves once it does; this worker is ready then. When the worker is told to stop, what is open is answered before
+   * {@linkcode WorkerServer.finished} resolves, and a worker's callback ends with that. A second stop ends it at once.
+   *
+   * @typeParam Info What the handler takes besides the request: `Deno.ServeHandlerInfo`, or Bun's server.
+   * @throws {Error} If the pool listens on nothing, or the runtime's server does not start.
+   * @throws {TypeError} If an option would say where to listen, or names no socket of the pool.
+   */
+  serve<Info = unknown>(handler: ServeHandler<Info>, options?: ServeOptions): Promise<WorkerServer>;
+  /**
+   * The same for a server of `node:http`, `node:https` or `node:net` that does not listen yet, and what is built on them
+   * (Express, Fastify, Hono's node server); or for what `Deno.listen` or `Bun.listen` gave on 127.0.0.1, port 0. Of raw
+   * connections the program is told by {@linkcode signal}: they are waited for until the deadline.
+   *
+   * @param listener The name of the socket, if the pool has several.
+   * @throws {Error} As `serve`, or if the server listens already.
+   * @throws {TypeError} If it is no such server, or the name of no socket.
+   */
+  attach(server: AttachableServer, listener?: string): Promise<WorkerServer>;
   /**
    * Tells the manager what this worker does: `_` is idle, anything else busy, as in
    * Parallel::Prefork::SpareWorkers. At most ten reports a second are sent; the last one always is.
@@ -80,6 +107,8 @@ export class WorkerSession {
   #status = "_";
   #sentStatus = "_";
   #statusTimer: Disposable | undefined;
+  /** When each server of this worker has answered what was open. */
+  readonly #servers: Promise<void>[] = [];
 
   /** Connects to the manager at once, while the program is still loading. */
   constructor(host: ProcessHost, control: string, token: string, pathText: string) {
@@ -139,6 +168,7 @@ export class WorkerSession {
     this.#stayAlive(true);
     try {
       await work();
+      await Promise.all(this.#servers);
     } catch (error) {
       this.host.write(`${error instanceof Error ? error.stack ?? error.message : String(error)}\n`);
       return await this.finish(1);
@@ -251,6 +281,9 @@ export class WorkerSession {
       get signal() {
         return listen();
       },
+      listeners: isLast ? this.#listeners() : [],
+      serve: (handler, options = {}) => this.#serve(({ serveRequests }, self) => serveRequests(self, handler, options)),
+      attach: (server, listener) => this.#serve(({ attachServer }, self) => attachServer(self, server, listener)),
       // Not before the code after it has had its turn, which may be the one to look at `signal` first.
       ready: () => isLast && queueMicrotask(() => this.#send({ type: "ready" })),
       setStatus: (status) => isLast && this.#setStatus(status),
@@ -262,10 +295,42 @@ export class WorkerSession {
       this.#listening = true;
       this.#stayAlive(true);
       for (const signal of this.#welcome?.stopSignals ?? []) {
-        this.host.onSignal(signal, () => this.#stop.abort(new Error(`received ${signal}`)));
+        this.host.onSignal(signal, () => this.#told(signal));
       }
     }
     return this.#stop.signal;
+  }
+
+  /** Whoever tells a worker to stop a second time does not want to wait for what is open. */
+  #told(signal: Signal): void {
+    if (this.#stop.signal.aborted && this.#servers.length > 0) this.host.exit(EXIT_AT_ONCE);
+    this.#stop.abort(new Error(`received ${signal}`));
+  }
+
+  #listeners(): readonly WorkerListener[] {
+    return (this.#welcome?.listeners ?? []).map((listener) => ({ ...listener, name: listener.name ?? undefined }));
+  }
+
+  async #serve(
+    serve: (module: typeof import("./serve.ts"), self: ServingWorker) => Promise<WorkerServer>,
+  ): Promise<WorkerServer> {
+    const { host, worker, welcome } = { host: this.host, worker: this.#worker, welcome: this.#welcome };
+    if (!this.#arrived || worker === undefined || welcome === undefined) {
+      throw new Error("Cannot serve: this process has not reached the code that the worker was made for");
+    }
+    const module = await import("./serve.ts");
+    const { adoption, drainTimeoutMs } = welcome;
+    const { signal, listeners } = worker;
+    const server = await serve(module, {
+      host,
+      listeners,
+      adoption,
+      drainTimeoutMs,
+      signal,
+      ready: () => worker.ready(),
+    });
+    this.#servers.push(server.finished);
+    return server;
   }
 
   #setStatus(status: string): void {

@@ -71,7 +71,8 @@ test("fromServerStarter() shows the value that makes no sense", () => {
   }
 });
 
-const give = (...texts: string[]) => texts.map(parseAddress);
+const from3 = <T>(sockets: readonly T[]) => sockets.map((socket, index) => ({ ...socket, fd: 3 + index }));
+const give = (...texts: string[]) => from3(texts.map(parseAddress));
 
 test("activationEnv() writes both protocols", () => {
   assert.deepEqual(activationEnv([]), {});
@@ -82,7 +83,12 @@ test("activationEnv() writes both protocols", () => {
   });
   const address: Address = { type: "fd", fd: 3 };
   const names = ["a:b", "a\nb\x7f", "", "a b=c", "é\u{1f600}"].map((name) => ({ name, address }));
-  assert.equal(activationEnv(names)["LISTEN_FDNAMES"], "a_b:a_b_:unknown:a b=c:__");
+  assert.equal(activationEnv(from3(names))["LISTEN_FDNAMES"], "a_b:a_b_:unknown:a b=c:__");
+});
+
+test("activationEnv() says nothing in systemd's words of sockets that do not begin at 3", () => {
+  const sockets = give("8080", "unix:/a.sock").map((socket) => ({ ...socket, fd: socket.fd + 61 }));
+  assert.deepEqual(activationEnv(sockets), { SERVER_STARTER_PORT: "0.0.0.0:8080=64;/a.sock=65" });
 });
 
 test("what activationEnv() writes, the readers read", () => {
@@ -92,7 +98,7 @@ test("what activationEnv() writes, the readers read", () => {
     address: socketAddress.filter((address) => address.type !== "unix" || !path.test(address.path)),
   });
   fc.assert(fc.property(fc.array(socket, { maxLength: 6 }), (sockets) => {
-    const env = reader({ ...activationEnv(sockets), LISTEN_PID: "7" });
+    const env = reader({ ...activationEnv(from3(sockets)), LISTEN_PID: "7" });
     assert.deepEqual(fromSystemd(env, 7), named(...sockets.map(({ name }) => name)));
     const read = fromServerStarter(env);
     assert.deepEqual(read.map(({ fd }) => fd), sockets.map((_, index) => 3 + index));

@@ -59,6 +59,7 @@ export class FakeHost implements ProcessHost {
   readonly pid = 1000;
   readonly cpuCount: number;
   readonly directory = "/fake";
+  readonly inheritsDescriptors = false;
   readonly env: Map<string, string>;
   /** What a process of a given command does. Others live until they are killed. */
   readonly programs = new Map<string, FakeProgram>();

@@ -1,0 +1,162 @@
+/**
+ * Serving on Bun. Its twin is `deno_serving.ts`: same members, same order.
+ *
+ * @module
+ */
+import { closing } from "../src/closing.ts";
+import { failure } from "../src/host_common.ts";
+import { isNodeServer, openNodeServer } from "../src/node_server.ts";
+import type { Net } from "../src/relay.ts";
+import type {
+  AttachableServer,
+  Listener,
+  PrivateKind,
+  PrivateServer,
+  ServeHandler,
+  ServeOptions,
+  ServingHost,
+} from "../src/serving.ts";
+
+interface BunServer {
+  readonly port: number;
+  readonly pendingRequests: number;
+  reload(options: object): void;
+  stop(force?: boolean): Promise<void>;
+}
+
+interface BunWebSocket {
+  close(code: number, reason: string): void;
+}
+
+type WebSocketHandlers = {
+  readonly open?: (socket: BunWebSocket) => unknown;
+  readonly close?: (socket: BunWebSocket, code: number, reason: string) => unknown;
+};
+
+declare const Bun: { serve(options: object): BunServer };
+declare const process: { readonly arch: string; getBuiltinModule(name: "node:net"): Net };
+
+/** The {@linkcode ServingHost} of Bun. */
+export const bunServing: ServingHost = { open, attach, net, arch: process.arch };
+
+// deno-lint-ignore require-await
+async function open(handler: ServeHandler<never>, options: ServeOptions, kind: PrivateKind): Promise<PrivateServer> {
+  let pulse = 0;
+  const sockets = new Set<BunWebSocket>();
+  const given = {
+    ...options,
+    ...(isObject(options["websocket"]) ? { websocket: tracked(options["websocket"], sockets) } : {}),
+  };
+  const server = attemptServe({
+    ...given,
+    fetch: handler,
+    ...(kind.type === "tcp" ? { hostname: "127.0.0.1", port: 0 } : { unix: `\0${kind.path.slice(1)}` }),
+  });
+  const finish = (response: Response | undefined | void) => response instanceof Response ? closing(response) : response;
+  const ending = (answer: ServeHandler<never>): ServeHandler<never> => (request, info) => {
+    pulse++;
+    const response = answer(request, info);
+    return response instanceof Promise ? response.then(finish) : finish(response);
+  };
+  return {
+    address: kind.type === "unix"
+      ? { type: "unix", path: kind.path }
+      : { type: "tcp", host: "127.0.0.1", family: 4, port: server.port },
+    server,
+    get open() {
+      return server.pendingRequests;
+    },
+    get pulse() {
+      return pulse;
+    },
+    correct: (listener) => correct(server, listener, options.tls !== undefined),
+    drain() {
+      // A wrapper around the handler costs something at each request; one that is put there now, nothing until now.
+      const routes = isObject(options["routes"]) ? { routes: endingRoutes(options["routes"], ending) } : {};
+      server.reload({ ...given, ...routes, fetch: ending(handler) });
+      for (const socket of sockets) socket.close(1001, "going away");
+    },
+    close: () => server.stop(),
+  };
+}
+
+function attemptServe(options: object): BunServer {
+  try {
+    return Bun.serve(options);
+  } catch (error) {
+    throw failure("serve", error);
+  }
+}
+
+/** Bun closes no WebSocket when it stops, so those that are open must be known. */
+function tracked(handlers: WebSocketHandlers, sockets: Set<BunWebSocket>): WebSocketHandlers {
+  return {
+    ...handlers,
+    open(socket) {
+      sockets.add(socket);
+      return handlers.open?.(socket);
+    },
+    close(socket, code, reason) {
+      sockets.delete(socket);
+      return handlers.close?.(socket, code, reason);
+    },
+  };
+}
+
+/** Routes are answered before `fetch`: by functions, by one function a method, or by responses that are there already. */
+function endingRoutes(routes: object, ending: (answer: ServeHandler<never>) => ServeHandler<never>): object {
+  const wrap = (route: unknown): unknown => {
+    if (typeof route === "function") return ending((request, info) => route(request, info));
+    if (route instanceof Response) return ending(() => route.clone());
+    return isMethods(route) ? mapValues(route, wrap) : route;
+  };
+  return mapValues(routes, wrap);
+}
+
+function isMethods(route: unknown): route is object {
+  return isObject(route) && Object.keys(route).length > 0 && Object.keys(route).every((key) => /^[A-Z]+$/.test(key));
+}
+
+function mapValues(object: object, map: (value: unknown) => unknown): object {
+  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, map(value)]));
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+
+function correct(server: object, { address }: Listener, isTls: boolean): void {
+  const define = (name: string, value: unknown) => Object.defineProperty(server, name, { value, configurable: true });
+  if (address.type === "unix") {
+    define("url", new URL(`unix://${address.path}`));
+    define("port", undefined);
+    return;
+  }
+  const host = address.family === 6 ? `[${address.host}]` : address.host;
+  define("hostname", address.host);
+  define("port", address.port);
+  define("url", new URL(`http${isTls ? "s" : ""}://${host}:${address.port}/`));
+}
+
+async function attach(server: AttachableServer, kind: PrivateKind): Promise<PrivateServer> {
+  if (isNodeServer(server)) return await openNodeServer(server, kind);
+  if (!("port" in server)) {
+    throw new TypeError("Cannot attach this: give a server of node:http, node:https or node:net, or a Bun.listen()");
+  }
+  const { port } = server;
+  return {
+    address: { type: "tcp", host: "127.0.0.1", family: 4, port },
+    server,
+    open: 0,
+    pulse: 0,
+    correct: (listener) => correct(server, listener, false),
+    drain() {},
+    // deno-lint-ignore require-await
+    close: async () => server.stop(true),
+  };
+}
+
+// deno-lint-ignore require-await
+async function net(): Promise<Net> {
+  return process.getBuiltinModule("node:net");
+}

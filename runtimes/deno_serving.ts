@@ -1,0 +1,130 @@
+/**
+ * Serving on Deno. Its twin is `bun_serving.ts`: same members, same order.
+ *
+ * @module
+ */
+import { closing } from "../src/closing.ts";
+import { failure } from "../src/host_common.ts";
+import { isNodeServer, openNodeServer } from "../src/node_server.ts";
+import type { Net } from "../src/relay.ts";
+import type {
+  AttachableServer,
+  Listener,
+  PrivateKind,
+  PrivateServer,
+  ServeHandler,
+  ServeOptions,
+  ServingHost,
+} from "../src/serving.ts";
+import { isGranted } from "./deno_socket.ts";
+
+declare const process: { getBuiltinModule(name: "node:net"): Net };
+
+/** The {@linkcode ServingHost} of Deno. */
+export const denoServing: ServingHost = { open, attach, net, arch: Deno.build.arch };
+
+// deno-lint-ignore require-await
+async function open(handler: ServeHandler<never>, options: ServeOptions, kind: PrivateKind): Promise<PrivateServer> {
+  needNet(kind);
+  let open = 0;
+  let pulse = 0;
+  let draining = false;
+  const end = (): void => {
+    open--;
+    pulse++;
+  };
+  const finish = (response: Response | undefined | void): Response => {
+    if (!(response instanceof Response)) throw new TypeError("The handler gave no Response");
+    return draining ? closing(response) : response;
+  };
+  const answer = (request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response> => {
+    open++;
+    pulse++;
+    info.completed.then(end, end);
+    const response = handler(request, info as never); // what it takes of this, only its writer knows
+    return response instanceof Promise ? response.then(finish) : finish(response);
+  };
+  const { tls, error, onListen, ...rest } = options;
+  const server = attemptServe(
+    {
+      ...rest,
+      ...tls,
+      ...(error === undefined ? {} : { onError: error }),
+      onListen() {},
+    },
+    kind,
+    answer,
+  );
+  return {
+    address: kind.type === "unix"
+      ? { type: "unix", path: kind.path }
+      : { type: "tcp", host: "127.0.0.1", family: 4, port: "port" in server.addr ? server.addr.port : 0 },
+    server,
+    get open() {
+      return open;
+    },
+    get pulse() {
+      return pulse;
+    },
+    correct(listener) {
+      const addr = addressOf(listener);
+      Object.defineProperty(server, "addr", { value: addr, configurable: true });
+      if (typeof onListen === "function") onListen(addr);
+    },
+    drain() {
+      draining = true;
+    },
+    close: () => server.shutdown(),
+  };
+}
+
+/** Deno has one signature for each kind of address. */
+function attemptServe(
+  options: object,
+  kind: PrivateKind,
+  handler: (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>,
+): Deno.HttpServer<Deno.Addr> {
+  try {
+    if (kind.type === "tcp") return Deno.serve({ ...options, hostname: "127.0.0.1", port: 0 }, handler);
+    return Deno.serve({ ...options, path: `\0${kind.path.slice(1)}` }, handler);
+  } catch (error) {
+    throw failure("serve", error);
+  }
+}
+
+function needNet(kind: PrivateKind): void {
+  const allowed = kind.type === "tcp"
+    ? isGranted({ name: "net", host: "127.0.0.1:0" })
+    : isGranted({ name: "read" }) && isGranted({ name: "write" });
+  if (allowed) return;
+  const flags = kind.type === "tcp" ? "--allow-net=127.0.0.1:0" : "--allow-read --allow-write";
+  throw new Error(`Deno may not serve, for its server listens on an address of its own first: add ${flags}.`);
+}
+
+function addressOf({ address }: Listener): Deno.Addr {
+  if (address.type === "unix") return { transport: "unix", path: address.path };
+  return { transport: "tcp", hostname: address.host, port: address.port };
+}
+
+async function attach(server: AttachableServer, kind: PrivateKind): Promise<PrivateServer> {
+  if (isNodeServer(server)) return await openNodeServer(server, kind);
+  if (!("addr" in server) || server.addr.port === undefined) {
+    throw new TypeError("Cannot attach this: give a server of node:http, node:https or node:net, or a Deno.listen()");
+  }
+  const { port } = server.addr;
+  return {
+    address: { type: "tcp", host: "127.0.0.1", family: 4, port },
+    server,
+    open: 0,
+    pulse: 0,
+    correct: (listener) => void Object.defineProperty(server, "addr", { value: addressOf(listener) }),
+    drain() {},
+    // deno-lint-ignore require-await
+    close: async () => server.close(),
+  };
+}
+
+// deno-lint-ignore require-await
+async function net(): Promise<Net> {
+  return process.getBuiltinModule("node:net");
+}

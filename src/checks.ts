@@ -1,0 +1,45 @@
+/**
+ * Checks of what a user gave: each error is a sentence that names it.
+ *
+ * @module
+ */
+
+import { nearest } from "./nearest.ts";
+
+/**
+ * Refuses options that do not exist.
+ *
+ * @throws {TypeError} Names the option and the nearest one there is.
+ */
+export function checkKeys(what: string, options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`Cannot use ${show(options)} as the options of ${what}: give an object`);
+  }
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    const near = nearest(key, known);
+    throw new TypeError(`Unknown option '${key}' for ${what}${near ? `; did you mean '${near}'?` : ""}`);
+  }
+}
+
+/** Checks a whole number. */
+export function checkCount(name: string, value: number, least: number): number {
+  if (typeof value !== "number") throw new TypeError(`Cannot use '${name}': it must be a number, not ${show(value)}`);
+  if (Number.isInteger(value) && value >= least) return value;
+  throw new RangeError(`Cannot use '${name}': it must be a whole number from ${least} on, not ${value}`);
+}
+
+/** Checks a time in milliseconds. */
+export function checkTime(name: string, value: number): number {
+  if (typeof value !== "number") throw new TypeError(`Cannot use '${name}': it must be a number, not ${show(value)}`);
+  if (value >= 0 && value < Infinity) return value;
+  throw new RangeError(`Cannot use '${name}': it must be 0 or more milliseconds, not ${value}`);
+}
+
+/** A value in the words of an error. */
+export function show(value: unknown): string {
+  if (typeof value === "string") return `'${value}'`;
+  if (typeof value === "object" && value !== null) return `an object of class ${value.constructor?.name ?? "null"}`;
+  if (typeof value === "bigint") return `${value}n`;
+  return typeof value === "function" ? "a function" : String(value);
+}

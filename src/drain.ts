@@ -1,0 +1,54 @@
+/**
+ * How a server ends without losing a request: first it takes no connection more, then it answers what is open and has
+ * each response end its connection, and when all is quiet it closes.
+ *
+ * @module
+ */
+
+import type { SharedServer } from "./serve.ts";
+import type { ProcessHost } from "./types.ts";
+
+/** How often it is looked whether all is quiet. */
+const LOOK_MS = 10;
+
+/**
+ * How long a connection that nobody uses is kept: its client may be about to send a request, and learns only by the
+ * answer that it should go elsewhere.
+ */
+const IDLE_MS = 500;
+
+/** How long closing what is left may take. */
+const CLOSE_MS = 1000;
+
+/** Ends servers that share sockets. Resolves when nothing is open, or the time is up. */
+export async function drain(host: ProcessHost, servers: readonly SharedServer[], timeoutMs: number): Promise<void> {
+  const start = host.now();
+  for (const { acceptor } of servers) acceptor.leave();
+  for (const { native } of servers) native.drain();
+  let quietSince = start;
+  let pulse = -1;
+  while (host.now() - start < timeoutMs) {
+    const beat = servers.reduce((sum, { native }) => sum + native.pulse, 0);
+    const isBusy = servers.some(({ native }) => native.open > 0);
+    if (isBusy || beat !== pulse) quietSince = host.now();
+    pulse = beat;
+    if (!isBusy && servers.every(({ acceptor }) => acceptor.connections() === 0)) return await close(host, servers);
+    if (host.now() - quietSince >= IDLE_MS) break;
+    await pause(host, LOOK_MS);
+  }
+  const left = servers.reduce((sum, { native }) => sum + native.open, 0);
+  if (left > 0) {
+    const what = left === 1 ? "1 request is" : `${left} requests are`;
+    host.write(`prefork: ${what} cut off: not answered ${timeoutMs} ms after the stop\n`);
+  }
+  await close(host, servers);
+}
+
+async function close(host: ProcessHost, servers: readonly SharedServer[]): Promise<void> {
+  const closed = Promise.all(servers.map(({ native }) => native.close().catch(() => {})));
+  await Promise.race([closed, pause(host, CLOSE_MS)]);
+}
+
+function pause(host: ProcessHost, delayMs: number): Promise<void> {
+  return new Promise((resolve) => void host.setTimer(delayMs, resolve));
+}

@@ -1,0 +1,103 @@
+/**
+ * The part of the C library that sharing a listening socket takes. A runtime binds it by its foreign function interface;
+ * nothing else needs it, so a plain pool runs without `--allow-ffi`. The numbers are those of Linux.
+ *
+ * @module
+ */
+
+/** Memory that a call reads, or fills. */
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The calls, as in section 2 of the manual. Each gives what C gives: -1 is a failure, told by {@linkcode errno}. */
+export interface Libc {
+  socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: Bytes, length: number): number;
+  listen(fd: number, backlog: number): number;
+  connect(fd: number, address: Bytes, length: number): number;
+  getsockname(fd: number, address: Bytes, length: Bytes): number;
+  getsockopt(fd: number, level: number, name: number, value: Bytes, length: Bytes): number;
+  setsockopt(fd: number, level: number, name: number, value: Bytes, length: number): number;
+  fcntl(fd: number, command: number, argument: number): number;
+  dup2(from: number, to: number): number;
+  close(fd: number): number;
+  open(path: Bytes, flags: number): number;
+  read(fd: number, buffer: Bytes, length: number): number;
+  poll(entries: Bytes, count: number, timeoutMs: number): number;
+  epoll_ctl(epoll: number, operation: number, fd: number, event: Bytes): number;
+  umask(mask: number): number;
+  chown(path: Bytes, uid: number, gid: number): number;
+  unlink(path: Bytes): number;
+  /** The number of the last failure. */
+  errno(): number;
+}
+
+/** Where the C library is found: glibc's name, then musl's. */
+export function libcNames(arch: string): readonly string[] {
+  return ["libc.so.6", `libc.musl-${arch === "x64" ? "x86_64" : arch === "arm64" ? "aarch64" : arch}.so.1`, "libc.so"];
+}
+
+/** What there is to say where the C library cannot be used. */
+export class NoLibcError extends Error {
+  /** Tells this error from others. */
+  override readonly name = "NoLibcError";
+}
+
+/**
+ * Opens the first of the C libraries that there is.
+ *
+ * @throws {NoLibcError} If there is none, or this is no Linux.
+ */
+export function openFirst(os: string, arch: string, open: (name: string) => Libc): Libc {
+  if (os !== "linux") throw new NoLibcError(`this is ${os}, and prefork shares listening sockets on Linux only`);
+  const names = libcNames(arch);
+  const failures: string[] = [];
+  for (const name of names) {
+    try {
+      return open(name);
+    } catch (error) {
+      failures.push(error instanceof Error ? error.message : String(error));
+    }
+  }
+  throw new NoLibcError(`no C library was found as ${names.join(", ")} (${failures[0]})`);
+}
+
+/** The words for the failures a user can do something about. */
+const REASONS: Readonly<Record<number, string>> = {
+  1: "that is not allowed",
+  2: "its directory does not exist",
+  9: "that descriptor is not open",
+  12: "out of memory",
+  13: "permission denied",
+  20: "a part of its path is no directory",
+  22: "the system does not take it",
+  23: "the system is out of file descriptors",
+  24: "this process is out of file descriptors",
+  30: "its file system is read-only",
+  88: "that descriptor is no socket",
+  97: "this machine has no such kind of address",
+  98: "the address is taken",
+  99: "this machine has no such address",
+  105: "out of memory",
+};
+
+/** What `errno` means. */
+export function errnoText(errno: number): string {
+  return REASONS[errno] ?? `error ${errno}`;
+}
+
+/** Text as C wants it. */
+export function cString(text: string): Bytes {
+  return new TextEncoder().encode(`${text}\0`);
+}
+
+/** Four bytes that hold a number, as `int` or `socklen_t`. */
+export function int32(value: number): Bytes {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setInt32(0, value, true);
+  return bytes;
+}
+
+/** The number in four bytes. */
+export function readInt32(bytes: Bytes): number {
+  return new DataView(bytes.buffer).getInt32(0, true);
+}

@@ -1,0 +1,145 @@
+/**
+ * Servers of `node:http`, `node:https` and `node:net`, and whatever is built on them, made ready to be shared.
+ *
+ * @module
+ */
+
+import type { AttachableServer, Listener, NodeServer, PrivateKind, PrivateServer } from "./serving.ts";
+
+/** A response of `node:http`, as far as draining needs it. */
+interface NodeResponse {
+  readonly headersSent: boolean;
+  setHeader(name: string, value: string): unknown;
+  once(event: "close" | "finish", listener: () => void): unknown;
+}
+
+interface NodeSocket {
+  write(bytes: Uint8Array): unknown;
+  once(event: "close", listener: () => void): unknown;
+}
+
+/** A server of Node.js, as far as it is used here. */
+interface FullServer extends NodeServer {
+  address: () => unknown;
+  listen(
+    where: { readonly host: string; readonly port: number } | { readonly path: string },
+    done: () => void,
+  ): unknown;
+  close(): unknown;
+  closeAllConnections?(): void;
+  once(event: "error", listener: (error: Error) => void): unknown;
+  off(event: "error", listener: (error: Error) => void): unknown;
+  listenerCount(event: "upgrade"): number;
+  prependListener(event: "request", listener: (request: unknown, response: NodeResponse) => void): unknown;
+  prependListener(event: "upgrade", listener: (request: unknown, socket: NodeSocket) => void): unknown;
+  prependListener(event: "connection", listener: (socket: NodeSocket) => void): unknown;
+}
+
+/** The frame by which a WebSocket is told that its server goes away (RFC 6455: close, 1001). */
+const GOING_AWAY = new Uint8Array([0x88, 0x02, 0x03, 0xe9]);
+
+/** Whether this is a server of Node.js: one that is told where to listen. */
+export function isNodeServer(server: AttachableServer): server is FullServer {
+  return "listen" in server && "prependListener" in server;
+}
+
+/** Has a server of Node.js listen on a private address. */
+export async function openNodeServer(server: FullServer, kind: PrivateKind): Promise<PrivateServer> {
+  if (server.listening) {
+    throw new Error("Cannot attach a server that listens already: leave out its listen(), the manager listens for it");
+  }
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject);
+  server.listen(kind.type === "tcp" ? { host: "127.0.0.1", port: 0 } : { path: `\0${kind.path.slice(1)}` }, resolve);
+  await promise;
+  server.off("error", reject);
+  const work = "keepAliveTimeout" in server ? new HttpWork(server) : new RawWork(server);
+  return {
+    address: ownAddress(server, kind),
+    server,
+    get open() {
+      return work.open;
+    },
+    get pulse() {
+      return work.pulse;
+    },
+    correct: (listener) => void (server.address = () => addressOf(listener)),
+    drain: () => work.drain(),
+    // deno-lint-ignore require-await
+    async close() {
+      server.close();
+      server.closeAllConnections?.();
+    },
+  };
+}
+
+function ownAddress(server: FullServer, kind: PrivateKind): PrivateServer["address"] {
+  if (kind.type === "unix") return { type: "unix", path: kind.path };
+  const address = server.address();
+  const port = typeof address === "object" && address !== null && "port" in address ? Number(address.port) : 0;
+  return { type: "tcp", host: "127.0.0.1", family: 4, port };
+}
+
+function addressOf({ address }: Listener): unknown {
+  if (address.type === "unix") return address.path;
+  return { address: address.host, family: `IPv${address.family}`, port: address.port };
+}
+
+/** What a server of `node:http` is busy with. */
+class HttpWork {
+  pulse = 0;
+  readonly #responses = new Set<NodeResponse>();
+  readonly #upgraded = new Set<NodeSocket>();
+  #draining = false;
+
+  constructor(server: FullServer) {
+    // Before the user's own listener, which may send the headers.
+    server.prependListener("request", (_, response) => this.#begin(response));
+    // Without a listener of the user's, Node.js answers an upgrade as any request.
+    if (server.listenerCount("upgrade") > 0) {
+      server.prependListener("upgrade", (_, socket) => {
+        this.#upgraded.add(socket);
+        socket.once("close", () => this.#upgraded.delete(socket));
+      });
+    }
+  }
+
+  get open(): number {
+    return this.#responses.size;
+  }
+
+  drain(): void {
+    this.#draining = true;
+    for (const response of this.#responses) if (!response.headersSent) response.setHeader("connection", "close");
+    for (const socket of this.#upgraded) socket.write(GOING_AWAY);
+  }
+
+  #begin(response: NodeResponse): void {
+    this.pulse++;
+    this.#responses.add(response);
+    if (this.#draining) response.setHeader("connection", "close");
+    const end = (): void => {
+      this.pulse++;
+      this.#responses.delete(response);
+    };
+    response.once("finish", end);
+    response.once("close", end);
+  }
+}
+
+/** What a server of `node:net` is busy with: every connection that is open, since nobody knows what it is for. */
+class RawWork {
+  pulse = 0;
+  open = 0;
+
+  constructor(server: FullServer) {
+    server.prependListener("connection", (socket) => {
+      this.pulse++;
+      this.open++;
+      socket.once("close", () => this.open--);
+    });
+  }
+
+  /** Its user is told by `worker.signal`. */
+  drain(): void {}
+}

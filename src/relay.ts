@@ -1,0 +1,54 @@
+/**
+ * Brings connections from a shared socket to a private server by hand: for where the server cannot accept from it
+ * itself. Nothing is lost by it, since the queue is shared all the same; it costs speed, and the server sees this
+ * process as its client.
+ *
+ * @module
+ */
+
+import type { SocketAddress } from "./address.ts";
+import type { Acceptor } from "./serving.ts";
+
+/** What both ends of a connection are asked for; `node:net` has it on both runtimes. */
+export interface Duplex {
+  pipe(to: Duplex): unknown;
+  on(event: "error" | "close", listener: () => void): unknown;
+  destroy(): unknown;
+}
+
+/** The part of `node:net` that a relay takes. */
+export interface Net {
+  createServer(options: { readonly allowHalfOpen: true }, accept: (client: Duplex) => void): {
+    listen(options: { readonly fd: number }, listening: () => void): unknown;
+    once(event: "error", listener: (error: Error) => void): unknown;
+    close(): unknown;
+  };
+  connect(options: { readonly host: string; readonly port: number; readonly allowHalfOpen: true }): Duplex;
+}
+
+/** Accepts from the socket `shared`, and hands each connection to the server at `own`. */
+export async function relay(net: Net, shared: number, own: SocketAddress): Promise<Acceptor> {
+  if (own.type !== "tcp") throw new Error("Cannot relay to a Unix socket");
+  const { host, port } = own;
+  let open = 0;
+  const acceptor = net.createServer({ allowHalfOpen: true }, (client) => {
+    const server = net.connect({ host, port, allowHalfOpen: true });
+    let ends = 2;
+    open++;
+    const ended = (other: Duplex) => () => {
+      other.destroy();
+      if (--ends === 0) open--;
+    };
+    client.on("error", () => {});
+    server.on("error", () => {});
+    client.on("close", ended(server));
+    server.on("close", ended(client));
+    client.pipe(server);
+    server.pipe(client);
+  });
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  acceptor.once("error", reject);
+  acceptor.listen({ fd: shared }, resolve);
+  await promise;
+  return { leave: () => void acceptor.close(), connections: () => open };
+}

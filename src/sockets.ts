@@ -1,0 +1,291 @@
+/**
+ * The listening sockets of a pool: each is bound once, by the manager, which never accepts from it; the workers inherit
+ * it. So what waits in its queue belongs to no worker, and is not lost when one ends.
+ *
+ * @module
+ */
+
+import { fromServerStarter, fromSystemd, type GivenSocket } from "./activation.ts";
+import { type Address, formatAddress, parseAddress, type SocketAddress } from "./address.ts";
+import { type Bytes, cString, errnoText, int32, type Libc, NoLibcError, readInt32 } from "./libc.ts";
+import { INHERIT, type ListenOptions } from "./listen.ts";
+import type { Listener, WorkerListener } from "./serving.ts";
+import { decodeSockaddr, encodeSockaddr } from "./sockaddr.ts";
+import type { ProcessHost } from "./types.ts";
+
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_ACCEPTCONN = 30;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const F_SETFD = 2;
+const F_GETFL = 3;
+const F_SETFL = 4;
+const FD_CLOEXEC = 1;
+const F_DUPFD_CLOEXEC = 1030;
+const O_NONBLOCK = 0o4000;
+const O_NOFOLLOW = 0o400000;
+const ENOENT = 2;
+const ENXIO = 6;
+const ECONNREFUSED = 111;
+
+/** Above what the runtimes use themselves, and above the places that descriptors have in a worker. */
+const LEAST_FD = 64;
+
+/** The first descriptor after the standard streams. */
+const FIRST_FD = 3;
+
+/** As many connections as the system allows to wait (`net.core.somaxconn`, 4096 since Linux 5.4). */
+const BACKLOG = 4096;
+
+/** A socket that listens. */
+interface SharedSocket extends Omit<Listener, "text"> {
+  /** Its descriptor in this process. */
+  readonly fd: number;
+  /** The file of a Unix socket made here. */
+  readonly file: string | undefined;
+}
+
+/** The sockets of one pool. */
+export class SharedSockets implements Disposable {
+  readonly #libc: Libc;
+  readonly #sockets: SharedSocket[] = [];
+
+  private constructor(libc: Libc) {
+    this.#libc = libc;
+  }
+
+  /**
+   * Opens what is to be listened on, all or nothing.
+   *
+   * @throws {Error} Names the address that cannot be listened on, and why.
+   */
+  static open(wanted: readonly ListenOptions[], host: ProcessHost, libc: () => Libc): SharedSockets {
+    const sockets = new SharedSockets(loadLibc(libc));
+    try {
+      for (const one of wanted) sockets.#openOne(one, host);
+      return sockets;
+    } catch (error) {
+      sockets[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** The sockets, in the order in which workers find them from descriptor 3 on. */
+  get listeners(): readonly Listener[] {
+    return this.#sockets.map(({ name, address }) => ({ name, address, text: formatAddress(address) }));
+  }
+
+  /** The same as workers have them, at their numbers here or from 3 on. */
+  workerListeners(atOwnNumbers: boolean): readonly WorkerListener[] {
+    return this.listeners.map((listener, index) => ({
+      ...listener,
+      fd: atOwnNumbers ? this.#sockets[index]?.fd ?? -1 : FIRST_FD + index,
+    }));
+  }
+
+  /**
+   * Looks whether all are as they were: a worker that inherits something else would look alive and accept nothing.
+   *
+   * @throws {Error} Names the first that does not listen any more.
+   */
+  check(): void {
+    const lost = this.#sockets.find(({ fd }) => !isListening(this.#libc, fd));
+    if (lost === undefined) return;
+    throw new Error(
+      `the socket that listens on ${formatAddress(lost.address)} was closed in the manager or shut down by a worker; ` +
+        "start the manager anew",
+    );
+  }
+
+  /** Runs `spawn`: what it starts inherits the sockets, at the numbers they have here. */
+  lend<T>(spawn: () => T): T {
+    for (const { fd } of this.#sockets) this.#libc.fcntl(fd, F_SETFD, 0);
+    try {
+      return spawn();
+    } finally {
+      for (const { fd } of this.#sockets) this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+  }
+
+  /** Runs `spawn`, which is told of the descriptors. A runtime may make blocking what it hands on: that is undone. */
+  pass<T>(spawn: (descriptors: readonly number[]) => T): T {
+    try {
+      return spawn(this.#sockets.map(({ fd }) => fd));
+    } finally {
+      for (const { fd } of this.#sockets) setNonBlocking(this.#libc, fd);
+    }
+  }
+
+  /** Stops listening, and removes the files of Unix sockets that were made here. */
+  [Symbol.dispose](): void {
+    for (const { fd, file } of this.#sockets.splice(0)) {
+      // In this order nobody finds a file that is about to go and takes it for a stale one.
+      if (file !== undefined) this.#libc.unlink(cString(file));
+      this.#libc.close(fd);
+    }
+  }
+
+  #openOne(wanted: ListenOptions, host: ProcessHost): void {
+    if (wanted.address === INHERIT) {
+      const given = givenSockets(host);
+      if (given.length > 0) return given.forEach((socket) => this.#take(socket.fd, wanted.name ?? socket.name));
+      throw new Error(
+        "Cannot listen on inherited sockets: neither LISTEN_FDS with LISTEN_PID (systemd) nor SERVER_STARTER_PORT " +
+          "(start_server) gives this process any",
+      );
+    }
+    const { name, address } = parseAddress(wanted.address);
+    if (address.type === "fd") this.#take(address.fd, wanted.name ?? name);
+    else this.#bind({ name: wanted.name ?? name, address }, wanted, host);
+  }
+
+  /** Takes a socket that somebody else has opened. */
+  #take(fd: number, name: string | undefined): void {
+    const address = localAddress(this.#libc, fd);
+    if (address === undefined) {
+      throw new Error(`Cannot listen on fd:${fd}: that is no open TCP or Unix socket in this process`);
+    }
+    if (!isListening(this.#libc, fd)) {
+      throw new Error(`Cannot listen on fd:${fd}: that socket (${formatAddress(address)}) was not made to listen`);
+    }
+    // Workers get their own; no other process that is started from here is to have it.
+    this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
+    this.#keep(this.#libc.fcntl(fd, F_DUPFD_CLOEXEC, LEAST_FD), name, undefined, `fd:${fd}`);
+  }
+
+  #bind({ name, address }: Pick<Listener, "name" | "address">, options: ListenOptions, host: ProcessHost): void {
+    const libc = this.#libc;
+    const text = formatAddress(address);
+    const place = address.type === "unix" ? { ...address, path: absolute(address.path, host.directory) } : address;
+    const fail = (errno: number): never => {
+      throw new Error(`Cannot listen on ${text}: ${bindFailure(errno, address)}`);
+    };
+    const low = libc.socket(familyOf(address), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (low < 0) fail(libc.errno());
+    const fd = libc.fcntl(low, F_DUPFD_CLOEXEC, LEAST_FD);
+    const failure = fd < 0 ? libc.errno() : 0;
+    libc.close(low);
+    if (fd < 0) fail(failure);
+    const file = place.type === "unix" && !place.path.startsWith("@") ? place.path : undefined;
+    try {
+      if (file !== undefined) this.#removeStale(file, text);
+      libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, int32(1), 4);
+      if (place.type === "tcp" && place.family === 6) libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, int32(0), 4);
+      const errno = this.#bindWithMode(
+        fd,
+        encodeSockaddr(place, "linux"),
+        file === undefined ? undefined : options.mode,
+      );
+      if (errno !== 0) fail(errno);
+      if (file !== undefined && options.owner !== undefined) this.#giveTo(file, options.owner, text);
+      if (libc.listen(fd, options.backlog ?? BACKLOG) < 0) fail(libc.errno());
+    } catch (error) {
+      libc.close(fd);
+      throw error;
+    }
+    this.#keep(fd, name, file, text);
+  }
+
+  /** The mode is there from the first moment: nobody slips in before a chmod. */
+  #bindWithMode(fd: number, address: Bytes, mode: number | undefined): number {
+    const before = mode === undefined ? undefined : this.#libc.umask(0o777 & ~mode);
+    const errno = this.#libc.bind(fd, address, address.length) < 0 ? this.#libc.errno() : 0;
+    if (before !== undefined) this.#libc.umask(before);
+    return errno;
+  }
+
+  #giveTo(file: string, { uid, gid }: { readonly uid: number; readonly gid: number }, text: string): void {
+    if (this.#libc.chown(cString(file), uid, gid) === 0) return;
+    const errno = this.#libc.errno();
+    this.#libc.unlink(cString(file));
+    throw new Error(`Cannot give ${text} to ${uid}:${gid}: ${errnoText(errno)}; only root may`);
+  }
+
+  /** Removes the socket file of a process that is gone: one at which nobody answers. */
+  #removeStale(file: string, text: string): void {
+    const libc = this.#libc;
+    const opened = libc.open(cString(file), O_NONBLOCK | O_NOFOLLOW);
+    const errno = opened < 0 ? libc.errno() : 0;
+    if (opened >= 0) libc.close(opened);
+    if (errno === ENOENT) return;
+    // No other kind of file refuses to be opened like this.
+    if (errno !== ENXIO) throw new Error(`Cannot listen on ${text}: there is a file of that name; it is no socket`);
+    const probe = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const address = encodeSockaddr({ type: "unix", path: file }, "linux");
+    const refused = libc.connect(probe, address, address.length) < 0 ? libc.errno() : 0;
+    libc.close(probe);
+    if (refused !== ECONNREFUSED) {
+      const what = refused === 0 || refused === 11 ? "another process answers there; stop it" : errnoText(refused);
+      throw new Error(`Cannot listen on ${text}: ${what}, or choose another path`);
+    }
+    libc.unlink(cString(file));
+  }
+
+  #keep(fd: number, name: string | undefined, file: string | undefined, text: string): void {
+    const libc = this.#libc;
+    const address = fd < 0 ? undefined : localAddress(libc, fd);
+    if (address === undefined) throw new Error(`Cannot listen on ${text}: ${errnoText(libc.errno())}`);
+    setNonBlocking(libc, fd);
+    this.#sockets.push({ name, address, fd, file });
+  }
+}
+
+/** Several workers race for one connection: whoever comes late must not wait in accept. */
+function setNonBlocking(libc: Libc, fd: number): void {
+  libc.fcntl(fd, F_SETFL, libc.fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+}
+
+function loadLibc(libc: () => Libc): Libc {
+  try {
+    return libc();
+  } catch (error) {
+    if (error instanceof NoLibcError) throw new Error(`Cannot share listening sockets: ${error.message}`);
+    throw error;
+  }
+}
+
+/** The sockets that whoever started this process has given it. */
+export function givenSockets(host: ProcessHost): readonly GivenSocket[] {
+  const env = { get: (name: string) => host.getEnv(name) };
+  const bySystemd = fromSystemd(env, host.pid);
+  return bySystemd.length > 0 ? bySystemd : fromServerStarter(env);
+}
+
+/** Where a socket listens, or is connected from; undefined if the descriptor is no such socket. */
+export function localAddress(libc: Libc, fd: number): SocketAddress | undefined {
+  const bytes = new Uint8Array(128);
+  const length = int32(bytes.length);
+  if (libc.getsockname(fd, bytes, length) < 0) return undefined;
+  return decodeSockaddr(bytes, readInt32(length), "linux");
+}
+
+/** Whether a descriptor is a socket that listens. */
+export function isListening(libc: Libc, fd: number): boolean {
+  const value = int32(0);
+  return libc.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, value, int32(4)) === 0 && readInt32(value) === 1;
+}
+
+function familyOf(address: SocketAddress): number {
+  if (address.type === "unix") return AF_UNIX;
+  return address.family === 4 ? AF_INET : AF_INET6;
+}
+
+function absolute(path: string, directory: string): string {
+  return path.startsWith("/") || path.startsWith("@") ? path : `${directory}/${path}`;
+}
+
+function bindFailure(errno: number, address: Address): string {
+  const mend = address.type === "unix" ? "choose another path" : "choose another port";
+  if (errno === 98) return `another process listens there; stop it, or ${mend}`;
+  if (errno === 13 && address.type === "tcp") {
+    return "permission denied; ports below 1024 need root, choose a higher one";
+  }
+  return `${errnoText(errno)}; ${mend}`;
+}
