@@ -7,12 +7,13 @@
  */
 
 import type { SocketAddress } from "./address.ts";
+import { failure } from "./host_common.ts";
 import type { Acceptor } from "./serving.ts";
 
 /** What both ends of a connection are asked for; `node:net` has it on both runtimes. */
 export interface Duplex {
   pipe(to: Duplex): unknown;
-  on(event: "error" | "close", listener: () => void): unknown;
+  on(event: "error" | "close" | "connect", listener: (error?: unknown) => void): unknown;
   destroy(): unknown;
 }
 
@@ -30,6 +31,7 @@ export interface Net {
 export async function relay(net: Net, shared: number, own: SocketAddress): Promise<Acceptor> {
   if (own.type !== "tcp") throw new Error("Cannot relay to a Unix socket");
   const { host, port } = own;
+  await probe(net, host, port);
   let open = 0;
   const acceptor = net.createServer({ allowHalfOpen: true }, (client) => {
     const server = net.connect({ host, port, allowHalfOpen: true });
@@ -51,4 +53,18 @@ export async function relay(net: Net, shared: number, own: SocketAddress): Promi
   acceptor.listen({ fd: shared }, resolve);
   await promise;
   return { leave: () => void acceptor.close(), connections: () => open };
+}
+
+/** A relay that cannot reach its server would take connections and answer none. */
+async function probe(net: Net, host: string, port: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  try {
+    const connection = net.connect({ host, port, allowHalfOpen: true });
+    connection.on("connect", () => resolve());
+    connection.on("error", reject);
+    await promise;
+    connection.destroy();
+  } catch (error) {
+    throw failure(`relay connections to the server at ${host}:${port}`, error);
+  }
 }

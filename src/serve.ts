@@ -135,8 +135,15 @@ async function tryAdoption(
   if (!isListening(libc, fd)) {
     throw new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`);
   }
-  const path = `@prefork-${host.pid}-${fd}`;
-  const native = await open(address.type === "unix" ? { type: "unix", path } : { type: "tcp" });
+  const kind: PrivateKind = address.type === "tcp"
+    ? { type: "tcp" }
+    : { type: "unix", path: `@prefork-${host.pid}-${fd}` };
+  const native = await open(kind).catch((error: unknown) => {
+    // The relay asks for the same, unless it is a matter of the kind.
+    if (kind.type === "unix") sayRelay(host, text, reason(error));
+    else throw error;
+  });
+  if (native === undefined) return undefined;
   try {
     const { arch } = currentServing;
     return { native, acceptor: await adopt({ host, libc, arch, own: native.address, shared: fd }) };
@@ -158,7 +165,9 @@ function openLibc(host: ProcessHost, text: string): ReturnType<typeof currentLib
 
 function sayRelay(host: ProcessHost, text: string, why: string): void {
   host.write(
-    `prefork: relays the connections of ${text} to the server, since it cannot accept them itself: ${why}. ` +
+    `prefork: relays the connections of ${text} to the server, since it cannot accept them itself: ${
+      why.replace(/\.$/, "")
+    }. ` +
       "Nothing is lost by that but speed and the addresses of clients\n",
   );
 }
