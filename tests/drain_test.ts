@@ -1,0 +1,152 @@
+/** How servers end, on a virtual clock. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { drain } from "../src/drain.ts";
+import type { Acceptor, PrivateServer } from "../src/serving.ts";
+import { FakeHost } from "./fake_host.ts";
+
+/** A server whose work a test decides on, and a record of what was asked of it. */
+class FakeServer {
+  open = 0;
+  pulse = 0;
+  connections = 0;
+  readonly asked: string[] = [];
+  closes: () => Promise<void> = () => Promise.resolve();
+
+  readonly native: PrivateServer;
+  readonly acceptor: Acceptor;
+
+  constructor() {
+    const own = (): FakeServer => this;
+    this.native = {
+      address: { type: "unix", path: "@fake" },
+      server: undefined,
+      get open() {
+        return own().open;
+      },
+      get pulse() {
+        return own().pulse;
+      },
+      correct() {},
+      drain: () => void this.asked.push("drain"),
+      close: () => {
+        this.asked.push("close");
+        return this.closes();
+      },
+    };
+    this.acceptor = {
+      leave: () => void this.asked.push("leave"),
+      connections: () => this.connections,
+    };
+  }
+
+  begin(): void {
+    this.open++;
+    this.pulse++;
+  }
+
+  end(): void {
+    this.open--;
+    this.pulse++;
+  }
+}
+
+interface Draining {
+  readonly host: FakeHost;
+  readonly endedAt: () => number | undefined;
+}
+
+function begin(servers: readonly FakeServer[], timeoutMs = 10_000): Draining {
+  const host = new FakeHost();
+  let endedAt: number | undefined;
+  void drain(host, servers, timeoutMs).then(() => endedAt = host.now());
+  return { host, endedAt: () => endedAt };
+}
+
+describe("drain", () => {
+  it("ends at once where nothing is open, and accepts no more before all else", async () => {
+    const servers = [new FakeServer(), new FakeServer()];
+    const { host, endedAt } = begin(servers);
+    await host.advance(0);
+    assert.equal(endedAt(), 0);
+    for (const { asked } of servers) assert.deepEqual(asked, ["leave", "drain", "close"]);
+  });
+
+  it("answers what is open however long that takes, and ends with its connection", async () => {
+    const server = new FakeServer();
+    server.connections = 1;
+    server.begin();
+    const { host, endedAt } = begin([server]);
+    await host.advance(5000);
+    assert.equal(endedAt(), undefined);
+    server.end();
+    server.connections = 0;
+    await host.advance(10);
+    assert.equal(endedAt(), 5010);
+    assert.deepEqual(host.written, []);
+  });
+
+  it("gives a connection without a request half a second to send one", async () => {
+    const server = new FakeServer();
+    server.connections = 1;
+    const { host, endedAt } = begin([server]);
+    await host.advance(499);
+    assert.deepEqual([endedAt(), server.asked.includes("close")], [undefined, false]);
+    await host.advance(11);
+    assert.equal(endedAt(), 500);
+  });
+
+  it("counts that half second from the last sign of life, a request between two looks included", async () => {
+    const server = new FakeServer();
+    server.connections = 3;
+    const { host, endedAt } = begin([server]);
+    for (let round = 0; round < 10; round++) {
+      await host.advance(400);
+      server.begin();
+      server.end();
+    }
+    assert.equal(endedAt(), undefined);
+    await host.advance(500);
+    assert.equal(endedAt(), undefined);
+    await host.advance(20);
+    assert.equal(endedAt(), 4510);
+  });
+
+  it("waits for each of several servers", async () => {
+    const [busy, idle] = [new FakeServer(), new FakeServer()];
+    busy.begin();
+    busy.connections = 1;
+    const { host, endedAt } = begin([idle, busy]);
+    await host.advance(1000);
+    assert.deepEqual([endedAt(), idle.asked], [undefined, ["leave", "drain"]]);
+    busy.end();
+    busy.connections = 0;
+    await host.advance(10);
+    assert.equal(endedAt(), 1010);
+  });
+
+  it("cuts off at the deadline what is still open, and says how much", async () => {
+    const server = new FakeServer();
+    server.connections = 2;
+    server.begin();
+    server.begin();
+    const { host, endedAt } = begin([server], 3000);
+    await host.advance(2999);
+    assert.equal(endedAt(), undefined);
+    await host.advance(11);
+    assert.equal(endedAt(), 3000);
+    assert.deepEqual(host.written, [
+      "prefork: 2 requests are cut off: not answered 3000 ms after the stop\n",
+    ]);
+  });
+
+  it("waits no longer than a second for a server that does not close", async () => {
+    const server = new FakeServer();
+    server.closes = () => new Promise(() => {});
+    const { host, endedAt } = begin([server]);
+    await host.advance(999);
+    assert.equal(endedAt(), undefined);
+    await host.advance(1);
+    assert.equal(endedAt(), 1000);
+  });
+});

@@ -1,0 +1,215 @@
+/** The listening sockets of a manager: real ones, by way of the running runtime's C library. */
+import assert from "node:assert/strict";
+import { chmodSync, existsSync, lstatSync, readFileSync, writeFileSync } from "node:fs";
+import { connect, createServer, type Server } from "node:net";
+import process from "node:process";
+import { describe, it } from "node:test";
+import { currentHost } from "../runtimes/current.ts";
+import { currentLibc } from "../runtimes/current_libc.ts";
+import { checkListen, type Listen } from "../src/listen.ts";
+import { NoLibcError } from "../src/libc.ts";
+import { SharedSockets } from "../src/sockets.ts";
+import type { ProcessHost } from "../src/types.ts";
+import { tempDir } from "./support/run.ts";
+
+const options = { skip: process.platform !== "linux", timeout: 30_000 };
+
+function open(listen: Listen | readonly Listen[], host: ProcessHost = currentHost): SharedSockets {
+  return SharedSockets.open(checkListen(listen), host, currentLibc);
+}
+
+function fails(listen: Listen | readonly Listen[], message: RegExp): void {
+  assert.throws(() => open(listen)[Symbol.dispose](), { message });
+}
+
+function portOf(sockets: SharedSockets, index = 0): number {
+  const address = sockets.listeners[index]?.address;
+  assert(address?.type === "tcp");
+  return address.port;
+}
+
+/** Whether somebody listens there. */
+function answers(
+  where: { readonly port: number; readonly host: string } | { readonly path: string },
+): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(where, () => resolve(true)).on("error", () => resolve(false));
+    socket.once("close", () => {}).on("connect", () => socket.destroy());
+  });
+}
+
+/** The flags of an open descriptor, as the system tells them. */
+function flagsOf(fd: number): number {
+  return Number.parseInt(/^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "", 8);
+}
+
+async function listening(path: string): Promise<Server & AsyncDisposable> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  return Object.assign(server, {
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => void server.close(() => resolve())),
+  });
+}
+
+describe("the sockets of a manager", () => {
+  it("listen on IPv4, IPv6 and Unix addresses, and tell the true port", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    {
+      using sockets = open(["127.0.0.1:0", "six=[::1]:0", `unix:${path}`, 0]);
+      const ports = [0, 1, 3].map((index) => portOf(sockets, index));
+      assert(ports.every((port) => port > 0));
+      assert.deepEqual(sockets.listeners.map(({ name, text }) => ({ name, text })), [
+        { name: undefined, text: `127.0.0.1:${ports[0]}` },
+        { name: "six", text: `[::1]:${ports[1]}` },
+        { name: undefined, text: `unix:${path}` },
+        { name: undefined, text: `0.0.0.0:${ports[2]}` },
+      ]);
+      assert(await answers({ host: "127.0.0.1", port: ports[0] ?? 0 }));
+      assert(await answers({ host: "::1", port: ports[1] ?? 0 }));
+      assert(await answers({ path }));
+    }
+    assert.equal(existsSync(path), false);
+  });
+
+  it("take both kinds of IP on [::]", options, async () => {
+    using sockets = open("[::]:0");
+    for (const host of ["127.0.0.1", "::1"]) assert(await answers({ host, port: portOf(sockets) }), host);
+  });
+
+  it("are non-blocking, close-on-exec, and stand where no runtime has anything", options, () => {
+    using sockets = open(["127.0.0.1:0", "127.0.0.1:0"]);
+    const descriptors = sockets.workerListeners(true).map(({ fd }) => fd);
+    assert(descriptors.every((fd) => fd >= 64), String(descriptors));
+    const [NONBLOCK, CLOEXEC] = [0o4000, 0o2000000];
+    for (const fd of descriptors) assert.equal(flagsOf(fd) & (NONBLOCK | CLOEXEC), NONBLOCK | CLOEXEC);
+    assert.deepEqual(sockets.workerListeners(false).map(({ fd }) => fd), [3, 4]);
+    sockets.lend(() => descriptors.forEach((fd) => assert.equal(flagsOf(fd) & CLOEXEC, 0)));
+    for (const fd of descriptors) assert.equal(flagsOf(fd) & CLOEXEC, CLOEXEC);
+  });
+
+  it("give the file of a Unix socket its mode and its owner from the start", options, async () => {
+    await using dir = await tempDir();
+    const address = `unix:${dir.file("m.sock")}`;
+    const { uid, gid } = process.getuid === undefined || process.getgid === undefined
+      ? assert.fail("no ids")
+      : { uid: process.getuid(), gid: process.getgid() };
+    const owner = uid === 0 ? { uid: 65_534, gid: 65_534 } : { uid, gid };
+    const before = process.umask();
+    using _sockets = open({ address, mode: 0o640, owner });
+    const file = lstatSync(dir.file("m.sock"));
+    assert.deepEqual([file.mode & 0o777, file.uid, file.gid], [0o640, owner.uid, owner.gid]);
+    assert.equal(process.umask(), before);
+  });
+
+  it("say which address is taken", options, () => {
+    using sockets = open("127.0.0.1:0");
+    const port = portOf(sockets);
+    fails(
+      `127.0.0.1:${port}`,
+      new RegExp(`^Cannot listen on 127.0.0.1:${port}: another process listens there; stop it`),
+    );
+  });
+
+  it("open all or none", options, async () => {
+    await using dir = await tempDir();
+    fails(
+      [`unix:${dir.file("a.sock")}`, "192.0.2.1:0"],
+      /^Cannot listen on 192.0.2.1:0: this machine has no such address/,
+    );
+    assert.equal(existsSync(dir.file("a.sock")), false);
+  });
+
+  it("replace the file of a Unix socket at which nobody answers, and no other", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    {
+      await using _live = await listening(path);
+      fails(`unix:${path}`, /another process answers there; stop it, or choose another path$/);
+      assert(await answers({ path }));
+    }
+    const stale = open(`unix:${path}`);
+    for (const { fd } of stale.workerListeners(true)) currentLibc().close(fd); // as if its process had been killed
+    assert(existsSync(path));
+    {
+      using _sockets = open(`unix:${path}`);
+      assert(await answers({ path }));
+    }
+    writeFileSync(path, "precious");
+    fails(`unix:${path}`, /there is a file of that name; it is no socket$/);
+    assert.equal(readFileSync(path, "utf8"), "precious");
+    chmodSync(path, 0);
+    fails(`unix:${path}`, /there is a file of that name; it is no socket$|permission denied/);
+    fails(`unix:${dir.file("no/a.sock")}`, /its directory does not exist/);
+  });
+
+  it("take a socket that is open already, and leave its file alone", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    using first = open(["127.0.0.1:0", `unix:${path}`]);
+    const [tcp, unix] = first.workerListeners(true).map(({ fd }) => fd);
+    {
+      using second = open([`fd:${tcp}`, `named=fd:${unix}`]);
+      assert.deepEqual(second.listeners.map(({ text }) => text), first.listeners.map(({ text }) => text));
+      assert.deepEqual(second.listeners.map(({ name }) => name), [undefined, "named"]);
+    }
+    assert(await answers({ path }));
+    fails("fd:999", /^Cannot listen on fd:999: that is no open TCP or Unix socket in this process$/);
+    const libc = currentLibc();
+    const deaf = libc.socket(2, 1, 0);
+    fails(`fd:${deaf}`, /was not made to listen$/);
+    libc.close(deaf);
+  });
+
+  it("find what systemd or start_server gave, and say so when they gave nothing", options, () => {
+    using first = open(["127.0.0.1:0"]);
+    const fd = first.workerListeners(true)[0]?.fd;
+    const given = (env: Readonly<Record<string, string>>): ProcessHost => ({
+      ...currentHost,
+      getEnv: (name) => env[name],
+    });
+    {
+      using second = open("inherit", given({ SERVER_STARTER_PORT: `127.0.0.1:0=${fd}` }));
+      assert.deepEqual(second.listeners, first.listeners);
+    }
+    assert.throws(() => open("inherit", given({ LISTEN_PID: "1", LISTEN_FDS: "1" })), {
+      message: /^Cannot listen on inherited sockets: neither LISTEN_FDS with LISTEN_PID .* gives this process any$/,
+    });
+  });
+
+  it("are found out when somebody closes one or shuts it down", options, () => {
+    using sockets = open(["127.0.0.1:0", "127.0.0.1:0"]);
+    const [, second] = sockets.workerListeners(true);
+    sockets.check();
+    currentLibc().close(second?.fd ?? -1);
+    assert.throws(() => sockets.check(), {
+      message: `the socket that listens on ${second?.text} was closed in the manager or shut down by a worker; ` +
+        "start the manager anew",
+    });
+  });
+
+  it("take a C library, and say why there is none", options, () => {
+    const none = (): never => {
+      throw new NoLibcError("this is darwin");
+    };
+    assert.throws(() => SharedSockets.open(checkListen("0"), currentHost, none), {
+      message: "Cannot share listening sockets: this is darwin",
+    });
+  });
+});
+
+describe("what to listen on", () => {
+  it("is checked before anything is opened", () => {
+    const cases: readonly (readonly [Listen, RegExp])[] = [
+      [70_000, /there is no port 70000/],
+      ["nowhere", /Cannot listen on 'nowhere'/],
+      [{ address: "8080", mode: 0o600 }, /^Cannot use a mode or an owner for 8080: only Unix sockets have a file$/],
+      [{ address: "unix:/x", mode: 0o1777 }, /from 0 to 0o777, not 0o1777$/],
+      [{ address: "unix:/x", backlog: 0 }, /'listen.backlog': it must be a whole number from 1 on, not 0$/],
+      [{ address: "8080", name: "a:b" }, /^Cannot name a socket 'a:b'/],
+    ];
+    for (const [listen, message] of cases) assert.throws(() => checkListen(listen), { message }, String(listen));
+    const misspelt: object = { address: "8080", backlock: 5 };
+    assert.throws(() => checkListen([misspelt as Listen]), { message: /did you mean 'backlog'\?$/ });
+  });
+});
