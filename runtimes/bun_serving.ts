@@ -33,6 +33,9 @@ type WebSocketHandlers = {
   readonly close?: (socket: BunWebSocket, code: number, reason: string) => unknown;
 };
 
+type Answer = Response | undefined | void;
+type Ending = (answer: ServeHandler<never>) => ServeHandler<never>;
+
 declare const Bun: { serve(options: object): BunServer };
 declare const process: { readonly arch: string; getBuiltinModule(name: "node:net"): Net };
 
@@ -42,22 +45,25 @@ export const bunServing: ServingHost = { open, attach, net, arch: process.arch }
 // deno-lint-ignore require-await
 async function open(handler: ServeHandler<never>, options: ServeOptions, kind: PrivateKind): Promise<PrivateServer> {
   let pulse = 0;
+  let draining = false;
   const sockets = new Set<BunWebSocket>();
-  const given = {
-    ...options,
-    ...(isObject(options["websocket"]) ? { websocket: tracked(options["websocket"], sockets) } : {}),
-  };
-  const server = attemptServe({
-    ...given,
-    fetch: handler,
-    ...(kind.type === "tcp" ? { hostname: "127.0.0.1", port: 0 } : { unix: `\0${kind.path.slice(1)}` }),
-  });
-  const finish = (response: Response | undefined | void) => response instanceof Response ? closing(response) : response;
+  const finish = (response: Answer): Answer => draining && response instanceof Response ? closing(response) : response;
   const ending = (answer: ServeHandler<never>): ServeHandler<never> => (request, info) => {
     pulse++;
     const response = answer(request, info);
     return response instanceof Promise ? response.then(finish) : finish(response);
   };
+  const { websocket, routes, ...rest } = options;
+  const given = {
+    ...rest,
+    fetch: ending(handler),
+    ...(isObject(websocket) ? { websocket: tracked(websocket, sockets) } : {}),
+  };
+  const server = attemptServe({
+    ...given,
+    ...(isObject(routes) ? { routes: mapRoutes(routes, ending, false) } : {}),
+    ...(kind.type === "tcp" ? { hostname: "127.0.0.1", port: 0 } : { unix: `\0${kind.path.slice(1)}` }),
+  });
   return {
     address: kind.type === "unix"
       ? { type: "unix", path: kind.path }
@@ -71,9 +77,8 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     },
     correct: (listener) => correct(server, listener, options.tls !== undefined),
     drain() {
-      // A wrapper around the handler costs something at each request; one that is put there now, nothing until now.
-      const routes = isObject(options["routes"]) ? { routes: endingRoutes(options["routes"], ending) } : {};
-      server.reload({ ...given, ...routes, fetch: ending(handler) });
+      draining = true;
+      if (isObject(routes)) server.reload({ ...given, routes: mapRoutes(routes, ending, true) });
       for (const socket of sockets) socket.close(1001, "going away");
     },
     close: () => server.stop(),
@@ -103,14 +108,17 @@ function tracked(handlers: WebSocketHandlers, sockets: Set<BunWebSocket>): WebSo
   };
 }
 
-/** Routes are answered before `fetch`: by functions, by one function a method, or by responses that are there already. */
-function endingRoutes(routes: object, ending: (answer: ServeHandler<never>) => ServeHandler<never>): object {
-  const wrap = (route: unknown): unknown => {
+/**
+ * Routes are answered before `fetch`: by functions, by one function a method, or by responses that are there already.
+ * Those Bun sends on its own, so only a function in their place can end the connection.
+ */
+function mapRoutes(routes: object, ending: Ending, draining: boolean): object {
+  const map = (route: unknown): unknown => {
     if (typeof route === "function") return ending((request, info) => route(request, info));
-    if (route instanceof Response) return ending(() => route.clone());
-    return isMethods(route) ? mapValues(route, wrap) : route;
+    if (draining && route instanceof Response) return ending(() => route.clone());
+    return isMethods(route) ? mapValues(route, map) : route;
   };
-  return mapValues(routes, wrap);
+  return mapValues(routes, map);
 }
 
 function isMethods(route: unknown): route is object {

@@ -1,0 +1,327 @@
+/** Workers that serve on the manager's socket: real processes, real connections. */
+import assert from "node:assert/strict";
+import { connect, type Socket } from "node:net";
+import process from "node:process";
+import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { descriptors, eventsOfType, runPool, stopPool, waitForNobody, waitForReady } from "./support/pool.ts";
+import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
+import { type Program, runProgram, runtime, signalProcess, tempDir, type TestRuntime, waitFor } from "./support/run.ts";
+
+const options = { skip: process.platform !== "linux", timeout: 120_000 };
+const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
+const app = fixture("app");
+
+const RELOADS = { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" } as const;
+
+function runApp(spec: PoolSpec): Program {
+  const { options: pool, ...rest } = spec;
+  const base = { maxWorkers: 1, listen: "127.0.0.1:0", trapSignals: RELOADS, errRespawnIntervalMs: 100 };
+  return runPool({ module: app, options: { ...base, ...pool }, ...rest });
+}
+
+interface Told {
+  readonly name?: string;
+  readonly text: string;
+  readonly address: { readonly type: "tcp"; readonly port: number } | { readonly type: "unix"; readonly path: string };
+}
+
+async function listenersOf(program: Program): Promise<readonly Told[]> {
+  return JSON.parse((await program.waitForLine(/^listens /)).slice("listens ".length));
+}
+
+async function portOf(program: Program): Promise<number> {
+  const address = (await listenersOf(program))[0]?.address;
+  assert(address?.type === "tcp");
+  return address.port;
+}
+
+async function get(port: number, path: string): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: "close" } });
+  return await response.text();
+}
+
+/** A connection by hand, so that a test decides when each byte is sent. */
+class Client implements Disposable {
+  text = "";
+  ended = false;
+  readonly #socket: Socket;
+
+  constructor(where: { readonly port: number } | { readonly path: string }) {
+    this.#socket = "port" in where ? connect(where.port, "127.0.0.1") : connect(where.path);
+    this.#socket.setEncoding("utf8");
+    this.#socket.on("data", (text) => this.text += text);
+    this.#socket.on("error", () => {});
+    this.#socket.on("close", () => this.ended = true);
+  }
+
+  send(text: string): this {
+    this.#socket.write(text);
+    return this;
+  }
+
+  async waitFor(pattern: RegExp): Promise<string> {
+    const what = `${pattern} in what the server sends`;
+    return (await waitFor(() => pattern.exec(this.text)?.[0], { what }).catch((error) => {
+      throw new Error(`${error.message}; it sent ${JSON.stringify(this.text)}, ended: ${this.ended}`);
+    }));
+  }
+
+  async waitForEnd(): Promise<void> {
+    await waitFor(() => this.ended, { what: "the server to close the connection" });
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.destroy();
+  }
+}
+
+/** A request whose body is complete when the test says so: until then a worker has it in hand. */
+async function begin(where: { readonly port: number } | { readonly path: string }): Promise<Client> {
+  const client = new Client(where).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
+  await client.waitFor(/\r\n\r\n\d+/);
+  return client.send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf-");
+}
+
+for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
+  describe(`a worker on ${worker} of a manager on ${runtime}`, () => {
+    it("serves on each socket of the pool, and inherits nothing else", options, async () => {
+      await using dir = await tempDir();
+      const path = dir.file("a.sock");
+      await using program = runApp({
+        runtime: worker,
+        options: { maxWorkers: 2, listen: ["127.0.0.1:0", "six=[::1]:0", `unix:${path}`] },
+      });
+      await program.waitForLine(/^serves /, { count: 2 });
+      const told = await listenersOf(program);
+      const port = await portOf(program);
+      assert.equal(await get(port, "/runtime"), worker);
+      const six = told[1]?.address;
+      assert(six?.type === "tcp");
+      assert.equal(await (await fetch(`http://[::1]:${six.port}/runtime`)).text(), worker);
+      using client = new Client({ path }).send("GET /runtime HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+      await client.waitFor(new RegExp(`\r\n\r\n${worker}$`));
+
+      const own = passedOn(program.pid);
+      for (const { pid } of await waitForReady(program, 2)) {
+        const shared = passedOn(pid).filter((inode) => own.includes(inode));
+        // Each at its inherited number, and once more in place of the server's own.
+        assert.equal(new Set(shared).size, 3, program.report());
+        assert.equal(shared.length, 6, program.report());
+      }
+      await stopPool(program);
+    });
+
+    it("says of its server what is true", options, async () => {
+      await using program = runApp({ runtime: worker });
+      const port = await portOf(program);
+      await program.waitForLine(/^serves /);
+      const told = worker === "deno"
+        ? [{ transport: "tcp", hostname: "127.0.0.1", port }]
+        : [`http://127.0.0.1:${port}/`];
+      assert.deepEqual(JSON.parse(await get(port, "/address")), told);
+      assert.equal(await get(port, "/throw"), "caught on purpose");
+      await stopPool(program);
+    });
+
+    it("answers what it has in hand before it ends, and leaves the rest to its successor", options, async () => {
+      await using program = runApp({ runtime: worker });
+      const port = await portOf(program);
+      await program.waitForLine(/^serves /);
+      using inHand = await begin({ port });
+      using idle = new Client({ port }).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
+      await idle.waitFor(/\r\n\r\n\d+/);
+      program.kill("SIGHUP");
+      await program.waitForLine(/^returned SIGHUP/);
+      // It takes no new connection once it drains; a connection it has is told to go with the next answer.
+      await idle.send("GET /redirect HTTP/1.1\r\nhost: x\r\n\r\n").waitFor(/302[^]*connection: close/i);
+      idle[Symbol.dispose]();
+      using waiting = new Client({ port }).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
+      assert.equal(eventsOfType(program, "reap").length, 0, program.report());
+      assert.equal(waiting.text, "");
+      inHand.send("whole");
+      await inHand.waitFor(/connection: close[^]*half-whole$/i);
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      await waiting.waitFor(/\r\n\r\n\d+$/);
+      await stopPool(program);
+    });
+
+    it("ends at once when it is told a second time to stop", options, async () => {
+      await using program = runApp({ runtime: worker });
+      const port = await portOf(program);
+      const pid = Number((await program.waitForLine(/^serves /)).split(" ")[1]);
+      using inHand = await begin({ port });
+      signalProcess(pid, "SIGTERM");
+      await program.waitForLine(`told ${pid}`);
+      signalProcess(pid, "SIGTERM");
+      await inHand.waitForEnd();
+      await program.waitForLine(/"type":"reap".*"code":143/);
+      await stopPool(program);
+    });
+
+    it("cuts off at the deadline what is still open, and says so", options, async () => {
+      await using program = runApp({ runtime: worker, options: { drainTimeoutMs: 300 } });
+      using inHand = await begin({ port: await portOf(program) });
+      program.kill("SIGTERM");
+      await program.waitForErrorLine("prefork: 1 request is cut off: not answered 300 ms after the stop");
+      await inHand.waitForEnd();
+      assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null });
+      await waitForNobody(program);
+    });
+
+    it("answers what it has in hand when its manager is killed, and then ends", options, async () => {
+      await using program = runApp({ runtime: worker });
+      const port = await portOf(program);
+      using inHand = await begin({ port });
+      program.kill("SIGKILL");
+      await program.status;
+      inHand.send("whole");
+      await inHand.waitFor(/half-whole$/);
+      await waitForNobody(program);
+    });
+
+    it(
+      "relays connections where adoption is switched off, says so once, and drains all the same",
+      options,
+      async () => {
+        await using program = runApp({ runtime: worker, options: { adoption: false } });
+        const port = await portOf(program);
+        await program.waitForLine(/^serves /);
+        using inHand = await begin({ port });
+        program.kill("SIGHUP");
+        await program.waitForLine(/^returned SIGHUP/);
+        using waiting = new Client({ port }).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
+        inHand.send("whole");
+        await inHand.waitFor(/half-whole$/);
+        await waiting.waitFor(/\r\n\r\n\d+$/);
+        await stopPool(program);
+      },
+    );
+
+    it("says what is wrong with its socket, and does not look alive", options, async () => {
+      await using program = runApp({ runtime: worker, module: fixture("closes"), options: { maxBootFailures: 1 } });
+      const text = (await listenersOf(program))[0]?.text;
+      await program.waitForErrorLine(
+        new RegExp(`Cannot serve on ${text}: descriptor \\d+ is not its socket any more; something closed it`),
+      );
+      await program.waitForEnd();
+      await waitForNobody(program);
+    });
+
+    it("refuses what cannot be, by sentences that name it", options, async () => {
+      await using program = runApp({
+        runtime: worker,
+        module: fixture("mistakes"),
+        options: { listen: ["a=127.0.0.1:0", "admin=127.0.0.1:0"] },
+      });
+      await program.waitForLine("tried all");
+      const line = (name: string) => program.lines.find((each) => each.startsWith(`${name}: `)) ?? "";
+      assert.match(
+        line("port"),
+        /^port: TypeError: Cannot use 'port' in a worker: the manager decides where it listens/,
+      );
+      assert.match(line("name"), /^name: TypeError: Cannot serve on 'amdin': the sockets are a, admin$/);
+      assert.match(line("attach"), /^attach: Error: Cannot attach a server that listens already: leave out its listen/);
+      assert.match(
+        line("several"),
+        /^several: TypeError: Cannot attach one server to several sockets: .* of a, admin$/,
+      );
+      assert.match(line("tls"), /^tls: Error: Cannot serve: /);
+      await stopPool(program);
+    });
+  });
+}
+
+describe(`a manager on ${runtime}`, () => {
+  it("gives a command its sockets at 3 and up, by both protocols, and nothing else", options, async () => {
+    await using dir = await tempDir();
+    const script = 'echo "pid $$ $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES $SERVER_STARTER_PORT"; exec sleep 60';
+    await using program = runPool({
+      command: ["/bin/sh", "-c", script],
+      options: { maxWorkers: 1, listen: ["web=127.0.0.1:0", `unix:${dir.file("a.sock")}`] },
+    });
+    const [, pid, ...said] = (await program.waitForLine(/^pid /)).split(" ");
+    const [first] = await listenersOf(program);
+    assert.deepEqual(said, [pid, "2", "web:unknown", `${first?.text}=3;${dir.file("a.sock")}=4`]);
+    const sockets = passedOn(Number(pid));
+    assert.equal(sockets.length, 2);
+    const at = descriptors(Number(pid)).filter((line) => sockets.some((each) => line.endsWith(each)));
+    assert.deepEqual(at.map((line) => line.split(" ")[0]), ["3", "4"]);
+    await stopPool(program);
+  });
+
+  it("outlives a command with sockets that dies of a signal without a name", options, async () => {
+    await using program = runPool({
+      command: ["/bin/sh", "-c", "kill -34 $$"],
+      options: { maxWorkers: 1, listen: "127.0.0.1:0", errRespawnIntervalMs: 0 },
+    });
+    await program.waitForLine(/"type":"reap".*"code":162/, { count: 3 });
+    await stopPool(program);
+  });
+
+  it("passes nothing to the commands of a pool that does not listen", options, async () => {
+    await using program = runPool({
+      command: ["/bin/sh", "-c", 'echo "has ${LISTEN_FDS-no} ${SERVER_STARTER_PORT-no}"; exec sleep 60'],
+      options: { maxWorkers: 1 },
+    });
+    assert.equal(await program.waitForLine(/^has /), "has no no");
+    const [worker] = await waitForReady(program, 1);
+    assert.deepEqual(passedOn(worker?.pid ?? 0), []);
+    await stopPool(program);
+  });
+
+  it("refuses to start a worker that serves where the pool listens on nothing", options, async () => {
+    await using program = runPool({ module: app, options: { maxWorkers: 1, maxBootFailures: 1 } });
+    await program.waitForErrorLine(/Cannot serve: this pool listens on nothing; give it an address/);
+    await program.waitForEnd();
+    await waitForNobody(program);
+  });
+});
+
+describe("without the permission to call the C library", () => {
+  it("a worker on Deno relays, and says what to add", options, async () => {
+    await using program = runApp({ runtime: "deno", denoArgs: ["--allow-net=127.0.0.1"] });
+    const port = await portOf(program);
+    await program.waitForErrorLine(
+      /^prefork: relays the connections of .*: Deno may not call the C library: add --allow-ffi/,
+    );
+    using inHand = await begin({ port });
+    program.kill("SIGHUP");
+    await program.waitForLine(/^returned SIGHUP/);
+    inHand.send("whole");
+    await inHand.waitFor(/half-whole$/);
+    await program.waitForLine(/^serves /, { count: 2 });
+    assert.equal(await get(port, "/runtime"), "deno");
+    await stopPool(program);
+  });
+
+  it("a worker on Deno that may not reach its own server either ends with what to add", options, async () => {
+    await using program = runApp({ runtime: "deno", denoArgs: ["--allow-read"], options: { maxBootFailures: 1 } });
+    await program.waitForErrorLine(/Deno may not serve, .*: add --allow-net=127.0.0.1:0\.$/);
+    await program.waitForEnd();
+    await waitForNobody(program);
+  });
+
+  it(
+    "a manager on Deno refuses to listen, and says what to add",
+    { ...options, skip: runtime !== "deno" },
+    async () => {
+      const runtimeArgs = ["run", "--no-prompt", "--allow-read", "--allow-env", "--allow-run"];
+      const spec = JSON.stringify({ options: { listen: 0 } });
+      await using program = runProgram(new URL("./fixtures/lifecycle/pool.ts", import.meta.url), [spec], {
+        runtimeArgs,
+      });
+      await program.waitForErrorLine(
+        /Cannot share listening sockets: Deno may not call the C library: add --allow-ffi, or -A/,
+      );
+      assert.notEqual((await program.waitForEnd()).code, 0);
+    },
+  );
+});
+
+/** The sockets of a process but for its standard streams, which whoever runs the tests may have made sockets. */
+function passedOn(pid: number): readonly string[] {
+  const all = descriptors(pid).map((line) => line.split(" "));
+  const standard = all.filter(([fd]) => Number(fd) < 3).map(([, target]) => target);
+  return all.flatMap(([, target = ""]) => target.startsWith("socket:") && !standard.includes(target) ? [target] : []);
+}
