@@ -27,7 +27,7 @@ const CALLS = {
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
-  dup2: { args: ["i32", "i32"], returns: "i32" },
+  dup3: { args: ["i32", "i32", "i32"], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
   open: { args: ["ptr", "i32"], returns: "i32" },
   read: { args: ["i32", "ptr", "u32"], returns: "i32" },

@@ -1,7 +1,7 @@
 /**
  * Has a native server accept from a listening socket that it did not open. Neither `Deno.serve` nor `Bun.serve` takes a
  * descriptor, so the server listens on a private address first; then the shared socket takes the place of its own, by
- * `dup2`, and is entered in the server's epoll set as the old one was.
+ * `dup3`, and is entered in the server's epoll set as the old one was.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { encodeEvent, EPOLL_CTL_ADD, EPOLL_CTL_DEL, type EpollEntry, parseFdinfo
 import { type Bytes, cString, errnoText, int32, type Libc } from "./libc.ts";
 import type { Acceptor } from "./serving.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
-import { isListening, localAddress } from "./sockets.ts";
+import { isListening, localAddress } from "./socket_facts.ts";
 import type { ProcessHost } from "./types.ts";
 
 const FIRST_FD = 3;
@@ -22,6 +22,7 @@ const MAX_GAP = 1024;
 const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
+const O_CLOEXEC = SOCK_CLOEXEC;
 const POLLIN = 1;
 /** How long the self-test waits for its one connection to be accepted. */
 const TEST_TIMEOUT_MS = 2000;
@@ -73,7 +74,7 @@ function findPlace(libc: Libc, own: SocketAddress): Place {
 }
 
 function enter(libc: Libc, arch: string, { fd, epoll, entry }: Place, socket: number): void {
-  if (libc.dup2(socket, fd) < 0) throw new Error(`dup2: ${errnoText(libc.errno())}`);
+  if (libc.dup3(socket, fd, O_CLOEXEC) < 0) throw new Error(`dup3: ${errnoText(libc.errno())}`);
   if (libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, encodeEvent(entry, arch)) < 0) {
     throw new Error(`epoll_ctl: ${errnoText(libc.errno())}`);
   }

@@ -18,7 +18,7 @@ export interface Libc {
   getsockopt(fd: number, level: number, name: number, value: Bytes, length: Bytes): number;
   setsockopt(fd: number, level: number, name: number, value: Bytes, length: number): number;
   fcntl(fd: number, command: number, argument: number): number;
-  dup2(from: number, to: number): number;
+  dup3(from: number, to: number, flags: number): number;
   close(fd: number): number;
   open(path: Bytes, flags: number): number;
   read(fd: number, buffer: Bytes, length: number): number;

@@ -21,8 +21,11 @@ import type {
   WorkerListener,
   WorkerServer,
 } from "./serving.ts";
-import { isListening } from "./sockets.ts";
+import { isListening } from "./socket_facts.ts";
 import type { ProcessHost } from "./types.ts";
+
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
 
 /** What serving takes of the worker it is in. */
 export interface ServingWorker {
@@ -132,6 +135,7 @@ async function tryAdoption(
   if (!adoption) return undefined;
   const libc = openLibc(host, text);
   if (libc === undefined) return undefined;
+  libc.fcntl(fd, F_SETFD, FD_CLOEXEC); // what this worker starts is not to keep the socket open when all else is gone
   if (!isListening(libc, fd)) {
     throw new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`);
   }

@@ -7,10 +7,11 @@
 
 import { fromServerStarter, fromSystemd, type GivenSocket } from "./activation.ts";
 import { type Address, formatAddress, parseAddress, type SocketAddress } from "./address.ts";
-import { type Bytes, cString, errnoText, int32, type Libc, NoLibcError, readInt32 } from "./libc.ts";
+import { type Bytes, cString, errnoText, int32, type Libc, NoLibcError } from "./libc.ts";
 import { INHERIT, type ListenOptions } from "./listen.ts";
 import type { Listener, WorkerListener } from "./serving.ts";
-import { decodeSockaddr, encodeSockaddr } from "./sockaddr.ts";
+import { encodeSockaddr } from "./sockaddr.ts";
+import { isListening, localAddress } from "./socket_facts.ts";
 import type { ProcessHost } from "./types.ts";
 
 const AF_UNIX = 1;
@@ -21,7 +22,6 @@ const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
-const SO_ACCEPTCONN = 30;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const F_SETFD = 2;
@@ -256,20 +256,6 @@ export function givenSockets(host: ProcessHost): readonly GivenSocket[] {
   const env = { get: (name: string) => host.getEnv(name) };
   const bySystemd = fromSystemd(env, host.pid);
   return bySystemd.length > 0 ? bySystemd : fromServerStarter(env);
-}
-
-/** Where a socket listens, or is connected from; undefined if the descriptor is no such socket. */
-export function localAddress(libc: Libc, fd: number): SocketAddress | undefined {
-  const bytes = new Uint8Array(128);
-  const length = int32(bytes.length);
-  if (libc.getsockname(fd, bytes, length) < 0) return undefined;
-  return decodeSockaddr(bytes, readInt32(length), "linux");
-}
-
-/** Whether a descriptor is a socket that listens. */
-export function isListening(libc: Libc, fd: number): boolean {
-  const value = int32(0);
-  return libc.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, value, int32(4)) === 0 && readInt32(value) === 1;
 }
 
 function familyOf(address: SocketAddress): number {

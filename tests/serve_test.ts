@@ -109,6 +109,8 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
         assert.equal(new Set(shared).size, 3, program.report());
         assert.equal(shared.length, 6, program.report());
       }
+      const inherited = await get(port, "/leaks");
+      for (const inode of own) assert(!inherited.includes(inode), inherited);
       await stopPool(program);
     });
 
