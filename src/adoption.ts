@@ -8,7 +8,7 @@
 
 import type { SocketAddress } from "./address.ts";
 import { encodeEvent, EPOLL_CTL_ADD, EPOLL_CTL_DEL, type EpollEntry, parseFdinfo } from "./epoll.ts";
-import { type Bytes, cString, errnoText, int32, type Libc } from "./libc.ts";
+import { type Bytes, cString, errnoText, int32, type Libc, readInt32 } from "./libc.ts";
 import type { Acceptor } from "./serving.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
 import { isListening, localAddress } from "./socket_facts.ts";
@@ -23,6 +23,8 @@ const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const O_CLOEXEC = SOCK_CLOEXEC;
+const IPPROTO_TCP = 6;
+const TCP_DEFER_ACCEPT = 9;
 const POLLIN = 1;
 /** How long the self-test waits for its one connection to be accepted. */
 const TEST_TIMEOUT_MS = 2000;
@@ -54,6 +56,7 @@ export interface AdoptionParts {
 export async function adopt(parts: AdoptionParts): Promise<Acceptor> {
   const { libc, arch, shared } = parts;
   const place = findPlace(libc, parts.own);
+  takeOverDeferral(libc, place.fd, shared);
   await testAdoption(parts, place);
   enter(libc, arch, place, shared);
   const address = localAddress(libc, shared);
@@ -61,6 +64,17 @@ export async function adopt(parts: AdoptionParts): Promise<Acceptor> {
     leave: () => void libc.epoll_ctl(place.epoll, EPOLL_CTL_DEL, place.fd, encodeEvent(place.entry, arch)),
     connections: () => address === undefined ? 0 : countConnections(libc, address),
   };
+}
+
+/**
+ * Bun has the system hold connections back until their first bytes are there, and counts on it: it accepts for as long as
+ * there is more, and looks at nothing else meanwhile. Without it, a connection that came before its bytes waited for
+ * seconds under load.
+ */
+function takeOverDeferral(libc: Libc, own: number, shared: number): void {
+  const seconds = int32(0);
+  if (libc.getsockopt(own, IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds, int32(4)) < 0 || readInt32(seconds) === 0) return;
+  libc.setsockopt(shared, IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds, 4);
 }
 
 function findPlace(libc: Libc, own: SocketAddress): Place {
