@@ -37,19 +37,29 @@ type Answer = Response | undefined | void;
 type Ending = (answer: ServeHandler<never>) => ServeHandler<never>;
 
 declare const Bun: { serve(options: object): BunServer };
+declare function setImmediate(callback: () => void): unknown;
 declare const process: { readonly arch: string; getBuiltinModule(name: "node:net"): Net };
 
 /** The {@linkcode ServingHost} of Bun. */
-export const bunServing: ServingHost = { open, attach, net, arch: process.arch };
+export const bunServing: ServingHost = {
+  open,
+  attach,
+  net,
+  acceptsWithoutEnd: true,
+  nextTurn: (callback) => void setImmediate(callback),
+  arch: process.arch,
+};
 
 // deno-lint-ignore require-await
 async function open(handler: ServeHandler<never>, options: ServeOptions, kind: PrivateKind): Promise<PrivateServer> {
   let pulse = 0;
   let draining = false;
+  let begins = (): void => {};
   const sockets = new Set<BunWebSocket>();
   const finish = (response: Answer): Answer => draining && response instanceof Response ? closing(response) : response;
   const ending = (answer: ServeHandler<never>): ServeHandler<never> => (request, info) => {
     pulse++;
+    begins();
     const response = answer(request, info);
     return response instanceof Promise ? response.then(finish) : finish(response);
   };
@@ -74,6 +84,9 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     },
     get pulse() {
       return pulse;
+    },
+    onRequest(listener) {
+      begins = listener;
     },
     correct: (listener) => correct(server, listener, options.tls !== undefined),
     drain() {
@@ -157,6 +170,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     server,
     open: 0,
     pulse: 0,
+    onRequest() {},
     correct: (listener) => correct(server, listener, false),
     drain() {},
     // deno-lint-ignore require-await

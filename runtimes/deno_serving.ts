@@ -21,7 +21,14 @@ import { isGranted } from "./deno_socket.ts";
 declare const process: { getBuiltinModule(name: "node:net"): Net };
 
 /** The {@linkcode ServingHost} of Deno. */
-export const denoServing: ServingHost = { open, attach, net, arch: Deno.build.arch };
+export const denoServing: ServingHost = {
+  open,
+  attach,
+  net,
+  acceptsWithoutEnd: false,
+  nextTurn: (callback) => void setTimeout(callback, 0),
+  arch: Deno.build.arch,
+};
 
 // deno-lint-ignore require-await
 async function open(handler: ServeHandler<never>, options: ServeOptions, kind: PrivateKind): Promise<PrivateServer> {
@@ -66,6 +73,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     get pulse() {
       return pulse;
     },
+    onRequest() {}, // nobody asks: Deno accepts a connection at a time
     correct(listener) {
       const addr = addressOf(listener);
       Object.defineProperty(server, "addr", { value: addr, configurable: true });
@@ -117,6 +125,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     server,
     open: 0,
     pulse: 0,
+    onRequest() {},
     correct: (listener) => void Object.defineProperty(server, "addr", { value: addressOf(listener) }),
     drain() {},
     // deno-lint-ignore require-await

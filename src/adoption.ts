@@ -59,11 +59,68 @@ export async function adopt(parts: AdoptionParts): Promise<Acceptor> {
   takeOverDeferral(libc, place.fd, shared);
   await testAdoption(parts, place);
   enter(libc, arch, place, shared);
-  const address = localAddress(libc, shared);
-  return {
-    leave: () => void libc.epoll_ctl(place.epoll, EPOLL_CTL_DEL, place.fd, encodeEvent(place.entry, arch)),
-    connections: () => address === undefined ? 0 : countConnections(libc, address),
-  };
+  return new AdoptedSocket(parts, place);
+}
+
+/** A shared socket in the place of a server's own. */
+class AdoptedSocket implements Acceptor {
+  readonly #libc: Libc;
+  readonly #arch: string;
+  readonly #shared: number;
+  readonly #address: SocketAddress | undefined;
+  readonly #place: Place;
+  readonly #plugAddress: SocketAddress;
+  #plug: number | undefined;
+  #left = false;
+  #yields = false;
+
+  constructor({ libc, arch, shared, own, host }: AdoptionParts, place: Place) {
+    this.#libc = libc;
+    this.#arch = arch;
+    this.#shared = shared;
+    this.#address = localAddress(libc, shared);
+    this.#place = place;
+    this.#plugAddress = { type: "unix", path: `@prefork-plug-${host.pid}-${own.type === "tcp" ? own.port : own.path}` };
+  }
+
+  leave(): void {
+    this.#left = true;
+    if (!this.#yields) this.#remove();
+  }
+
+  connections(): number {
+    return this.#address === undefined ? 0 : countConnections(this.#libc, this.#address);
+  }
+
+  /**
+   * A server that accepts for as long as there is more finds out at its next try that there is none: for the rest of this
+   * turn a socket that gives nothing stands in the place.
+   */
+  yield(nextTurn: (callback: () => void) => void): void {
+    if (this.#yields || this.#left) return;
+    this.#yields = true;
+    this.#plug ??= this.#openPlug();
+    this.#remove();
+    this.#libc.dup3(this.#plug, this.#place.fd, O_CLOEXEC);
+    nextTurn(() => {
+      this.#yields = false;
+      // A server that was closed meanwhile has given the number back, and somebody else may have it.
+      const stands = isAt(localAddress(this.#libc, this.#place.fd), this.#plugAddress);
+      if (stands && !this.#left) enter(this.#libc, this.#arch, this.#place, this.#shared);
+    });
+  }
+
+  #remove(): void {
+    const { epoll, fd, entry } = this.#place;
+    this.#libc.epoll_ctl(epoll, EPOLL_CTL_DEL, fd, encodeEvent(entry, this.#arch));
+  }
+
+  #openPlug(): number {
+    const plug = openSocket(this.#libc, this.#plugAddress);
+    const bytes = encodeSockaddr(this.#plugAddress, "linux");
+    this.#libc.bind(plug, bytes, bytes.length);
+    return plug;
+  }
 }
 
 /**

@@ -63,6 +63,7 @@ export async function openNodeServer(server: FullServer, kind: PrivateKind): Pro
     get pulse() {
       return work.pulse;
     },
+    onRequest: (listener) => void (work.begins = listener),
     correct: (listener) => void (server.address = () => addressOf(listener)),
     drain: () => work.drain(),
     // deno-lint-ignore require-await
@@ -88,6 +89,7 @@ function addressOf({ address }: Listener): unknown {
 /** What a server of `node:http` is busy with. */
 class HttpWork {
   pulse = 0;
+  begins = (): void => {};
   readonly #responses = new Set<NodeResponse>();
   readonly #upgraded = new Set<NodeSocket>();
   #draining = false;
@@ -116,6 +118,7 @@ class HttpWork {
 
   #begin(response: NodeResponse): void {
     this.pulse++;
+    this.begins();
     this.#responses.add(response);
     if (this.#draining) response.setHeader("connection", "close");
     const end = (): void => {
@@ -130,11 +133,13 @@ class HttpWork {
 /** What a server of `node:net` is busy with: every connection that is open, since nobody knows what it is for. */
 class RawWork {
   pulse = 0;
+  begins = (): void => {};
   open = 0;
 
   constructor(server: FullServer) {
     server.prependListener("connection", (socket) => {
       this.pulse++;
+      this.begins();
       this.open++;
       socket.once("close", () => this.open--);
     });

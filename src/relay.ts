@@ -52,7 +52,7 @@ export async function relay(net: Net, shared: number, own: SocketAddress): Promi
   acceptor.once("error", reject);
   acceptor.listen({ fd: shared }, resolve);
   await promise;
-  return { leave: () => void acceptor.close(), connections: () => open };
+  return { leave: () => void acceptor.close(), connections: () => open, yield() {} };
 }
 
 /** A relay that cannot reach its server would take connections and answer none. */

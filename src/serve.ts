@@ -24,6 +24,9 @@ import type {
 import { isListening } from "./socket_facts.ts";
 import type { ProcessHost } from "./types.ts";
 
+/** How long a server may accept, at most, before it looks at the connections it has. */
+const YIELD_MS = 5;
+
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 
@@ -150,12 +153,28 @@ async function tryAdoption(
   if (native === undefined) return undefined;
   try {
     const { arch } = currentServing;
-    return { native, acceptor: await adopt({ host, libc, arch, own: native.address, shared: fd }) };
+    const acceptor = await adopt({ host, libc, arch, own: native.address, shared: fd });
+    if (currentServing.acceptsWithoutEnd) yieldOften(host, native, acceptor);
+    return { native, acceptor };
   } catch (error) {
     sayRelay(host, text, reason(error));
     await native.close();
     return undefined;
   }
+}
+
+/**
+ * The queue of a shared socket may never be empty, so that a server that empties it first would not answer the
+ * connections it has for as long as others keep coming.
+ */
+function yieldOften(host: ProcessHost, native: PrivateServer, acceptor: Acceptor): void {
+  let last = host.now();
+  native.onRequest(() => {
+    const now = host.now();
+    if (now - last < YIELD_MS) return;
+    last = now;
+    acceptor.yield(currentServing.nextTurn);
+  });
 }
 
 function openLibc(host: ProcessHost, text: string): ReturnType<typeof currentLibc> | undefined {

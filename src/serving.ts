@@ -91,6 +91,8 @@ export interface PrivateServer {
   readonly open: number;
   /** How often a request has begun or ended: as long as it changes there is life. */
   readonly pulse: number;
+  /** Calls `listener` as each request begins, before its handler. */
+  onRequest(listener: () => void): void;
   /** Has it say of itself what is true once it serves on `listener`. */
   correct(listener: Listener): void;
   /** From here on each response ends its connection, and WebSockets are told to go elsewhere. */
@@ -105,6 +107,8 @@ export interface Acceptor {
   leave(): void;
   /** How many connections are open. */
   connections(): number;
+  /** Has a server that accepts without end look at what else there is, from now to the next turn of the event loop. */
+  yield(nextTurn: (callback: () => void) => void): void;
 }
 
 /** What serving asks of a runtime. */
@@ -115,6 +119,10 @@ export interface ServingHost {
   attach(server: AttachableServer, kind: PrivateKind): Promise<PrivateServer>;
   /** `node:net`. */
   net(): Promise<Net>;
+  /** Whether servers accept for as long as there is more, and look at nothing else meanwhile. */
+  readonly acceptsWithoutEnd: boolean;
+  /** Calls `callback` in the next turn of the event loop. */
+  nextTurn(callback: () => void): void;
   /** The processor, as `struct epoll_event` depends on it. */
   readonly arch: string;
 }

@@ -27,6 +27,7 @@ class FakeServer {
       get pulse() {
         return own().pulse;
       },
+      onRequest() {},
       correct() {},
       drain: () => void this.asked.push("drain"),
       close: () => {
@@ -37,6 +38,7 @@ class FakeServer {
     this.acceptor = {
       leave: () => void this.asked.push("leave"),
       connections: () => this.connections,
+      yield() {},
     };
   }
 

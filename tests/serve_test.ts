@@ -68,7 +68,7 @@ class Client implements Disposable {
   }
 
   async waitForEnd(): Promise<void> {
-    await waitFor(() => this.ended, { what: "the server to close the connection" });
+    await waitFor(() => this.ended, { what: "the server to close the connection", intervalMs: 1 });
   }
 
   [Symbol.dispose](): void {
@@ -145,6 +145,31 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       await inHand.waitFor(/connection: close[^]*half-whole$/i);
       await program.waitForLine(/"type":"reap".*"exited with status 0"/);
       await waiting.waitFor(/\r\n\r\n\d+$/);
+      await stopPool(program);
+    });
+
+    it("answers the connections it has while others never cease to come", options, async () => {
+      await using program = runApp({ runtime: worker });
+      const port = await portOf(program);
+      await program.waitForLine(/^serves /);
+      using kept = new Client({ port });
+      let done = false;
+      const flood = async (): Promise<void> => {
+        while (!done) {
+          using one = new Client({ port }).send("GET /burn HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+          await one.waitForEnd();
+        }
+      };
+      const floods = Array.from({ length: 32 }, flood);
+      try {
+        for (let count = 1; count <= 5; count++) {
+          kept.send("GET /runtime HTTP/1.1\r\nhost: x\r\n\r\n");
+          await kept.waitFor(new RegExp(`(${worker}[^]*){${count}}`));
+        }
+      } finally {
+        done = true;
+        await Promise.all(floods);
+      }
       await stopPool(program);
     });
 
