@@ -189,7 +189,7 @@ function withholdServe(address: SocketAddress | undefined): void {
   const { serve } = Bun;
   Bun.serve = (options) => {
     if (!/^[^\n]*\n[^\n]*\n\s*at bun:main:/.test(new Error().stack ?? "")) return serve(options);
-    const { host: hostname, port } = address?.type === "tcp" ? address : { host: address?.path, port: undefined };
+    const { host: hostname, port } = address?.type === "tcp" ? address : { host: address?.path ?? "nowhere", port: 0 };
     return { development: false, protocol: "http", hostname, port };
   };
 }

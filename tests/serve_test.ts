@@ -1,9 +1,9 @@
 /** Workers that serve on the manager's socket: real processes, real connections. */
 import assert from "node:assert/strict";
-import { connect, type Socket } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
+import { begin, Client, get } from "./support/client.ts";
 import { descriptors, eventsOfType, runPool, stopPool, waitForNobody, waitForReady } from "./support/pool.ts";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
 import { type Program, runProgram, runtime, signalProcess, tempDir, type TestRuntime, waitFor } from "./support/run.ts";
@@ -34,53 +34,6 @@ async function portOf(program: Program): Promise<number> {
   const address = (await listenersOf(program))[0]?.address;
   assert(address?.type === "tcp");
   return address.port;
-}
-
-async function get(port: number, path: string): Promise<string> {
-  const response = await fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: "close" } });
-  return await response.text();
-}
-
-/** A connection by hand, so that a test decides when each byte is sent. */
-class Client implements Disposable {
-  text = "";
-  ended = false;
-  readonly #socket: Socket;
-
-  constructor(where: { readonly port: number } | { readonly path: string }) {
-    this.#socket = "port" in where ? connect(where.port, "127.0.0.1") : connect(where.path);
-    this.#socket.setEncoding("utf8");
-    this.#socket.on("data", (text) => this.text += text);
-    this.#socket.on("error", () => {});
-    this.#socket.on("close", () => this.ended = true);
-  }
-
-  send(text: string): this {
-    this.#socket.write(text);
-    return this;
-  }
-
-  async waitFor(pattern: RegExp): Promise<string> {
-    const what = `${pattern} in what the server sends`;
-    return (await waitFor(() => pattern.exec(this.text)?.[0], { what }).catch((error) => {
-      throw new Error(`${error.message}; it sent ${JSON.stringify(this.text)}, ended: ${this.ended}`);
-    }));
-  }
-
-  async waitForEnd(): Promise<void> {
-    await waitFor(() => this.ended, { what: "the server to close the connection", intervalMs: 1 });
-  }
-
-  [Symbol.dispose](): void {
-    this.#socket.destroy();
-  }
-}
-
-/** A request whose body is complete when the test says so: until then a worker has it in hand. */
-async function begin(where: { readonly port: number } | { readonly path: string }): Promise<Client> {
-  const client = new Client(where).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
-  await client.waitFor(/\r\n\r\n\d+/);
-  return client.send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf-");
 }
 
 for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {

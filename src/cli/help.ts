@@ -18,6 +18,12 @@ Pool
                           USR2=TERM:500 (one worker every 500 ms)
   --boot-timeout TIME     how long a worker may take to its own code (30s, 500ms; default 30s)
   --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s)
+Sockets (bound once, shared by all workers; more in docs/serving.md)
+  -l, --listen ADDR       PORT, HOST:PORT, [v6]:PORT, unix:PATH, fd:N or inherit, with a
+                          NAME= in front if wished; repeatable (default: what systemd or
+                          start_server gave, else PORT for modules)
+  --backlog N  --socket-mode 660  --socket-owner USER[:GROUP]  --no-adoption
+  --drain-timeout TIME    how long a worker told to stop may answer what is open (default 10s)
 Workers
   --runtime RUNTIME       deno, bun, or the path of one (default: the manager's own)
   --allow-... --deny-...  permissions of workers on Deno (default: the manager's own)
@@ -35,6 +41,7 @@ Signals  TERM, INT, QUIT stop, a second one at once; HUP replaces all workers;
 Status   0 stopped as asked, 2 bad command line, 3 no worker ever became ready,
          128+n died of signal n
 
+  prefork examples/hello.ts -l 8080 -w 4              a module that exports { fetch }, on port 8080
   prefork examples/ticker.ts -w 2                     two workers; Ctrl-C stops them
   prefork app.ts --runtime bun -t HUP=TERM:1s -- -v   on Bun, replaced one a second on HUP; -v is theirs
   prefork run -w 4 -- ./worker.py --queue mail        four of any program

@@ -10,9 +10,12 @@ import { UsageError } from "./usage_error.ts";
 import {
   DEFAULT_TRAPS,
   type LogFormat,
+  parseBacklog,
   parseCount,
   parseDuration,
+  parseListen,
   parseLogFormat,
+  parseMode,
   parseSpare,
   parseTrap,
   type SpareRange,
@@ -34,6 +37,13 @@ export interface RunOptions {
   readonly envFile?: string;
   readonly bootTimeoutMs?: number;
   readonly stopTimeoutMs?: number;
+  readonly drainTimeoutMs?: number;
+  /** Addresses as they were typed, each known to be one. */
+  readonly listen?: readonly string[];
+  readonly backlog?: number;
+  readonly socketMode?: number;
+  readonly socketOwner?: string;
+  readonly adoption?: false;
   readonly name?: string;
   readonly logFormat?: LogFormat;
 }
@@ -71,19 +81,42 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--env-file": { example: ".env", read: (text) => ({ envFile: text }) },
   "--boot-timeout": { example: "30s", read: (text) => ({ bootTimeoutMs: parseDuration("--boot-timeout", text) }) },
   "--stop-timeout": { example: "30s", read: (text) => ({ stopTimeoutMs: parseDuration("--stop-timeout", text) }) },
+  "--drain-timeout": { example: "10s", read: (text) => ({ drainTimeoutMs: parseDuration("--drain-timeout", text) }) },
+  "--backlog": { example: "4096", read: (text) => ({ backlog: parseBacklog(text) }) },
+  "--socket-mode": { example: "660", read: (text) => ({ socketMode: parseMode(text) }) },
+  "--socket-owner": { example: "www-data:www-data", read: (text) => ({ socketOwner: text }) },
   "--name": { example: "web", read: (text) => ({ name: text }) },
   "--log-format": { example: "json", read: (text) => ({ logFormat: parseLogFormat(text) }) },
 };
 
 const TRAP = "--trap";
-const SHORT: Readonly<Record<string, string>> = { "-w": "--workers", "-t": TRAP, "-h": "--help", "-V": "--version" };
+const LISTEN = "--listen";
+const NO_ADOPTION = "--no-adoption";
+/** Options that may be given several times, each with an example. */
+const REPEATED: Readonly<Record<string, string>> = { [TRAP]: "HUP=TERM", [LISTEN]: "8080" };
+const SHORT: Readonly<Record<string, string>> = {
+  "-w": "--workers",
+  "-l": LISTEN,
+  "-t": TRAP,
+  "-h": "--help",
+  "-V": "--version",
+};
 const PERMISSIONS = ["read", "write", "net", "env", "run", "ffi", "sys", "import", "all"];
+/** Options without a value. */
+const FLAGS = [NO_ADOPTION, "--help", "--version"];
 const DENO_FLAGS = [
   "-A",
   ...PERMISSIONS.map((name) => `--allow-${name}`),
   ...PERMISSIONS.slice(0, -1).map((name) => `--deny-${name}`),
 ];
-const LONG_NAMES = [...Object.keys(VALUE_OPTIONS), TRAP, "--help", "--version", ...DENO_FLAGS.slice(1)];
+const LONG_NAMES = [
+  ...Object.keys(VALUE_OPTIONS),
+  ...Object.keys(REPEATED),
+  NO_ADOPTION,
+  "--help",
+  "--version",
+  ...DENO_FLAGS.slice(1),
+];
 
 /** Reads a command line. */
 export function parse(args: readonly string[]): Request {
@@ -110,21 +143,24 @@ function read(args: readonly string[]): Request {
       continue;
     }
     const { name, value } = splitOption(token);
-    if (name === "--help" || name === "--version") {
+    if (FLAGS.includes(name)) {
       if (value !== undefined) throw new UsageError(`Cannot use a value for ${name}, as in ${token}: it takes none`);
-      return { kind: name === "--help" ? "help" : "version" };
+      if (name === NO_ADOPTION) options = { ...options, adoption: false };
+      else return { kind: name === "--help" ? "help" : "version" };
+      continue;
     }
     if (DENO_FLAGS.includes(name)) {
       denoArgs.push(token);
       continue;
     }
     const option = VALUE_OPTIONS[name];
-    if (option === undefined && name !== TRAP) throw unknownOption(token, name);
-    const example = option?.example ?? "HUP=TERM";
+    const example = option?.example ?? REPEATED[name];
+    if (example === undefined) throw unknownOption(token, name);
     const text = value ?? valueAt(own, ++at, token, example);
     if (text === "") throw withoutValue(name, example);
-    if (option === undefined) traps.push([...parseTrap(text)]);
-    else options = { ...options, ...option.read(text) };
+    if (option !== undefined) options = { ...options, ...option.read(text) };
+    else if (name === TRAP) traps.push([...parseTrap(text)]);
+    else options = { ...options, listen: [...options.listen ?? [], parseListen("-l", text)] };
   }
   const trapSignals = { ...DEFAULT_TRAPS, ...Object.fromEntries(traps) };
   return { kind: "run", target: findTarget(words, rest), options, trapSignals, denoArgs };
@@ -135,7 +171,7 @@ function splitOption(token: string): { readonly name: string; readonly value: st
   const equals = token.indexOf("=");
   const name = equals < 0 ? token : token.slice(0, equals);
   const value = equals < 0 ? undefined : token.slice(equals + 1);
-  const attached = /^(-[wt])([^=].*)$/.exec(token);
+  const attached = /^(-[wlt])([^=].*)$/.exec(token);
   if (attached) return { name: SHORT[attached[1] ?? ""] ?? name, value: attached[2] };
   return { name: SHORT[name] ?? name, value };
 }

@@ -18,6 +18,7 @@ import { parseEnvFile } from "./env_file.ts";
 import { findProgram, noProgram, requireDirectory, requireFile, requireModule } from "./files.ts";
 import type { CommandLineHost } from "./host.ts";
 import type { RunRequest, Target } from "./parse.ts";
+import { findSockets, type Sockets } from "./sockets.ts";
 import { UsageError } from "./usage_error.ts";
 import type { NeededFile } from "./user.ts";
 import { parseCount } from "./values.ts";
@@ -32,6 +33,7 @@ export interface Prepared {
   readonly work: PreparedWork;
   readonly workers: number;
   readonly workerUser: WorkerUser | undefined;
+  readonly sockets: Sockets;
 }
 
 /** Looks up what a request names, and sets the variables of its `--env-file`. */
@@ -48,6 +50,7 @@ export async function prepare(request: RunRequest, host: ProcessHost, line: Comm
     work: cwd === undefined ? work : withDirectory(work, cwd),
     workers: options.workers ?? fromEnvironment(host) ?? host.cpuCount,
     workerUser: await findUser(request, host, needed),
+    sockets: await findSockets(request, host),
   };
 }
 

@@ -95,6 +95,11 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
     },
   });
   log.tell("info", describeStart(request, prepared), { event: "start", pid: currentHost.pid });
+  for (const { name, text } of pool.listeners) {
+    const { origin } = prepared.sockets;
+    const note = [...name === undefined ? [] : [name], ...origin === undefined ? [] : [origin]].join(", ");
+    log.tell("info", `listens on ${text}${note === "" ? "" : ` (${note})`}`, { event: "listen", address: text, name });
+  }
   const status = await runUntilStopped(pool, prepared.work, log);
   await pool[Symbol.asyncDispose]();
   await told;
@@ -105,13 +110,16 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
 }
 
 function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): PreforkOptions {
-  const { bootTimeoutMs, stopTimeoutMs, spare, name } = options;
+  const { bootTimeoutMs, stopTimeoutMs, drainTimeoutMs, spare, name, adoption } = options;
   return {
     maxWorkers: prepared.workers,
+    listen: prepared.sockets.listen,
     trapSignals,
     maxBootFailures: MAX_BOOT_FAILURES,
     ...(bootTimeoutMs === undefined ? {} : { bootTimeoutMs }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
+    ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
+    ...(adoption === undefined ? {} : { adoption }),
     ...(spare === undefined ? {} : { policy: spareWorkers(spare) }),
     ...(name === undefined ? {} : { name }),
     ...(prepared.workerUser === undefined ? {} : { workerUser: prepared.workerUser }),

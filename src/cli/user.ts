@@ -7,6 +7,7 @@
 
 import { readFileSync } from "node:fs";
 import process from "node:process";
+import type { SocketOwner } from "../listen.ts";
 import { nearest } from "../nearest.ts";
 import type { WorkerUser } from "../options.ts";
 import type { ProcessHost } from "../types.ts";
@@ -57,6 +58,18 @@ export async function findIdentity(
     ? {}
     : { env: { HOME: account.home, USER: account.name, LOGNAME: account.name } };
   return { label: labelOf(user, group), uid, gid, prefix, ...env };
+}
+
+/** Finds out who `--socket-owner USER[:GROUP]` means; without a group, that of the user. */
+export async function findOwner(host: ProcessHost, text: string): Promise<SocketOwner> {
+  const [, user = "", group] = /^([^:]+)(?::([^:]+))?$/.exec(text) ?? [];
+  if (user === "") throw new UsageError(`Cannot use '${text}' for --socket-owner: it must be USER or USER:GROUP`);
+  const { uid, gid } = await findAccount(host, user);
+  const owner = group === undefined ? gid : await findGroup(host, group);
+  if (owner === undefined) {
+    throw new UsageError(`Cannot give sockets to ${user}: nothing says which group that is; write ${user}:GROUP`);
+  }
+  return { uid, gid: owner };
 }
 
 function labelOf(user: string | undefined, group: string | undefined): string {

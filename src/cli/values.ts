@@ -4,6 +4,8 @@
  * @module
  */
 
+import { describeError } from "../events.ts";
+import { checkListen } from "../listen.ts";
 import { nearest } from "../nearest.ts";
 import { isSignal, isStopSignal, isUncatchable } from "../signals.ts";
 import type { Relay, Signal, TrapSignals } from "../types.ts";
@@ -55,6 +57,29 @@ export function parseSpare(text: string): SpareRange {
     );
   }
   return { minSpare, maxSpare };
+}
+
+/** Reads an address to listen on: gives it back if it is one. */
+export function parseListen(what: string, text: string): string {
+  try {
+    checkListen(text);
+    return text;
+  } catch (error) {
+    throw new UsageError(`${describeError(error)} (${what})`);
+  }
+}
+
+/** Reads how many connections may wait. */
+export function parseBacklog(text: string): number {
+  const backlog = parseCount("--backlog", text);
+  if (backlog >= 1) return backlog;
+  throw new UsageError("Cannot use '0' for --backlog: at least 1 connection must be able to wait");
+}
+
+/** Reads the permissions of a file, in octal digits. */
+export function parseMode(text: string): number {
+  if (/^0?[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
+  throw new UsageError(`Cannot use '${text}' for --socket-mode: it must be three octal digits, such as 660`);
 }
 
 /** Reads the name of a log format. */

@@ -1,0 +1,64 @@
+/**
+ * What the command line has a pool listen on.
+ *
+ * @module
+ */
+
+import { parseAddress } from "../address.ts";
+import { INHERIT, type ListenOptions } from "../listen.ts";
+import { describeError } from "../events.ts";
+import { givenSockets } from "../sockets.ts";
+import type { ProcessHost } from "../types.ts";
+import type { RunRequest } from "./parse.ts";
+import { UsageError } from "./usage_error.ts";
+import { parseListen } from "./values.ts";
+
+/** Where to listen, and who said so if that was not `-l`. */
+export interface Sockets {
+  readonly listen: readonly ListenOptions[];
+  readonly origin: string | undefined;
+}
+
+/** Finds out where to listen: `-l`, else the sockets this process was given, else `PORT`. */
+export async function findSockets(request: RunRequest, host: ProcessHost): Promise<Sockets> {
+  const { addresses, origin } = findAddresses(request, host);
+  const { backlog, socketMode: mode, socketOwner } = request.options;
+  const isUnix = (address: string) => address !== INHERIT && parseAddress(address).address.type === "unix";
+  const flag = mode !== undefined ? "--socket-mode" : socketOwner !== undefined ? "--socket-owner" : undefined;
+  if (flag !== undefined && !addresses.some(isUnix)) {
+    throw new UsageError(`Cannot use ${flag} without a Unix socket: add one, as in -l unix:/run/app.sock`);
+  }
+  if (backlog !== undefined && addresses.length === 0) {
+    throw new UsageError("Cannot use --backlog without an address: add one, as in -l 8080");
+  }
+  const owner = socketOwner === undefined ? undefined : await (await import("./user.ts")).findOwner(host, socketOwner);
+  const listen = addresses.map((address): ListenOptions => ({
+    address,
+    ...(backlog === undefined ? {} : { backlog }),
+    ...(mode === undefined || !isUnix(address) ? {} : { mode }),
+    ...(owner === undefined || !isUnix(address) ? {} : { owner }),
+  }));
+  return { listen, origin };
+}
+
+interface Addresses {
+  readonly addresses: readonly string[];
+  readonly origin: string | undefined;
+}
+
+function findAddresses({ options, target }: RunRequest, host: ProcessHost): Addresses {
+  if (options.listen !== undefined) return { addresses: options.listen, origin: undefined };
+  if (countGiven(host) > 0) return { addresses: [INHERIT], origin: "inherited" };
+  const port = host.getEnv("PORT") ?? "";
+  // A command that is told its port by PORT binds it itself.
+  if (port === "" || target.type === "command") return { addresses: [], origin: undefined };
+  return { addresses: [parseListen("from the variable PORT", port)], origin: "from PORT" };
+}
+
+function countGiven(host: ProcessHost): number {
+  try {
+    return givenSockets(host).length;
+  } catch (error) {
+    throw new UsageError(describeError(error));
+  }
+}
