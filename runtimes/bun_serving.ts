@@ -63,15 +63,16 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     const response = answer(request, info);
     return response instanceof Promise ? response.then(finish) : finish(response);
   };
-  const { websocket, routes, ...rest } = options;
+  const { websocket } = options;
+  const routes = isRoutes(options["routes"]) ? options["routes"] : undefined;
   const given = {
-    ...rest,
+    ...options,
     fetch: ending(handler),
     ...(isObject(websocket) ? { websocket: tracked(websocket, sockets) } : {}),
   };
   const server = attemptServe({
     ...given,
-    ...(isObject(routes) ? { routes: mapRoutes(routes, ending, false) } : {}),
+    ...(routes === undefined ? {} : { routes: mapRoutes(routes, ending, false) }),
     ...(kind.type === "tcp" ? { hostname: "127.0.0.1", port: 0 } : { unix: `\0${kind.path.slice(1)}` }),
   });
   return {
@@ -79,6 +80,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       ? { type: "unix", path: kind.path }
       : { type: "tcp", host: "127.0.0.1", family: 4, port: server.port },
     server,
+    isRaw: false,
     get open() {
       return server.pendingRequests;
     },
@@ -91,7 +93,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     correct: (listener) => correct(server, listener, options.tls !== undefined),
     drain() {
       draining = true;
-      if (isObject(routes)) server.reload({ ...given, routes: mapRoutes(routes, ending, true) });
+      if (routes !== undefined) server.reload({ ...given, routes: mapRoutes(routes, ending, true) });
       for (const socket of sockets) socket.close(1001, "going away");
     },
     close: () => server.stop(),
@@ -134,6 +136,11 @@ function mapRoutes(routes: object, ending: Ending, draining: boolean): object {
   return mapValues(routes, map);
 }
 
+/** Bun takes no notice of a list, which is what Hono keeps under that name. */
+function isRoutes(value: unknown): value is object {
+  return isObject(value) && !Array.isArray(value);
+}
+
 function isMethods(route: unknown): route is object {
   return isObject(route) && Object.keys(route).length > 0 && Object.keys(route).every((key) => /^[A-Z]+$/.test(key));
 }
@@ -168,6 +175,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
+    isRaw: true,
     open: 0,
     pulse: 0,
     onRequest() {},

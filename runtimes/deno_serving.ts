@@ -67,6 +67,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       ? { type: "unix", path: kind.path }
       : { type: "tcp", host: "127.0.0.1", family: 4, port: "port" in server.addr ? server.addr.port : 0 },
     server,
+    isRaw: false,
     get open() {
       return open;
     },
@@ -123,6 +124,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
+    isRaw: true,
     open: 0,
     pulse: 0,
     onRequest() {},

@@ -29,19 +29,24 @@ export async function drain(host: ProcessHost, servers: readonly SharedServer[],
   let pulse = -1;
   while (host.now() - start < timeoutMs) {
     const beat = servers.reduce((sum, { native }) => sum + native.pulse, 0);
-    const isBusy = servers.some(({ native }) => native.open > 0);
+    const isBusy = countOpen(servers) > 0;
     if (isBusy || beat !== pulse) quietSince = host.now();
     pulse = beat;
     if (!isBusy && servers.every(({ acceptor }) => acceptor.connections() === 0)) return await close(host, servers);
     if (host.now() - quietSince >= IDLE_MS) break;
     await pause(host, LOOK_MS);
   }
-  const left = servers.reduce((sum, { native }) => sum + native.open, 0);
+  const left = countOpen(servers);
   if (left > 0) {
-    const what = left === 1 ? "1 request is" : `${left} requests are`;
+    const noun = servers.some(({ native }) => native.isRaw) ? "connection" : "request";
+    const what = left === 1 ? `1 ${noun} is` : `${left} ${noun}s are`;
     host.write(`prefork: ${what} cut off: not answered ${timeoutMs} ms after the stop\n`);
   }
   await close(host, servers);
+}
+
+function countOpen(servers: readonly SharedServer[]): number {
+  return servers.reduce((sum, { native, acceptor }) => sum + (native.isRaw ? acceptor.connections() : native.open), 0);
 }
 
 async function close(host: ProcessHost, servers: readonly SharedServer[]): Promise<void> {

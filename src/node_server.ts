@@ -53,10 +53,12 @@ export async function openNodeServer(server: FullServer, kind: PrivateKind): Pro
   server.listen(kind.type === "tcp" ? { host: "127.0.0.1", port: 0 } : { path: `\0${kind.path.slice(1)}` }, resolve);
   await promise;
   server.off("error", reject);
-  const work = "keepAliveTimeout" in server ? new HttpWork(server) : new RawWork(server);
+  const isRaw = !("keepAliveTimeout" in server);
+  const work = isRaw ? new RawWork(server) : new HttpWork(server);
   return {
     address: ownAddress(server, kind),
     server,
+    isRaw,
     get open() {
       return work.open;
     },
@@ -130,21 +132,15 @@ class HttpWork {
   }
 }
 
-/** What a server of `node:net` is busy with: every connection that is open, since nobody knows what it is for. */
+/** Of a server of `node:net` only its connections are known. Its user is told of the stop by `worker.signal`. */
 class RawWork {
-  pulse = 0;
+  readonly open = 0;
+  readonly pulse = 0;
   begins = (): void => {};
-  open = 0;
 
   constructor(server: FullServer) {
-    server.prependListener("connection", (socket) => {
-      this.pulse++;
-      this.begins();
-      this.open++;
-      socket.once("close", () => this.open--);
-    });
+    server.prependListener("connection", () => this.begins());
   }
 
-  /** Its user is told by `worker.signal`. */
   drain(): void {}
 }

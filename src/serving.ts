@@ -87,6 +87,8 @@ export interface PrivateServer {
   readonly address: SocketAddress;
   /** What the runtime made. */
   readonly server: unknown;
+  /** Whether nobody here knows what its connections are for: each is busy until it is closed. */
+  readonly isRaw: boolean;
   /** How many requests are not answered in full yet. */
   readonly open: number;
   /** How often a request has begun or ended: as long as it changes there is life. */

@@ -10,6 +10,7 @@ class FakeServer {
   open = 0;
   pulse = 0;
   connections = 0;
+  isRaw = false;
   readonly asked: string[] = [];
   closes: () => Promise<void> = () => Promise.resolve();
 
@@ -21,6 +22,9 @@ class FakeServer {
     this.native = {
       address: { type: "unix", path: "@fake" },
       server: undefined,
+      get isRaw() {
+        return own().isRaw;
+      },
       get open() {
         return own().open;
       },
@@ -139,6 +143,18 @@ describe("drain", () => {
     assert.equal(endedAt(), 3000);
     assert.deepEqual(host.written, [
       "prefork: 2 requests are cut off: not answered 3000 ms after the stop\n",
+    ]);
+  });
+
+  it("waits for each connection of a server of which nobody knows more", async () => {
+    const server = new FakeServer();
+    server.isRaw = true;
+    server.connections = 1;
+    const { host, endedAt } = begin([server], 3000);
+    await host.advance(3010);
+    assert.deepEqual([endedAt(), host.written], [
+      3000,
+      ["prefork: 1 connection is cut off: not answered 3000 ms after the stop\n"],
     ]);
   });
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { begin, Client, get } from "./support/client.ts";
 import { descriptors, eventsOfType, runPool, stopPool, waitForNobody, waitForReady } from "./support/pool.ts";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
-import { type Program, runProgram, runtime, signalProcess, tempDir, type TestRuntime, waitFor } from "./support/run.ts";
+import { type Program, runProgram, runtime, signalProcess, tempDir, type TestRuntime } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));

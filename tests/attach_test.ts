@@ -1,0 +1,131 @@
+/** Servers that are not the runtime's own, on the manager's socket: real ones, of real libraries. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { request } from "node:https";
+import process from "node:process";
+import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
+import { Client } from "./support/client.ts";
+import { runPool, stopPool } from "./support/pool.ts";
+import { type Program, tempDir } from "./support/run.ts";
+import { talk } from "./support/web_socket.ts";
+
+const options = { skip: process.platform !== "linux", timeout: 120_000 };
+const module = fileURLToPath(new URL("./fixtures/serve/attach.ts", import.meta.url));
+
+function run(runtime: "deno" | "bun", kind: string, more: PoolSpec["options"] = {}, certificate = ""): Program {
+  const pool: PoolSpec = {
+    module,
+    runtime,
+    options: {
+      maxWorkers: 1,
+      listen: "127.0.0.1:0",
+      trapSignals: { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" },
+      ...more,
+    },
+  };
+  return runPool(pool, { env: { TEST_ATTACH: JSON.stringify({ kind, certificate }) } });
+}
+
+async function portOf(program: Program): Promise<number> {
+  const line = await program.waitForLine(/^listens /);
+  await program.waitForLine(/^serves /);
+  return JSON.parse(line.slice("listens ".length))[0].address.port;
+}
+
+/** A body whose end the test sends when it likes. */
+function beginBody(port: number): Client {
+  const head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 10\r\n\r\n";
+  return new Client({ port }).send(`${head}half-`);
+}
+
+for (const runtime of ["deno", "bun"] as const) {
+  describe(`attach() in a worker on ${runtime}`, () => {
+    for (const kind of ["http", "express", "fastify", "hono"]) {
+      for (const adoption of [true, false]) {
+        it(`serves and drains ${kind}${adoption ? "" : ", relayed"}`, options, async () => {
+          await using program = run(runtime, kind, { adoption });
+          const port = await portOf(program);
+          assert.match(await program.waitForLine(/^serves /), new RegExp(`"address":"127.0.0.1".*"port":${port}`));
+          using kept = new Client({ port }).send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+          await kept.waitFor(new RegExp(`\r\n\r\n[^]*${kind} `));
+          using inHand = beginBody(port);
+          using other = new Client({ port }).send("GET / HTTP/1.1\r\nhost: x\r\n\r\n"); // accepted after the one in hand
+          await other.waitFor(new RegExp(`\r\n\r\n[^]*${kind} `));
+          other[Symbol.dispose]();
+          program.kill("SIGHUP");
+          await program.waitForLine(/^told /);
+          await kept.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").waitFor(/connection: close/i);
+          kept[Symbol.dispose]();
+          using waiting = new Client({ port }).send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+          inHand.send("whole");
+          await inHand.waitFor(/half-whole/);
+          await waiting.waitFor(new RegExp(`\r\n\r\n[^]*${kind} `));
+          await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+          await stopPool(program);
+        });
+      }
+    }
+
+    it("serves https", options, async () => {
+      await using dir = await tempDir();
+      const certificate = dir.file("a");
+      const files = ["-keyout", `${certificate}.key`, "-out", `${certificate}.crt`];
+      const command = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        ...files,
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+      ];
+      execFileSync("openssl", command, { stdio: "ignore" });
+      await using program = run(runtime, "https", {}, certificate);
+      const port = await portOf(program);
+      const text = await new Promise<string>((resolve, reject) => {
+        const asked = request({ port, host: "127.0.0.1", rejectUnauthorized: false, agent: false }, (response) => {
+          let body = "";
+          response.setEncoding("utf8").on("data", (chunk) => body += chunk).on("end", () => resolve(body));
+        });
+        asked.on("error", reject);
+        asked.end();
+      });
+      assert.equal(text, "https ");
+      await stopPool(program);
+    });
+
+    it("tells the WebSockets of ws to go elsewhere", options, async () => {
+      await using program = run(runtime, "ws");
+      const port = await portOf(program);
+      using socket = await talk(`ws://127.0.0.1:${port}/`);
+      assert.equal(await socket.ask("one"), "one");
+      program.kill("SIGHUP");
+      assert.equal(await socket.closed(), 1001);
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      await stopPool(program);
+    });
+
+    for (const kind of ["net", "listen"]) {
+      it(`shares a raw server (${kind}), and waits for its connections`, options, async () => {
+        await using program = run(runtime, kind);
+        const port = await portOf(program);
+        using client = new Client({ port }).send("one\n");
+        await client.waitFor(/one\n/);
+        program.kill("SIGHUP");
+        await program.waitForLine(/^told /);
+        await client.send("two\n").waitFor(/two\n/);
+        client[Symbol.dispose]();
+        await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+        using next = new Client({ port }).send("three\n");
+        await next.waitFor(/three\n/);
+        next[Symbol.dispose]();
+        await stopPool(program);
+      });
+    }
+  });
+}
