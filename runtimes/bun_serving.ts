@@ -33,6 +33,9 @@ type WebSocketHandlers = {
   readonly close?: (socket: BunWebSocket, code: number, reason: string) => unknown;
 };
 
+/** The code by which a WebSocket is told that its server goes away (RFC 6455). */
+const GOING_AWAY = 1001;
+
 type Answer = Response | undefined | void;
 type Ending = (answer: ServeHandler<never>) => ServeHandler<never>;
 
@@ -68,7 +71,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
   const given = {
     ...options,
     fetch: ending(handler),
-    ...(isObject(websocket) ? { websocket: tracked(websocket, sockets) } : {}),
+    ...(isObject(websocket) ? { websocket: tracked(websocket, sockets, () => draining) } : {}),
   };
   const server = attemptServe({
     ...given,
@@ -94,7 +97,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     drain() {
       draining = true;
       if (routes !== undefined) server.reload({ ...given, routes: mapRoutes(routes, ending, true) });
-      for (const socket of sockets) socket.close(1001, "going away");
+      for (const socket of sockets) socket.close(GOING_AWAY, "going away");
     },
     close: () => server.stop(),
   };
@@ -109,12 +112,18 @@ function attemptServe(options: object): BunServer {
 }
 
 /** Bun closes no WebSocket when it stops, so those that are open must be known. */
-function tracked(handlers: WebSocketHandlers, sockets: Set<BunWebSocket>): WebSocketHandlers {
+function tracked(
+  handlers: WebSocketHandlers,
+  sockets: Set<BunWebSocket>,
+  isDraining: () => boolean,
+): WebSocketHandlers {
   return {
     ...handlers,
     open(socket) {
       sockets.add(socket);
-      return handlers.open?.(socket);
+      const opened = handlers.open?.(socket);
+      if (isDraining()) socket.close(GOING_AWAY, "going away"); // its connection was accepted before the stop
+      return opened;
     },
     close(socket, code, reason) {
       sockets.delete(socket);

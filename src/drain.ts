@@ -50,8 +50,11 @@ function countOpen(servers: readonly SharedServer[]): number {
 }
 
 async function close(host: ProcessHost, servers: readonly SharedServer[]): Promise<void> {
+  const end = host.now() + CLOSE_MS;
   const closed = Promise.all(servers.map(({ native }) => native.close().catch(() => {})));
   await Promise.race([closed, pause(host, CLOSE_MS)]);
+  // What was said last, such as the close frame of a WebSocket, may still be on its way through a relay.
+  while (host.now() < end && servers.some(({ acceptor }) => acceptor.connections() > 0)) await pause(host, LOOK_MS);
 }
 
 function pause(host: ProcessHost, delayMs: number): Promise<void> {

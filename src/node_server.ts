@@ -103,6 +103,8 @@ class HttpWork {
     if (server.listenerCount("upgrade") > 0) {
       server.prependListener("upgrade", (_, socket) => {
         this.#upgraded.add(socket);
+        // Not before the user's listener has answered the upgrade itself.
+        if (this.#draining) setTimeout(() => socket.write(GOING_AWAY), 0);
         socket.once("close", () => this.#upgraded.delete(socket));
       });
     }

@@ -14,6 +14,8 @@ import type { Acceptor } from "./serving.ts";
 export interface Duplex {
   pipe(to: Duplex): unknown;
   on(event: "error" | "close" | "connect", listener: (error?: unknown) => void): unknown;
+  end(): unknown;
+  resume(): unknown;
   destroy(): unknown;
 }
 
@@ -37,12 +39,14 @@ export async function relay(net: Net, shared: number, own: SocketAddress): Promi
     const server = net.connect({ host, port, allowHalfOpen: true });
     let ends = 2;
     open++;
+    // The other end is told all that was said before it is told of the end, and may still have something to say.
     const ended = (other: Duplex) => () => {
-      other.destroy();
+      other.end();
+      other.resume();
       if (--ends === 0) open--;
     };
-    client.on("error", () => {});
-    server.on("error", () => {});
+    client.on("error", () => server.destroy());
+    server.on("error", () => client.destroy());
     client.on("close", ended(server));
     server.on("close", ended(client));
     client.pipe(server);

@@ -36,6 +36,7 @@ class FakeServer {
       drain: () => void this.asked.push("drain"),
       close: () => {
         this.asked.push("close");
+        this.connections = 0;
         return this.closes();
       },
     };

@@ -19,10 +19,13 @@ export async function get(port: number, path: string): Promise<string> {
 export class Client implements Disposable {
   text = "";
   ended = false;
+  /** Resolves once the system has made the connection, whoever accepts it later. */
+  readonly connected: Promise<void>;
   readonly #socket: Socket;
 
   constructor(where: Where) {
     this.#socket = "port" in where ? connect(where.port, "127.0.0.1") : connect(where.path);
+    this.connected = new Promise((resolve) => this.#socket.once("connect", resolve));
     this.#socket.setEncoding("utf8");
     this.#socket.on("data", (text) => this.text += text);
     this.#socket.on("error", () => {});
