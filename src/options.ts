@@ -66,7 +66,7 @@ export interface PreforkOptions {
   readonly stopTimeoutMs?: number;
   /** The same for a relay of SIGTERM, SIGINT or SIGQUIT that is no stop, such as HUP's. @default none */
   readonly reloadTimeoutMs?: number;
-  /** How long a worker may take to end once its manager is gone. @default {10000} */
+  /** How long a worker may answer what is open once it is told to stop, or its manager is gone. @default {10000} */
   readonly drainTimeoutMs?: number;
   /** How many workers there should be. @default {fixedPool()} */
   readonly policy?: Policy;
