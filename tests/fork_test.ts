@@ -81,7 +81,7 @@ describe("workers find their place", () => {
 
 describe("a worker", () => {
   const WORKER = 'worker {"pid":true,"managerPid":true,"slot":0,"generation":1,"data":{"list":[1,"two",null],' +
-    '"deep":{"umlaut":"ä","quote":"\\"\\n"}},"forkValue":{"hook":"beforeFork","generation":1},"signal":{}}';
+    '"deep":{"umlaut":"ä","quote":"\\"\\n"}},"forkValue":{"hook":"beforeFork","generation":1},"signal":{},"listeners":[]}';
 
   const ENDS: readonly (readonly [how: string, code: number, error?: RegExp])[] = [
     ["return", 0],
