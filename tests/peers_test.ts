@@ -73,7 +73,7 @@ function nginxConf(dir: string, socket: string, port: number, keepalive: string)
   const user = process.getuid?.() === 0 ? "user root;" : "";
   return `daemon off;
 ${user}
-worker_processes 1;
+master_process off;
 pid ${dir}/nginx.pid;
 events {}
 http {
