@@ -20,9 +20,16 @@ export function runPool(spec: PoolSpec, options?: RunOptions): Program {
   return runFixture("pool", [JSON.stringify(spec)], options);
 }
 
+/** What was parsed before, since tests ask again and again and long runs tell much. */
+const parsed = new WeakMap<Program, { readonly events: PreforkEvent[]; lines: number }>();
+
 /** The events so far. */
-export function eventsOf(program: Program): PreforkEvent[] {
-  return program.lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+export function eventsOf(program: Program): readonly PreforkEvent[] {
+  const known = parsed.get(program) ?? { events: [], lines: 0 };
+  for (const line of program.lines.slice(known.lines)) if (line.startsWith("{")) known.events.push(JSON.parse(line));
+  known.lines = program.lines.length;
+  parsed.set(program, known);
+  return known.events;
 }
 
 /** The events of one type so far. */

@@ -1,0 +1,42 @@
+/**
+ * Which connections a process has accepted, as the kernel tells it: what waits in a queue is not among them.
+ *
+ * @module
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { signalProcess, waitFor } from "./processes.ts";
+import { descriptors } from "./pool.ts";
+
+/** Stops a process, all its threads, so that it accepts nothing more. */
+export async function freeze(pid: number): Promise<void> {
+  signalProcess(pid, "SIGSTOP");
+  await waitFor(() => threadStates(pid).every((state) => state === "T"), {
+    what: `${pid} to be stopped`,
+    intervalMs: 1,
+  });
+}
+
+function threadStates(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/task`).map((tid) => {
+    const stat = readFileSync(`/proc/${pid}/task/${tid}/stat`, "latin1");
+    return stat.slice(stat.lastIndexOf(")") + 2).charAt(0);
+  });
+}
+
+/** The clients' ports of the connections to `port` that a frozen process has accepted. */
+export function acceptedBy(pid: number, port: number): ReadonlySet<number> {
+  const own = new Set(descriptors(pid).map((line) => line.slice(line.indexOf(" ") + 1)));
+  const ports = new Set<number>();
+  // The kernel may leave out a row of a table that changes while it is read.
+  for (let reading = 0; reading < 3; reading++) {
+    for (const row of readFileSync("/proc/net/tcp", "latin1").split("\n")) {
+      const [, local = "", remote = "", , , , , , , inode] = row.trim().split(/\s+/);
+      if (portOf(local) === port && own.has(`socket:[${inode}]`)) ports.add(portOf(remote));
+    }
+  }
+  return ports;
+}
+
+function portOf(address: string): number {
+  return Number.parseInt(address.slice(address.indexOf(":") + 1), 16);
+}
