@@ -50,7 +50,7 @@ class Pool {
   constructor(size: number) {
     this.size = size;
     this.#map = new Map(Array.from({ length: size }, (_, slot) => [slot, { slot }]));
-    [this.#state] = step(emptyPool(CONFIG, size, 1), { type: "start", channel: true }, 0);
+    [this.#state] = step(emptyPool(CONFIG, size, 1), { type: "start", generation: { number: 1, channel: true } }, 0);
     this.#takeLives(this.#refs(Array.from({ length: size }, (_, slot) => slot)), () => {});
   }
 

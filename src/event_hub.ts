@@ -108,6 +108,9 @@ export function levelOf(event: PreforkEvent): keyof Logger {
     case "signal":
     case "relay":
     case "retire":
+    case "reload":
+    case "reloaded":
+    case "replace":
       return "info";
     case "reap":
       return event.expected ? "info" : "warn";
@@ -120,6 +123,7 @@ export function levelOf(event: PreforkEvent): keyof Logger {
     case "protocolError":
     case "hookError":
     case "giveUp":
+    case "reloadFailed":
       return "error";
   }
 }

@@ -26,6 +26,19 @@ export type PreforkEvent =
   | { readonly type: "relay"; readonly worker: WorkerInfo; readonly signal: Signal }
   /** A worker was told to stop because the pool is to be smaller. */
   | { readonly type: "retire"; readonly worker: WorkerInfo }
+  /** A change to another generation begins: one of its workers has to become ready before any other is made. */
+  | { readonly type: "reload"; readonly generation: number; readonly serving: number }
+  /** All workers are of this generation now, and ready. */
+  | { readonly type: "reloaded"; readonly generation: number }
+  /** A generation was given up, and why; `serving` is the one that workers are made of from here on. */
+  | {
+    readonly type: "reloadFailed";
+    readonly generation: number;
+    readonly serving: number;
+    readonly reason: string;
+  }
+  /** The replacement of a worker is ready, and the worker is told to stop. */
+  | { readonly type: "replace"; readonly worker: WorkerInfo; readonly by: WorkerInfo }
   /** A slot waits before its next worker, because its workers failed `failures` times in a row. */
   | { readonly type: "backoff"; readonly slot: number; readonly failures: number; readonly delayMs: number }
   /** A process could not be started; the pool tries again after `delayMs`. */
@@ -76,6 +89,15 @@ export function formatEvent(event: PreforkEvent): string {
       return `${describeWorker(event.worker)} was sent ${event.signal}`;
     case "retire":
       return `${describeWorker(event.worker)} retires: the pool is to be smaller`;
+    case "reload":
+      return `reload: generation ${event.generation} has to prove itself, generation ${event.serving} serves meanwhile`;
+    case "reloaded":
+      return `generation ${event.generation} serves, and no other`;
+    case "reloadFailed":
+      return `the reload failed, generation ${event.serving} goes on serving instead of ${event.generation}: ` +
+        event.reason;
+    case "replace":
+      return `${describeWorker(event.worker)} is replaced by gen=${event.by.generation} pid=${event.by.pid}`;
     case "backoff":
       return `worker=${event.slot} waits ${Math.round(event.delayMs)} ms before its next start, after ` +
         `${event.failures} failure${event.failures === 1 ? "" : "s"} in a row`;
@@ -100,6 +122,7 @@ export function formatEvent(event: PreforkEvent): string {
 function describeRelay(relay: Relay): string {
   if (relay === null) return "no worker is signalled";
   if (typeof relay === "string") return `workers get ${relay}`;
+  if ("replace" in relay) return `workers are replaced, and get ${relay.signal} then`;
   return `workers get ${relay.signal}, one every ${relay.intervalMs} ms`;
 }
 

@@ -11,19 +11,21 @@ import { Alarms } from "./alarms.ts";
 import { checkCount, checkKeys, checkTime } from "./checks.ts";
 import type { ControlSink } from "./control_server.ts";
 import { EventHub } from "./event_hub.ts";
+import type { PreforkEvent } from "./events.ts";
 import { type CheckedOptions, checkOptions, encodeData, type PreforkOptions, trappedSignals } from "./options.ts";
 import { step } from "./pool.ts";
-import { type Effect, emptyPool, type Input, type PoolState } from "./pool_state.ts";
-import type { WaitOptions } from "./prefork.ts";
+import { type Effect, emptyPool, type Generation, type Input, type PoolState } from "./pool_state.ts";
+import type { ReloadOptions, WaitOptions } from "./prefork.ts";
 import type { WorkerMessage } from "./protocol.ts";
 import { parseSignal, relayedSignal, signalNumber } from "./signals.ts";
 import type { Listener } from "./serving.ts";
 import { SharedSockets } from "./sockets.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Traps } from "./traps.ts";
-import { findWorker, workerInfo } from "./turn.ts";
+import { Table } from "./table.ts";
+import { findWorker, liveWorkers, workerInfo } from "./turn.ts";
 import type { ProcessHost, Signal, WorkerInfo } from "./types.ts";
-import { checkRelayed, checkWork, type Work } from "./work.ts";
+import { checkRelayed, checkWork, type ReadyWork, type Work } from "./work.ts";
 
 /** A timer that keeps the process alive inside `start` and `waitAllChildren`; it is never due. */
 const NEVER_MS = 2 ** 40;
@@ -37,6 +39,12 @@ type SpawnEffect = Extract<Effect, { type: "spawn" }>;
 export class BootFailureError extends Error {
   /** Tells this error from others. */
   override readonly name = "BootFailureError";
+}
+
+/** What `reload` rejects with when the generation before goes on serving; the message says why. */
+export class ReloadError extends Error {
+  /** Tells this error from others. */
+  override readonly name = "ReloadError";
 }
 
 type Pending<T> = ReturnType<typeof Promise.withResolvers<T>>;
@@ -69,6 +77,12 @@ export class Manager {
   /** What was asked for last; the state has it once the inbox is empty. */
   #maxWorkers: number;
   #scheduled = false;
+  /** The number of the newest generation. */
+  #generation = 0;
+  /** What the workers of the running `start` do. */
+  #work: Work | undefined;
+  /** Reloads that are under way, by the number of their generation. */
+  readonly #reloads = new Table<number, Pending<void>>();
   #started: Pending<Signal> | undefined;
   #waited: Pending<void> | undefined;
 
@@ -122,7 +136,8 @@ export class Manager {
   }
 
   get workers(): readonly WorkerInfo[] {
-    return [...this.#state.workers.entries()].map(([, worker]) => workerInfo(worker)).filter(({ pid }) => pid !== 0);
+    const live = [...liveWorkers(this.#state)].filter(({ pid }) => pid !== 0);
+    return live.sort((a, b) => a.slot - b.slot || a.id - b.id).map(workerInfo);
   }
 
   /** Changes how many workers there are at most. */
@@ -139,20 +154,19 @@ export class Manager {
   /** Signals all workers. */
   signalAll(signal: Signal): void {
     parseSignal(signal, "a signal for the workers");
-    checkRelayed([signal], this.#staff.runtime);
+    for (const runtime of this.#staff.runtimes) checkRelayed([signal], runtime);
     this.post({ type: "signalAll", signal });
   }
 
   /** Runs the pool until a signal comes. */
   async start(work: Work): Promise<Signal> {
     checkWork(work);
-    const data = encodeData(work.type === "command" ? undefined : work.options.data);
     const started = Promise.withResolvers<Signal>();
     started.promise.catch(() => {}); // told to whoever awaits start(), which may be about to find out by itself
     this.#started = started;
+    let ready: ReadyWork;
     try {
-      const ready = await this.#staff.prepare(work, data);
-      checkRelayed(Object.values(this.#state.config.trapSignals).map(relayedSignal), ready.runtime);
+      ready = await this.#prepare(work);
     } catch (error) {
       this.#started = undefined;
       throw error;
@@ -163,8 +177,40 @@ export class Manager {
     }
     using _alive = this.#host.setTimer(NEVER_MS, () => {});
     this.#traps.watchFatal();
-    this.post({ type: "start", channel: work.type !== "command" });
+    this.post({ type: "start", generation: this.#nextGeneration(work, ready) });
     return await started.promise;
+  }
+
+  /** Replaces all workers by new ones, a canary first. */
+  async reload({ data }: ReloadOptions): Promise<void> {
+    const started = this.#started;
+    const before = this.#work;
+    if (started === undefined || before === undefined) {
+      throw new Error("Cannot reload: this pool is not inside start(), so it has no workers to keep");
+    }
+    const work = withData(before, data);
+    const ready = await this.#prepare(work);
+    if (this.#started !== started) throw new ReloadError("Cannot reload: start() returned before it began");
+    const generation = this.#nextGeneration(work, ready);
+    const reloaded = Promise.withResolvers<void>();
+    this.#reloads.set(generation.number, reloaded);
+    this.post({ type: "reload", generation });
+    await reloaded.promise;
+  }
+
+  async #prepare(work: Work): Promise<ReadyWork> {
+    const data = encodeData(work.type === "command" ? undefined : work.options.data);
+    const ready = await this.#staff.prepare(work, data);
+    checkRelayed(Object.values(this.#state.config.trapSignals).map(relayedSignal), ready.runtime);
+    return ready;
+  }
+
+  #nextGeneration(work: Work, ready: ReadyWork): Generation {
+    const { current, roll } = this.#state;
+    const number = ++this.#generation;
+    this.#work = work;
+    this.#staff.assign(number, ready, Math.min(current.number, roll?.fallback?.number ?? Infinity));
+    return { number, channel: work.type !== "command" };
   }
 
   /** Waits until all workers are gone, and tells how many are left if it is given up before. */
@@ -262,8 +308,10 @@ export class Manager {
       case "clearTimer":
         return this.#alarms.clear(effect.key);
       case "event":
-        if (effect.event.type === "reap") this.#staff.reaped(effect.event.worker, effect.event.status);
+        this.#heed(effect.event);
         return this.hub.publish(effect.event);
+      case "reaped":
+        return this.#staff.reaped(effect.id, effect.status);
       case "returned":
         return this.#settleStart((started) => started.resolve(effect.signal));
       case "gaveUp":
@@ -280,6 +328,17 @@ export class Manager {
         this.#waited = undefined;
         return;
     }
+  }
+
+  /** Answers whoever waits for a reload. */
+  #heed(event: PreforkEvent): void {
+    if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
+    const reload = this.#reloads.get(event.generation);
+    this.#reloads.delete(event.generation);
+    if (event.type === "reloaded") return reload?.resolve();
+    reload?.reject(
+      new ReloadError(`Cannot reload: ${event.reason}. Generation ${event.serving} goes on serving`),
+    );
   }
 
   #settleStart(settle: (started: Pending<Signal>) => void): void {
@@ -350,6 +409,17 @@ export class Manager {
     const logger = this.#options.logger ?? { warn: (text: string) => this.#host.write(`prefork: ${text}\n`) };
     logger.warn("trapping SIGUSR1: on Deno it also opens the inspector on 127.0.0.1:9229; SIGUSR2 does not");
   }
+}
+
+/** The same work with other data, if there is any. */
+function withData(work: Work, data: unknown): Work {
+  if (data === undefined) return work;
+  if (work.type === "command") {
+    throw new TypeError("Cannot reload with 'data': a command takes none; give it to start(), startModule()");
+  }
+  return work.type === "self"
+    ? { ...work, options: { ...work.options, data } }
+    : { ...work, options: { ...work.options, data } };
 }
 
 type Said = { readonly type: "begun" | "ready" } | { readonly type: "status"; readonly status: string };

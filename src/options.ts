@@ -10,7 +10,7 @@ import { checkListen, type Listen, type ListenOptions } from "./listen.ts";
 import { fixedPool, type Policy } from "./policy.ts";
 import type { PoolConfig } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
-import { isSignal, isUncatchable, parseSignal } from "./signals.ts";
+import { isReplacing, isSignal, isStopSignal, isUncatchable, parseSignal } from "./signals.ts";
 import type { ExitStatus, Json, OutputReader, ProcessHost, Relay, Signal, TrapSignals, WorkerInfo } from "./types.ts";
 
 /** Anything that logs: `console`, LogTape's `getLogger()`, the `getLogger()` of `@std/log`. */
@@ -64,8 +64,15 @@ export interface PreforkOptions {
   readonly bootTimeoutMs?: number;
   /** How long a worker may take to stop before SIGKILL; counted from a stop, not from other relays. @default {30000} */
   readonly stopTimeoutMs?: number;
-  /** The same for a relay of SIGTERM, SIGINT or SIGQUIT that is no stop, such as HUP's. @default none */
+  /**
+   * The same for a relay of SIGTERM, SIGINT or SIGQUIT that is no stop, such as HUP's, and for a worker whose replacement
+   * is ready. @default none
+   */
   readonly reloadTimeoutMs?: number;
+  /** How many replacements may boot at a time beside the workers they are to replace. @default {1} */
+  readonly maxSurge?: number;
+  /** How many workers may be told to stop before their replacement is ready. @default {0} */
+  readonly maxUnavailable?: number;
   /** How long a worker may answer what is open once it is told to stop, or its manager is gone. @default {10000} */
   readonly drainTimeoutMs?: number;
   /** How many workers there should be. @default {fixedPool()} */
@@ -117,6 +124,8 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
   bootTimeoutMs: true,
   stopTimeoutMs: true,
   reloadTimeoutMs: true,
+  maxSurge: true,
+  maxUnavailable: true,
   drainTimeoutMs: true,
   policy: true,
   beforeFork: true,
@@ -140,6 +149,7 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
 export function checkOptions(options: PreforkOptions, host: ProcessHost): CheckedOptions {
   checkKeys("new Prefork", options, Object.keys(KNOWN));
   checkShapes(options);
+  const listen = checkListen(options.listen);
   return {
     maxWorkers: checkCount("maxWorkers", options.maxWorkers ?? host.cpuCount, 0),
     trapSignals: checkTraps(options.trapSignals ?? { SIGTERM: "SIGTERM" }),
@@ -156,8 +166,20 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
       ? undefined
       : checkTime("reloadTimeoutMs", options.reloadTimeoutMs),
     drainTimeoutMs: checkTime("drainTimeoutMs", options.drainTimeoutMs ?? 10_000),
-    listen: checkListen(options.listen),
+    ...checkLimits(options.maxSurge ?? 1, options.maxUnavailable ?? 0),
+    settles: listen.length === 0,
+    listen,
   };
+}
+
+/** The limits of a replacement: it must be able to go on. */
+function checkLimits(maxSurge: number, maxUnavailable: number): Pick<PoolConfig, "maxSurge" | "maxUnavailable"> {
+  checkCount("maxSurge", maxSurge, 0);
+  checkCount("maxUnavailable", maxUnavailable, 0);
+  if (maxSurge + maxUnavailable > 0) return { maxSurge, maxUnavailable };
+  throw new RangeError(
+    "Cannot replace workers with 'maxSurge' and 'maxUnavailable' both 0: one of them must be at least 1",
+  );
 }
 
 function checkShapes(options: PreforkOptions): void {
@@ -197,6 +219,9 @@ function checkTraps(traps: TrapSignals): TrapSignals {
       throw new TypeError(`Cannot trap ${signal}: ${signal === "SIGCHLD" ? "the runtime needs it" : "nothing can"}`);
     }
     checkRelay(signal, relay);
+    if (isStopSignal(signal) && relay && isReplacing(relay)) {
+      throw new TypeError(`Cannot replace workers on ${signal}: it stops the pool; give the signal alone`);
+    }
   }
   return traps;
 }
@@ -207,9 +232,16 @@ function checkRelay(trapped: Signal, relay: Relay | undefined): void {
     parseSignal(relay, `what workers get for ${trapped}`);
     return;
   }
-  checkKeys(`trapSignals.${trapped}`, relay, ["signal", "intervalMs"]);
+  const replacing = isReplacing(relay);
+  checkKeys(`trapSignals.${trapped}`, relay, ["signal", replacing ? "replace" : "intervalMs"]);
   parseSignal(relay.signal, `what workers get for ${trapped}`);
+  if (replacing) return checkReplace(trapped, relay.replace);
   checkTime(`trapSignals.${trapped}.intervalMs`, relay.intervalMs);
+}
+
+function checkReplace(trapped: Signal, replace: unknown): void {
+  if (replace === "before") return;
+  throw new TypeError(`Cannot use 'trapSignals.${trapped}.replace': it must be 'before', not ${show(replace)}`);
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
  * The pool as a pure function: `step(state, input, now)` gives the next state and what is to be done. It has no clock,
  * does no I/O, and knows no runtime. Read it top down: what is heard here, then `pool_size.ts` (how many),
- * `pool_life.ts` (a worker's life), `pool_signals.ts` (who is sent what).
+ * `pool_life.ts` (a worker's life), `pool_roll.ts` (who replaces whom), `pool_signals.ts` (who is sent what).
  *
  * @module
  */
@@ -11,7 +11,6 @@ import {
   begin,
   bootDeadline,
   connected,
-  forgetTroubles,
   leaveIfEmpty,
   reap,
   slotFree,
@@ -20,11 +19,20 @@ import {
   spawnFailed,
   stopDeadline,
 } from "./pool_life.ts";
-import { actOnSignal, enqueueSignal, relayFor, signalWorker, staggerNext, stopAll } from "./pool_signals.ts";
+import { beginRoll, dismissSuccessors, endRoll, forgetTroubles } from "./pool_roll.ts";
+import {
+  actOnSignal,
+  enqueueSignal,
+  relayFor,
+  signalWorker,
+  staggerNext,
+  stopAll,
+  stopSignal,
+} from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
-import type { Effect, Input, PoolState, WorkerRef } from "./pool_state.ts";
+import type { Effect, Generation, Input, PoolState, WorkerRef } from "./pool_state.ts";
 import { isStopSignal, relayedSignal } from "./signals.ts";
-import { findWorker, killFor, putWorker, tell, type Turn, update, workerInfo } from "./turn.ts";
+import { findWorker, killFor, liveWorkers, putWorker, tell, type Turn, update, workerInfo } from "./turn.ts";
 import type { Signal } from "./types.ts";
 
 /** Takes one input. `now` is in milliseconds on any clock that never goes back. */
@@ -37,8 +45,11 @@ export function step(state: PoolState, input: Input, now: number): readonly [Poo
 function take(turn: Turn, input: Input): void {
   switch (input.type) {
     case "start":
-      return start(turn, input.channel);
+      return start(turn, input.generation);
+    case "reload":
+      return reload(turn, input.generation);
     case "wait":
+      endRoll(turn, "start() returned, and no other was called");
       update(turn, { mode: "waiting" });
       return leaveIfEmpty(turn);
     case "unwait":
@@ -48,6 +59,7 @@ function take(turn: Turn, input: Input): void {
     case "signalAll":
       return signalAll(turn, input.signal);
     case "stopAll":
+      endRoll(turn, "the pool was told to stop");
       return stopAll(turn);
     case "setMaxWorkers":
       update(turn, { maxWorkers: input.maxWorkers });
@@ -92,28 +104,54 @@ function refOf({ slot, id }: WorkerRef): WorkerRef {
   return { slot, id };
 }
 
-/** `start` was called: a new generation begins, unless a signal waits that it must answer first. */
-function start(turn: Turn, channel: boolean): void {
-  update(turn, { mode: "running", channel, generation: turn.pool.generation + 1, bootFailures: 0 });
-  forgetTroubles(turn);
-  const [first, ...queue] = turn.pool.queue;
+/**
+ * `start` was called: a new generation begins, unless a signal waits that it must answer first. After a signal that
+ * replaces workers, the generation before it goes on until this one has proved itself.
+ */
+function start(turn: Turn, generation: Generation): void {
+  const { queue: [first, ...queue], replaceBy } = turn.pool;
+  update(turn, { mode: "running", generation: generation.number, bootFailures: 0, replaceBy: null });
+  if (replaceBy !== null) {
+    beginRoll(turn, generation, replaceBy);
+  } else {
+    endRoll(turn, `generation ${generation.number} took its place`);
+    dismissSuccessors(turn);
+    update(turn, { current: generation });
+    forgetTroubles(turn);
+  }
   if (first === undefined) return adjust(turn);
   update(turn, { queue });
-  actOnSignal(turn, first);
+  act(turn, first);
+}
+
+function reload(turn: Turn, generation: Generation): void {
+  update(turn, { generation: generation.number });
+  const { mode, current } = turn.pool;
+  if (mode === "running") {
+    beginRoll(turn, generation, stopSignal(turn.pool));
+    return adjust(turn);
+  }
+  const reason = "start() returned before it began";
+  tell(turn, { type: "reloadFailed", generation: generation.number, serving: current.number, reason });
 }
 
 /** A signal came. Outside `start` it waits for the next one; a stop also reaches the workers that all are waiting for. */
 function signal(turn: Turn, received: Signal): void {
-  if (turn.pool.mode === "running") return actOnSignal(turn, received);
+  if (turn.pool.mode === "running") return act(turn, received);
   enqueueSignal(turn, received);
   if (turn.pool.mode !== "waiting" || !isStopSignal(received)) return;
   const relayed = relayedSignal(relayFor(turn.pool, received));
   if (relayed !== undefined) stopAll(turn, relayed);
 }
 
+function act(turn: Turn, received: Signal): void {
+  if (isStopSignal(received)) endRoll(turn, `the pool was told to stop by ${received}`);
+  actOnSignal(turn, received);
+}
+
 /** The program itself signals all workers. SIGKILL takes those too that are still being made. */
 function signalAll(turn: Turn, sent: Signal): void {
-  for (const [, worker] of turn.pool.workers.entries()) {
+  for (const worker of liveWorkers(turn.pool)) {
     if (sent === "SIGKILL") putWorker(turn, { ...worker, stopping: true });
     const current = findWorker(turn.pool, worker);
     if (current) signalWorker(turn, current, sent);

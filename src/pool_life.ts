@@ -5,14 +5,17 @@
  */
 
 import { describeError, describeStatus } from "./events.ts";
+import { endRoll, failRoll, inherit, proveGeneration, takeOver } from "./pool_roll.ts";
 import { flushHeld, stopAll } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
-import type { PoolWorker, WorkerRef } from "./pool_state.ts";
+import type { PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal } from "./signals.ts";
 import {
   dropWorker,
   effect,
   findWorker,
+  isHolder,
+  isSuccessor,
   killFor,
   putWorker,
   sendSignal,
@@ -49,15 +52,18 @@ export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
 
 /** The process could not be made. That is seldom the fault of one slot, so the whole pool waits. */
 export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
-  if (findWorker(turn.pool, ref) === undefined) return;
-  dropUnspawned(turn, ref.slot);
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined) return;
+  dropUnspawned(turn, ref);
   if (turn.now >= turn.pool.spawnAfter || turn.pool.spawnFailures === 0) {
     const spawnFailures = turn.pool.spawnFailures + 1;
     const pauseMs = Math.max(SPAWN_RETRY_MS, backoffMs(turn, spawnFailures));
     update(turn, { spawnFailures, spawnAfter: turn.now + pauseMs });
   }
   tell(turn, { type: "spawnError", slot: ref.slot, error, delayMs: Math.round(turn.pool.spawnAfter - turn.now) });
-  countBootFailure(turn, `could not be started: ${describeError(error)}`);
+  const reason = `could not be started: ${describeError(error)}`;
+  countBootFailure(turn, reason);
+  failRoll(turn, worker, reason);
   leaveIfEmpty(turn);
   adjust(turn);
 }
@@ -65,16 +71,17 @@ export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
 /** The process was not made, since the worker was told to stop before its turn came. */
 export function spawnCancelled(turn: Turn, ref: WorkerRef): void {
   if (findWorker(turn.pool, ref) === undefined) return;
-  dropUnspawned(turn, ref.slot);
+  dropUnspawned(turn, ref);
   effect(turn, { type: "clearTimer", key: timerKey.stop(ref) });
   leaveIfEmpty(turn);
   adjust(turn);
 }
 
 /** A worker that never was leaves its slot as it found it. */
-function dropUnspawned(turn: Turn, slot: number): void {
-  dropWorker(turn, slot);
-  update(turn, { taken: turn.pool.taken.delete(slot) });
+function dropUnspawned(turn: Turn, ref: WorkerRef): void {
+  const held = isHolder(turn.pool, ref);
+  dropWorker(turn, ref);
+  if (held && !inherit(turn, ref.slot)) update(turn, { taken: turn.pool.taken.delete(ref.slot) });
 }
 
 /** The worker answers on its control channel: from the welcome on, its own code may run. */
@@ -88,10 +95,15 @@ export function connected(turn: Turn, ref: WorkerRef): void {
 /** The worker has reached the code it was made for. */
 export function begin(turn: Turn, worker: PoolWorker): void {
   putWorker(turn, { ...worker, begun: true });
+  if (worker.phase === "ready" || !settles(turn.pool, worker)) return;
   effect(turn, { type: "clearTimer", key: timerKey.boot(worker) });
-  if (worker.phase === "ready") return;
   const { slot, id } = worker;
   setTimer(turn, timerKey.settle(worker), SETTLE_MS, { type: "settled", slot, id });
+}
+
+/** Whether a worker that says nothing is ready once it has run for a while. */
+function settles({ config }: PoolState, worker: PoolWorker): boolean {
+  return config.settles || !worker.channel;
 }
 
 /** The worker can handle signals now. */
@@ -100,17 +112,21 @@ export function becomeReady(turn: Turn, ref: WorkerRef): void {
   if (found === undefined || found.phase === "ready") return;
   const worker: PoolWorker = { ...found, phase: "ready", begun: true };
   putWorker(turn, worker);
+  proveGeneration(turn, worker);
   update(turn, { everReady: true, bootFailures: 0 });
   effect(turn, { type: "clearTimer", key: timerKey.settle(ref) });
   effect(turn, { type: "clearTimer", key: timerKey.boot(ref) });
   tell(turn, { type: "ready", worker: workerInfo(worker) });
+  if (isSuccessor(turn.pool, worker)) takeOver(turn, worker);
   flushHeld(turn, worker);
+  if (turn.pool.roll !== null) adjust(turn);
 }
 
-/** The worker never reached the code it was made for. */
+/** The worker never reached the code it was made for, or never became ready. */
 export function bootDeadline(turn: Turn, ref: WorkerRef): void {
   const worker = findWorker(turn.pool, ref);
-  if (worker === undefined || worker.begun) return;
+  if (worker === undefined || worker.phase === "ready") return;
+  if (worker.begun && settles(turn.pool, worker)) return;
   const lateMs = turn.now - worker.spawnedAt - turn.pool.config.bootTimeoutMs;
   if (lateMs > BOOT_GRACE_MS && !worker.graced) {
     // Late by so much, the manager itself was held up: what the worker said meanwhile is still to be read.
@@ -118,7 +134,8 @@ export function bootDeadline(turn: Turn, ref: WorkerRef): void {
     return setTimer(turn, timerKey.boot(ref), BOOT_GRACE_MS, { type: "bootDeadline", ...ref });
   }
   tell(turn, { type: "bootTimeout", worker: workerInfo(worker) });
-  killFor(turn, worker, `did not begin within ${turn.pool.config.bootTimeoutMs} ms`);
+  const missed = worker.begun ? "was not ready" : "did not begin";
+  killFor(turn, worker, `${missed} within ${turn.pool.config.bootTimeoutMs} ms`);
 }
 
 /** The worker was told to stop long ago. */
@@ -134,16 +151,33 @@ export function stopDeadline(turn: Turn, ref: WorkerRef): void {
 export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined) return;
-  dropWorker(turn, ref.slot);
   for (const key of Object.values(timerKey)) effect(turn, { type: "clearTimer", key: key(ref) });
-  const missed = worker.channel && !worker.begun && !worker.stopping && worker.killedFor === null;
-  const expected = !missed && isExpected(worker, status);
+  const missed = whatItMissed(turn.pool, worker);
+  const expected = missed === null && isExpected(worker, status);
+  // Done before it counted as ready, and well: it would have taken the slot.
+  if (expected && !worker.stopping && isSuccessor(turn.pool, worker)) succeed(turn, worker);
+  const held = isHolder(turn.pool, worker);
+  dropWorker(turn, worker);
   const reason = describeEnd(worker, status, missed);
   tell(turn, { type: "reap", worker: workerInfo(worker), status, expected, reason });
+  effect(turn, { type: "reaped", id: worker.id, status });
   if (!expected && worker.phase !== "ready") countBootFailure(turn, reason);
-  freeSlot(turn, worker, expected);
+  if (!expected) failRoll(turn, worker, reason);
+  if (held) freeSlot(turn, worker, expected);
   leaveIfEmpty(turn);
   adjust(turn);
+}
+
+function succeed(turn: Turn, worker: PoolWorker): void {
+  proveGeneration(turn, worker);
+  takeOver(turn, worker);
+}
+
+/** What a worker should have reached before its end, if it has not. */
+function whatItMissed(pool: PoolState, worker: PoolWorker): string | null {
+  if (!worker.channel || worker.stopping || worker.killedFor !== null) return null;
+  if (!worker.begun) return "without reaching the start() it was made for";
+  return settles(pool, worker) || worker.phase === "ready" ? null : "before it was ready";
 }
 
 /**
@@ -156,17 +190,18 @@ function isExpected(worker: PoolWorker, status: ExitStatus): boolean {
   return status.type === "exited" ? status.code === 0 : worker.sent.includes(status.signal);
 }
 
-function describeEnd(worker: PoolWorker, status: ExitStatus, missed: boolean): string {
+function describeEnd(worker: PoolWorker, status: ExitStatus, missed: string | null): string {
   if (worker.killedFor !== null) return `was killed: it ${worker.killedFor}`;
   const end = describeStatus(status);
-  return missed ? `${end} without reaching the start() it was made for` : end;
+  return missed === null ? end : `${end} ${missed}`;
 }
 
 /** Frees the slot, now or after its back-off. Outside `start` nothing would be spawned, and the next one forgets. */
 function freeSlot(turn: Turn, worker: PoolWorker, expected: boolean): void {
   const { slot } = worker;
-  const { troubles, taken, config, generation } = turn.pool;
-  if (expected || worker.generation !== generation || turn.pool.mode !== "running") {
+  if (inherit(turn, slot)) return;
+  const { troubles, taken, config, current } = turn.pool;
+  if (expected || worker.generation !== current.number || turn.pool.mode !== "running") {
     return update(turn, { troubles: troubles.delete(slot), taken: taken.delete(slot) });
   }
   const stable = turn.now - worker.spawnedAt >= config.maxRespawnIntervalMs;
@@ -183,16 +218,6 @@ export function slotFree(turn: Turn, slot: number): void {
   if (turn.pool.workers.get(slot) !== undefined) return;
   update(turn, { taken: turn.pool.taken.delete(slot) });
   adjust(turn);
-}
-
-/** A new `start` owes nothing to the failures of the one before it. */
-export function forgetTroubles(turn: Turn): void {
-  for (const [slot] of turn.pool.troubles.entries()) {
-    effect(turn, { type: "clearTimer", key: `slot ${slot}` });
-    const free = turn.pool.workers.get(slot) === undefined;
-    update(turn, { troubles: turn.pool.troubles.delete(slot) });
-    if (free) update(turn, { taken: turn.pool.taken.delete(slot) });
-  }
 }
 
 /**
@@ -225,6 +250,7 @@ function countBootFailure(turn: Turn, reason: string): void {
   update(turn, { bootFailures });
   const { maxBootFailures } = turn.pool.config;
   if (maxBootFailures === undefined || bootFailures < maxBootFailures) return;
+  endRoll(turn, "the pool gave up");
   update(turn, { mode: "idle" });
   tell(turn, { type: "giveUp", failures: bootFailures, reason });
   stopAll(turn);
@@ -233,7 +259,8 @@ function countBootFailure(turn: Turn, reason: string): void {
 
 /** Ends `waitAllChildren` when nobody is left. */
 export function leaveIfEmpty(turn: Turn): void {
-  if (turn.pool.mode !== "waiting" || turn.pool.workers.size > 0) return;
+  const { mode, workers, others } = turn.pool;
+  if (mode !== "waiting" || workers.size + others.size > 0) return;
   update(turn, { mode: "idle" });
   effect(turn, { type: "waited" });
 }

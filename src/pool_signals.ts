@@ -6,10 +6,11 @@
  */
 
 import type { PoolState, PoolWorker, Stagger } from "./pool_state.ts";
-import { isStopSignal, isUncatchable, relayedSignal } from "./signals.ts";
+import { isReplacing, isStopSignal, isUncatchable, relayedSignal } from "./signals.ts";
 import {
   effect,
   findWorker,
+  liveWorkers,
   putWorker,
   sendSignal,
   setTimer,
@@ -19,7 +20,7 @@ import {
   update,
   workerInfo,
 } from "./turn.ts";
-import type { Relay, Signal } from "./types.ts";
+import type { Relay, Signal, StaggeredRelay } from "./types.ts";
 
 /** What the workers get for `signal`. A stop that nobody trapped is passed on as the ancestor does by default. */
 export function relayFor(pool: PoolState, signal: Signal): Relay {
@@ -29,7 +30,7 @@ export function relayFor(pool: PoolState, signal: Signal): Relay {
 }
 
 /** The signal that tells a worker to stop, when no signal was received. */
-function stopSignal(pool: PoolState): Signal {
+export function stopSignal(pool: PoolState): Signal {
   return relayedSignal(pool.config.trapSignals.SIGTERM) ?? "SIGTERM";
 }
 
@@ -45,21 +46,21 @@ export function enqueueSignal(turn: Turn, signal: Signal): void {
 export function actOnSignal(turn: Turn, signal: Signal): void {
   const relay = relayFor(turn.pool, signal);
   tell(turn, { type: "signal", signal, relay });
-  update(turn, { mode: "idle" });
-  relayToAll(turn, relay, isStopSignal(signal));
+  update(turn, { mode: "idle", replaceBy: isReplacing(relay) ? relay.signal : null });
+  if (!isReplacing(relay)) relayToAll(turn, relay, isStopSignal(signal));
   effect(turn, { type: "returned", signal });
 }
 
 /** Passes a relay on to the workers: to all now, or to the oldest now and to the next one each interval. */
-function relayToAll(turn: Turn, relay: Relay, stop: boolean): void {
+function relayToAll(turn: Turn, relay: Signal | StaggeredRelay | null, stop: boolean): void {
   if (relay === null) return;
   effect(turn, { type: "clearTimer", key: "stagger" });
   update(turn, { stagger: null });
   if (typeof relay === "string") {
-    for (const [, worker] of turn.pool.workers.entries()) deliver(turn, worker, relay, stop);
+    for (const worker of liveWorkers(turn.pool)) deliver(turn, worker, relay, stop);
     return;
   }
-  const byAge = [...turn.pool.workers.entries()].map(([slot, { id }]) => ({ slot, id })).sort((a, b) => a.id - b.id);
+  const byAge = [...liveWorkers(turn.pool)].map(({ slot, id }) => ({ slot, id })).sort((a, b) => a.id - b.id);
   update(turn, { stagger: { signal: relay.signal, intervalMs: relay.intervalMs, stop, rest: byAge } });
   staggerNext(turn);
 }
@@ -70,7 +71,7 @@ export function staggerNext(turn: Turn): void {
   if (stagger === null) return;
   const at = stagger.rest.findIndex((ref) => {
     const worker = findWorker(turn.pool, ref);
-    return worker !== undefined && !(stagger.stop && worker.stopping) && !wasTold(worker, stagger.signal);
+    return worker !== undefined && (stagger.stop ? !worker.hasToEnd : !wasTold(worker, stagger.signal));
   });
   const ref = stagger.rest[at];
   const worker = ref && findWorker(turn.pool, ref);
@@ -85,10 +86,22 @@ export function staggerNext(turn: Turn): void {
 /** Gives a worker a signal: as a stop with its deadline, or as a relay that may mean anything. */
 function deliver(turn: Turn, worker: PoolWorker, signal: Signal, stop: boolean): void {
   if (stop) return stopWorker(turn, worker, signal);
-  relayTo(turn, worker, signal);
+  if (wasTold(worker, signal)) return;
+  signalWorker(turn, worker, signal);
+  if (isStopSignal(signal) && !worker.hasToEnd) armReloadDeadline(turn, worker);
+}
+
+/** Tells a worker to stop whose replacement is there, or comes: it may take as long as a reload allows. */
+export function dismiss(turn: Turn, worker: PoolWorker, signal: Signal): void {
+  const leaving = { ...worker, stopping: true };
+  putWorker(turn, leaving);
+  relayTo(turn, leaving, worker.phase === "booting" ? "SIGKILL" : signal);
+  armReloadDeadline(turn, worker);
+}
+
+function armReloadDeadline(turn: Turn, worker: PoolWorker): void {
   const { reloadTimeoutMs } = turn.pool.config;
-  const ends = isStopSignal(signal) && reloadTimeoutMs !== undefined;
-  if (ends) armStopDeadline(turn, worker, reloadTimeoutMs);
+  if (reloadTimeoutMs !== undefined) armStopDeadline(turn, worker, reloadTimeoutMs);
 }
 
 /**
@@ -100,7 +113,7 @@ function relayTo(turn: Turn, worker: PoolWorker, signal: Signal): void {
 }
 
 function wasTold(worker: PoolWorker, signal: Signal): boolean {
-  return isStopSignal(signal) && worker.sent.includes(signal);
+  return isStopSignal(signal) && (worker.sent.includes(signal) || worker.held.includes(signal));
 }
 
 /** Sends a signal once the worker can handle it: a relay must not kill a worker that has not put up its handlers. */
@@ -110,10 +123,10 @@ export function signalWorker(turn: Turn, worker: PoolWorker, signal: Signal): vo
 }
 
 /** Tells a worker to stop. One whose own code has not begun holds nothing that could be lost, and is ended at once. */
-function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
-  const stopping = { ...worker, stopping: true };
+export function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
+  const stopping = { ...worker, stopping: true, hasToEnd: true };
   putWorker(turn, stopping);
-  if (!worker.stopping) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);
+  if (!worker.hasToEnd) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);
   relayTo(turn, stopping, worker.phase === "booting" ? "SIGKILL" : signal);
 }
 
@@ -122,17 +135,15 @@ function armStopDeadline(turn: Turn, { slot, id }: PoolWorker, delayMs: number):
 }
 
 /** Tells one more worker to stop because the pool is to be smaller. */
-export function retire(turn: Turn, slot: number): void {
-  const worker = turn.pool.workers.get(slot);
-  if (worker === undefined) return;
+export function retire(turn: Turn, worker: PoolWorker): void {
   tell(turn, { type: "retire", worker: workerInfo(worker) });
   stopWorker(turn, worker, stopSignal(turn.pool));
 }
 
 /** Tells every worker that was not told yet to stop. */
 export function stopAll(turn: Turn, signal: Signal = stopSignal(turn.pool)): void {
-  for (const [, worker] of turn.pool.workers.entries()) {
-    if (!worker.stopping) stopWorker(turn, worker, signal);
+  for (const worker of liveWorkers(turn.pool)) {
+    if (!worker.hasToEnd) stopWorker(turn, worker, signal);
   }
 }
 

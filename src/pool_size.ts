@@ -6,12 +6,23 @@
 
 import type { Policy, PoolView } from "./policy.ts";
 import { retire } from "./pool_signals.ts";
-import { effect, putWorker, setTimer, tell, type Turn, update } from "./turn.ts";
+import { advance, dismissSuccessor, generationFor } from "./pool_roll.ts";
+import { awaken, isPaced, spawnInto } from "./pool_spawn.ts";
+import { tell, type Turn, update } from "./turn.ts";
 
-/** Brings the pool nearer to the size it should have, as far as pace allows. Only a running `start` spawns. */
+/**
+ * Brings the pool nearer to the size it should have, and its workers nearer to the generation they should be of, as far
+ * as pace allows. Only a running `start` spawns.
+ */
 export function adjust(turn: Turn): void {
   if (turn.pool.mode !== "running") return;
   retireSurplus(turn);
+  follow(turn);
+  advance(turn);
+}
+
+/** Does what the policy says. */
+function follow(turn: Turn): void {
   const { policy } = turn.pool.config;
   const { workers, serving, idle, maxWorkers, lastGrowth } = turn.pool;
   const view = { workers: workers.size, serving: serving.size, idle: idle.size, maxWorkers, lastGrowth };
@@ -38,20 +49,23 @@ function ask(turn: Turn, policy: Policy, view: PoolView): number {
   }
 }
 
-function awaken(turn: Turn, key: string, at: number): void {
-  setTimer(turn, key, at - turn.now, { type: "adjust" });
-}
-
 /** Retires workers beyond `maxWorkers`, highest slot first, so that the slots left are 0 to n-1. */
 function retireSurplus(turn: Turn): void {
-  while (turn.pool.serving.size > turn.pool.maxWorkers) retire(turn, turn.pool.serving.last());
+  while (turn.pool.serving.size > turn.pool.maxWorkers) retireSlot(turn, turn.pool.serving.last());
 }
 
 /** Retires idle workers; a busy one is never taken. */
 function shrink(turn: Turn, wanted: number): number {
   const count = Math.min(wanted, turn.pool.idle.size);
-  for (let i = 0; i < count; i++) retire(turn, turn.pool.idle.last());
+  for (let i = 0; i < count; i++) retireSlot(turn, turn.pool.idle.last());
   return count;
+}
+
+function retireSlot(turn: Turn, slot: number): void {
+  const worker = turn.pool.workers.get(slot);
+  if (worker === undefined) return;
+  dismissSuccessor(turn, slot);
+  retire(turn, worker);
 }
 
 /** Spawns up to `wanted` workers and tells how many it did. */
@@ -59,36 +73,9 @@ function grow(turn: Turn, wanted: number): number {
   let count = 0;
   while (count < wanted && turn.pool.workers.size < turn.pool.maxWorkers) {
     const slot = turn.pool.taken.firstFree();
-    if (slot >= turn.pool.maxWorkers) return count;
-    if (turn.now < turn.pool.spawnAfter) {
-      awaken(turn, "pace", turn.pool.spawnAfter);
-      return count;
-    }
-    spawn(turn, slot);
+    if (slot >= turn.pool.maxWorkers || isPaced(turn)) return count;
+    spawnInto(turn, slot, generationFor(turn.pool, slot));
     count++;
   }
   return count;
-}
-
-function spawn(turn: Turn, slot: number): void {
-  const { nextId: id, generation, channel, config, taken } = turn.pool;
-  update(turn, { nextId: id + 1, taken: taken.add(slot) });
-  putWorker(turn, {
-    slot,
-    id,
-    generation,
-    channel,
-    pid: 0,
-    phase: "booting",
-    begun: false,
-    stopping: false,
-    held: [],
-    sent: [],
-    spawnedAt: turn.now,
-    status: "_",
-    graced: false,
-    killedFor: null,
-  });
-  if (config.spawnIntervalMs > 0) update(turn, { spawnAfter: turn.now + config.spawnIntervalMs });
-  effect(turn, { type: "spawn", slot, id, generation });
 }

@@ -18,9 +18,15 @@ export interface PoolConfig {
   readonly errRespawnIntervalMs: number;
   readonly maxRespawnIntervalMs: number;
   readonly bootTimeoutMs: number;
+  /** Whether a worker with a control channel that says nothing is ready once it has run for a while. */
+  readonly settles: boolean;
   readonly stopTimeoutMs: number;
-  /** Deadline of a worker that was told to end by a relay that is no stop; none if undefined. */
+  /** Deadline of a worker that was told to end by a relay that is no stop, or by its replacement; none if undefined. */
   readonly reloadTimeoutMs: number | undefined;
+  /** How many replacements may boot beside the workers they are to replace. */
+  readonly maxSurge: number;
+  /** How many workers may be missing because of replacements. */
+  readonly maxUnavailable: number;
   /** How many workers may fail before the first one ever became ready; no limit if undefined. */
   readonly maxBootFailures: number | undefined;
 }
@@ -43,7 +49,10 @@ export interface PoolWorker extends WorkerRef {
   readonly channel: boolean;
   /** Whether it reached the code it was made for. */
   readonly begun: boolean;
+  /** Whether it was told to stop. */
   readonly stopping: boolean;
+  /** Whether it was told so because the pool stops or shrinks, so that it has `stopTimeoutMs` for it. */
+  readonly hasToEnd: boolean;
   readonly held: readonly Signal[];
   /** Signals that it was sent: dying of one of them is no failure. */
   readonly sent: readonly Signal[];
@@ -53,6 +62,29 @@ export interface PoolWorker extends WorkerRef {
   readonly graced: boolean;
   /** Why the pool itself killed it, if it did. */
   readonly killedFor: string | null;
+}
+
+/** A generation of workers: what one `start` or reload asked for. */
+export interface Generation {
+  readonly number: number;
+  /** Whether its workers have a control channel. */
+  readonly channel: boolean;
+}
+
+/** A change from one generation to another, one worker after the other. */
+export interface Roll {
+  /** The generation that comes. */
+  readonly target: Generation;
+  /** The one to return to if it fails; null if this is such a return. */
+  readonly fallback: Generation | null;
+  /** In `canary` one worker has to become ready before any other is made. */
+  readonly phase: "canary" | "rolling";
+  /** The slot in which the canary stands, if its predecessor had to make room for it. */
+  readonly canarySlot: number | null;
+  /** What a worker gets whose replacement is ready. */
+  readonly signal: Signal;
+  /** Every worker in a slot below is replaced, or about to be. */
+  readonly cursor: number;
 }
 
 /** A slot whose workers failed: how often in a row. */
@@ -73,15 +105,22 @@ export interface PoolState {
   readonly config: PoolConfig;
   /** `running` inside `start`, `waiting` inside `waitAllChildren`, else `idle`. */
   readonly mode: "idle" | "running" | "waiting";
-  /** Whether the workers of the running `start` have a control channel. */
-  readonly channel: boolean;
+  /** The generation of which workers are made. */
+  readonly current: Generation;
+  /** The number of the newest generation. */
   readonly generation: number;
   readonly maxWorkers: number;
   readonly nextId: number;
-  /** All live workers. */
+  /** The workers that hold a slot. */
   readonly workers: SlotMap<PoolWorker>;
-  /** Those not told to stop. */
+  /** All other live workers, by id: those to replace the holder of their slot, and those who were replaced. */
+  readonly others: SlotMap<PoolWorker>;
+  /** Who is to replace the holder of a slot: its id. */
+  readonly successors: SlotMap<number>;
+  /** Those of `workers` not told to stop. */
   readonly serving: SlotSet;
+  /** Those of `serving` that are ready. */
+  readonly ready: SlotSet;
   /** Those of `serving` that are idle. */
   readonly idle: SlotSet;
   /** Slots that hold a worker, or are held back after a failure. */
@@ -90,6 +129,11 @@ export interface PoolState {
   /** Signals that no `start` has seen yet; each at most once, stops first. */
   readonly queue: readonly Signal[];
   readonly stagger: Stagger | null;
+  readonly roll: Roll | null;
+  /** Slots whose worker was told to stop before its replacement was made. */
+  readonly vacating: SlotSet;
+  /** The next `start` replaces the workers, who get this signal then. */
+  readonly replaceBy: Signal | null;
   /** No worker is spawned before this time. */
   readonly spawnAfter: number;
   readonly spawnFailures: number;
@@ -104,7 +148,7 @@ export interface PoolState {
 
 /** What the pool hears. */
 export type Input =
-  | { readonly type: "start"; readonly channel: boolean }
+  | { readonly type: "start" | "reload"; readonly generation: Generation }
   | { readonly type: "wait" }
   | { readonly type: "unwait" }
   | { readonly type: "signal"; readonly signal: Signal }
@@ -124,8 +168,9 @@ export type Input =
 
 /** What the pool wants done. */
 export type Effect =
-  | { readonly type: "spawn"; readonly generation: number } & WorkerRef
+  | { readonly type: "spawn"; readonly generation: Generation } & WorkerRef
   | { readonly type: "welcome" } & WorkerRef
+  | { readonly type: "reaped"; readonly id: number; readonly status: ExitStatus }
   | { readonly type: "kill"; readonly pid: number; readonly signal: Signal; readonly group: boolean }
   | { readonly type: "setTimer"; readonly key: string; readonly at: number; readonly input: Input }
   | { readonly type: "clearTimer"; readonly key: string }
@@ -139,17 +184,23 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
   return {
     config,
     mode: "idle",
-    channel: true,
+    current: { number: 0, channel: true },
     generation: 0,
     maxWorkers,
     nextId: 1,
     workers: emptySlots(),
+    others: emptySlots(),
+    successors: emptySlots(),
     serving: SlotSet.empty,
+    ready: SlotSet.empty,
     idle: SlotSet.empty,
     taken: TakenSlots.none,
     troubles: emptySlots(),
     queue: [],
     stagger: null,
+    roll: null,
+    vacating: SlotSet.empty,
+    replaceBy: null,
     spawnAfter: 0,
     spawnFailures: 0,
     policyAfter: 0,

@@ -27,6 +27,12 @@ export interface WaitOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What {@linkcode Prefork.reload} may be given. */
+export interface ReloadOptions {
+  /** What the new workers get as `data`. @default what the workers before them got */
+  readonly data?: unknown;
+}
+
 /**
  * Runs in each worker. What it returns is awaited and dropped; the worker then exits with status 0.
  *
@@ -117,7 +123,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     return session?.worker && this.#manager === undefined ? session.worker.managerPid : currentHost.pid;
   }
 
-  /** How often `start` was called; in a worker, the call that it was made under. */
+  /** Counts the calls of `start` and `reload`; in a worker, the call that it was made under. */
   get generation(): number {
     return this.#manager?.generation ?? session?.worker?.generation ?? 0;
   }
@@ -188,6 +194,31 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   /** The same with workers that run a command, a program in any language. */
   async startCommand(command: WorkerCommand): Promise<true> {
     return await this.#beginOnly({ type: "command", command });
+  }
+
+  /**
+   * Replaces all workers by new ones while `start` runs, without a gap. One new worker begins; when it is ready, the
+   * others follow, `maxSurge` at a time, and an old worker is told to stop for each new one that is ready. If a new one
+   * dies, or is not ready before `bootTimeoutMs`, all new ones go and the old generation stays. A second reload takes
+   * the place of the first.
+   *
+   * @returns Resolves when every worker is a new one and ready.
+   * @throws {ReloadError} If the old generation goes on serving; the message says why.
+   * @throws {Error} Outside `start`, and in a worker.
+   * @throws {TypeError} If `data` does not survive JSON, or the workers are commands, which take none.
+   *
+   * @example
+   * ```ts ignore
+   * try {
+   *   await pm.reload({ data: await loadConfig() });
+   * } catch (error) {
+   *   console.error("still on the old configuration:", error);
+   * }
+   * ```
+   */
+  async reload(options: ReloadOptions = {}): Promise<void> {
+    if (this.#manager === undefined) throw new Error("Cannot reload: this process is a worker, and its manager reloads");
+    await this.#manager.reload(options);
   }
 
   /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Relay, Signal } from "./types.ts";
+import type { Relay, ReplacingRelay, Signal } from "./types.ts";
 import { nearest } from "./nearest.ts";
 
 /** Linux numbers. The names are what counts; the numbers serve exit statuses (128+n) only. */
@@ -66,6 +66,11 @@ export function isSignal(name: string): name is Signal {
 /** The signal that a relay sends, if it sends any. */
 export function relayedSignal(relay: Relay | undefined): Signal | undefined {
   return relay === null || relay === undefined ? undefined : typeof relay === "string" ? relay : relay.signal;
+}
+
+/** Whether a relay replaces the workers instead of signalling them all. */
+export function isReplacing(relay: Relay): relay is ReplacingRelay {
+  return typeof relay === "object" && relay !== null && "replace" in relay;
 }
 
 /**

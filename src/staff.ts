@@ -75,11 +75,12 @@ export class Staff {
   readonly #sink: ControlSink;
   readonly #stopSignals: readonly Signal[];
   readonly #hub: EventHub;
-  /** Live workers by slot: a slot is used again only when its worker has been reaped. */
+  /** Live workers by id: two may share a slot while one replaces the other. */
   readonly #members = new Table<number, Member>();
   #server: ControlServer | undefined;
   #guard: Guard | undefined;
-  #work: ReadyWork | undefined;
+  /** What the workers of each generation do that may still get one. */
+  #work: readonly { readonly generation: number; readonly work: ReadyWork }[] = [];
 
   constructor({ owner, host, options, drainTimeoutMs, sockets, sink, traps, hub }: StaffParts) {
     this.#owner = owner;
@@ -98,12 +99,17 @@ export class Staff {
     return this.#members.size;
   }
 
-  /** The runtime of the workers made last, if it is known. */
-  get runtime(): RuntimeName | undefined {
-    return this.#work?.runtime;
+  /** The runtimes of the workers, as far as they are known. */
+  get runtimes(): readonly (RuntimeName | undefined)[] {
+    return this.#work.map(({ work }) => work.runtime);
   }
 
-  /** Makes work ready to be done by the workers spawned from now on. */
+  /** Gives a generation its work. Generations before `oldest` will have no new workers any more. */
+  assign(generation: number, work: ReadyWork, oldest: number): void {
+    this.#work = [...this.#work.filter((known) => known.generation >= oldest), { generation, work }];
+  }
+
+  /** Makes work ready to be done by workers. */
   async prepare(work: Work, data: string): Promise<ReadyWork> {
     const isCommand = work.type === "command";
     if (!isCommand) this.#server ??= await ControlServer.open(this.#host, this.#sink, this.#options.workerUser);
@@ -113,8 +119,7 @@ export class Staff {
     }
     if (this.#server) this.#guard?.protect(this.#server.dir);
     const place = { controlPath: this.#server?.path ?? "", pathText: session?.pathText, key: this.#owner.key };
-    this.#work = await prepareWork(this.#host, work, place, data);
-    return this.#work;
+    return await prepareWork(this.#host, work, place, data);
   }
 
   /**
@@ -123,8 +128,11 @@ export class Staff {
    * @param isWanted Asked again before the process is made: the hook may take its time.
    */
   spawn(ref: SpawnEffect, isWanted: () => boolean, post: Post): void {
-    const work = this.#work;
-    if (work === undefined) return;
+    const work = this.#work.find(({ generation }) => generation === ref.generation.number)?.work;
+    if (work === undefined) {
+      const error = new Error(`generation ${ref.generation.number} has no work`);
+      return post({ type: "spawnFailed", slot: ref.slot, id: ref.id, error });
+    }
     const launch = (value: Json | void): void => {
       if (isWanted()) this.#launch(ref, work, value ?? null, post);
       else post({ type: "spawnCancelled", slot: ref.slot, id: ref.id });
@@ -138,7 +146,8 @@ export class Staff {
     }
   }
 
-  #launch({ slot, id, generation }: SpawnEffect, work: ReadyWork, forkValue: Json | null, post: Post): void {
+  #launch(ref: SpawnEffect, work: ReadyWork, forkValue: Json | null, post: Post): void {
+    const { slot, id, generation: { number: generation } } = ref;
     const token = work.path === undefined ? undefined : this.#server?.expect({ slot, id });
     let child: Child;
     try {
@@ -155,7 +164,7 @@ export class Staff {
     this.#guard?.enter(pid, work.path === undefined ? "command" : "worker");
     this.#callHook("afterFork", () => this.#options.afterFork?.(this.#owner.pool, pid));
     const pools = this.#owner.snapshotOthers();
-    this.#members.set(slot, { slot, id, generation, pid, token, forkValue, work, pools });
+    this.#members.set(id, { slot, id, generation, pid, token, forkValue, work, pools });
     post({ type: "spawned", slot, id, pid });
     child.exited.then((status) => post({ type: "exited", slot, id, status }));
   }
@@ -200,8 +209,8 @@ export class Staff {
 
   /** Tells a worker that its own code may run. */
   welcome({ slot, id }: WorkerRef): void {
-    const member = this.#members.get(slot);
-    if (member?.id !== id) return;
+    const member = this.#members.get(id);
+    if (member === undefined) return;
     const { generation, pools, forkValue, work } = member;
     const line = encodeWelcome({
       stopSignals: this.#stopSignals,
@@ -222,10 +231,11 @@ export class Staff {
   }
 
   /** A worker is gone. */
-  reaped({ slot, pid }: WorkerInfo, status: ExitStatus): void {
-    const member = this.#members.get(slot);
-    if (member?.pid !== pid) return;
-    this.#members.delete(slot);
+  reaped(id: number, status: ExitStatus): void {
+    const member = this.#members.get(id);
+    if (member === undefined) return;
+    const { pid } = member;
+    this.#members.delete(id);
     if (member.token !== undefined) this.#server?.forget(member, member.token);
     this.#guard?.leave(pid);
     this.#callHook("onChildReap", () => this.#options.onChildReap?.(this.#owner.pool, pid, status));

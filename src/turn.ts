@@ -39,18 +39,43 @@ export function setTimer(turn: Turn, key: string, delayMs: number, input: Input)
 
 /** The worker that `ref` names, if it still lives. */
 export function findWorker(pool: PoolState, ref: WorkerRef): PoolWorker | undefined {
-  const worker = pool.workers.get(ref.slot);
-  return worker?.id === ref.id ? worker : undefined;
+  const holder = pool.workers.get(ref.slot);
+  return holder?.id === ref.id ? holder : pool.others.get(ref.id);
 }
 
-/** Replaces a worker, and keeps the indexes of serving and idle workers in step. */
+/** Whether a worker holds its slot. */
+export function isHolder(pool: PoolState, { slot, id }: WorkerRef): boolean {
+  return pool.workers.get(slot)?.id === id;
+}
+
+/** Whether a worker is to replace the one that holds its slot. */
+export function isSuccessor(pool: PoolState, { slot, id }: WorkerRef): boolean {
+  return pool.successors.get(slot) === id;
+}
+
+/** All live workers. */
+export function* liveWorkers({ workers, others }: PoolState): Generator<PoolWorker> {
+  for (const [, worker] of workers.entries()) yield worker;
+  for (const [, worker] of others.entries()) yield worker;
+}
+
+/** Replaces what is known of a worker, wherever it stands. One that was told to stop will replace nobody. */
 export function putWorker(turn: Turn, worker: PoolWorker): void {
+  if (isHolder(turn.pool, worker)) return seat(turn, worker);
+  const { others, successors } = turn.pool;
+  update(turn, { others: others.set(worker.id, worker) });
+  if (worker.stopping && isSuccessor(turn.pool, worker)) update(turn, { successors: successors.delete(worker.slot) });
+}
+
+/** Gives a worker its slot, and keeps the indexes of those who hold one in step. */
+export function seat(turn: Turn, worker: PoolWorker): void {
   const { slot } = worker;
-  const { workers, serving, idle } = turn.pool;
+  const { workers, serving, ready, idle } = turn.pool;
   const before = workers.get(slot);
   update(turn, {
     workers: workers.set(slot, worker),
     serving: reindex(serving, slot, serves(before), serves(worker)),
+    ready: reindex(ready, slot, isReady(before), isReady(worker)),
     idle: reindex(idle, slot, isIdle(before), isIdle(worker)),
   });
 }
@@ -65,15 +90,30 @@ function serves(worker: PoolWorker | undefined): boolean {
   return worker !== undefined && !worker.stopping;
 }
 
+function isReady(worker: PoolWorker | undefined): boolean {
+  return serves(worker) && worker?.phase === "ready";
+}
+
 /** `.` and `_` are idle, all else is active, as the scoreboard of Parallel::Prefork::SpareWorkers has it. */
 function isIdle(worker: PoolWorker | undefined): boolean {
   return serves(worker) && (worker?.status === "_" || worker?.status === ".");
 }
 
 /** Takes a worker out of all indexes but `taken`. */
-export function dropWorker(turn: Turn, slot: number): void {
-  const { workers, serving, idle } = turn.pool;
-  update(turn, { workers: workers.delete(slot), serving: serving.delete(slot), idle: idle.delete(slot) });
+export function dropWorker(turn: Turn, ref: WorkerRef): void {
+  const { slot, id } = ref;
+  const { workers, others, successors, serving, ready, idle, vacating } = turn.pool;
+  if (!isHolder(turn.pool, ref)) {
+    const left = isSuccessor(turn.pool, ref) ? successors.delete(slot) : successors;
+    return update(turn, { others: others.delete(id), successors: left });
+  }
+  update(turn, {
+    workers: workers.delete(slot),
+    serving: serving.delete(slot),
+    ready: ready.delete(slot),
+    idle: idle.delete(slot),
+    vacating: vacating.delete(slot),
+  });
 }
 
 /** A worker as others may see it. */

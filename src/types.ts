@@ -239,10 +239,11 @@ export interface ProcessHost {
 
 /**
  * What the workers get for a signal the manager receives, as the values of Parallel::Prefork's `trap_signals`:
- * a signal for all of them at once; `{ signal, intervalMs }` for one worker every `intervalMs`; `null` for nothing
- * (`start` returns all the same).
+ * a signal for all of them at once; `{ signal, intervalMs }` for one worker every `intervalMs`;
+ * `{ signal, replace: "before" }` for each worker once its replacement is ready; `null` for nothing. `start` returns by
+ * all of these.
  */
-export type Relay = Signal | StaggeredRelay | null;
+export type Relay = Signal | StaggeredRelay | ReplacingRelay | null;
 
 /** A signal that reaches one worker at a time. */
 export interface StaggeredRelay {
@@ -250,6 +251,17 @@ export interface StaggeredRelay {
   readonly signal: Signal;
   /** Milliseconds between one worker and the next. */
   readonly intervalMs: number;
+}
+
+/**
+ * Nobody is signalled when `start` returns: the next `start` replaces the workers one after the other, as
+ * {@linkcode Prefork.reload} does, and each gets the signal once the worker that takes its place is ready.
+ */
+export interface ReplacingRelay {
+  /** The signal a worker gets once its replacement is ready. */
+  readonly signal: Signal;
+  /** The replacement comes first. */
+  readonly replace: "before";
 }
 
 /** What the manager does for each signal it receives. */
@@ -267,7 +279,7 @@ export interface WorkerInfo {
   readonly pid: number;
   /** Its place in the pool, 0 to n-1: stable, and reused by the worker that replaces it. */
   readonly slot: number;
-  /** Which call of `start` it was made under. */
+  /** Which call of `start` or `reload` it was made under. */
   readonly generation: number;
   /** Where it stands. */
   readonly state: WorkerState;

@@ -38,7 +38,7 @@ export interface Worker<Data = Json | null> {
   readonly managerPid: number;
   /** The place in the pool, 0 to n-1: stable, and reused by the worker that replaces this one. */
   readonly slot: number;
-  /** Which call of `start` this worker was made under. */
+  /** Which call of `start` or `reload` this worker was made under. */
   readonly generation: number;
   /** What the manager gave to `start` as `data`; null if nothing. It came by the control channel, as JSON. */
   readonly data: Data;

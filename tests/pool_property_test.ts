@@ -21,6 +21,7 @@ type Act =
   | { readonly do: "status"; readonly pick: number; readonly status: string }
   | { readonly do: "pass"; readonly ms: number }
   | { readonly do: "resize"; readonly to: number }
+  | { readonly do: "reload" }
   | { readonly do: "spawns"; readonly fail: boolean }
   | { readonly do: "signalAll"; readonly signal: Signal };
 
@@ -30,7 +31,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       do: fc.constant("signal" as const),
-      signal: fc.constantFrom<Signal>("SIGHUP", "SIGUSR2", "SIGALRM", "SIGWINCH"),
+      signal: fc.constantFrom<Signal>("SIGHUP", "SIGUSR2", "SIGALRM", "SIGWINCH", "SIGCONT"),
     }),
   },
   { weight: 4, arbitrary: fc.record({ do: fc.constant("exit" as const), pick, code: fc.constantFrom(0, 0, 1, 3) }) },
@@ -48,6 +49,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     weight: 6,
     arbitrary: fc.record({ do: fc.constant("pass" as const), ms: fc.constantFrom(0, 1, 100, 999, 1000, 5000, 40_000) }),
   },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("reload" as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("resize" as const), to: fc.nat(8) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("spawns" as const), fail: fc.boolean() }) },
   {
@@ -65,6 +67,7 @@ const trapSignals: TrapSignals = {
   SIGUSR2: { signal: "SIGUSR2", intervalMs: 500 },
   SIGALRM: { signal: "SIGTERM", intervalMs: 2000 },
   SIGWINCH: null,
+  SIGCONT: { signal: "SIGTERM", replace: "before" },
 };
 
 const world = fc.record({
@@ -72,6 +75,8 @@ const world = fc.record({
   spawnIntervalMs: fc.constantFrom(0, 0, 300),
   errRespawnIntervalMs: fc.constantFrom(0, 1000),
   reloadTimeoutMs: fc.constantFrom(undefined, 5000),
+  limits: fc.constantFrom({}, { maxSurge: 3 }, { maxSurge: 0, maxUnavailable: 1 }, { maxSurge: 1, maxUnavailable: 2 }),
+  settles: fc.boolean(),
   eager: fc.boolean(),
   obedient: fc.boolean(),
   spare: fc.boolean(),
@@ -86,9 +91,9 @@ class Daemon {
   stopping = false;
   #seen = 0;
 
-  constructor({ eager, obedient, spare, acts: _, ...config }: World) {
+  constructor({ eager, obedient, spare, limits, acts: _, ...config }: World) {
     const policy = spare ? { policy: spareWorkers({ minSpare: 1, maxSpare: 2 }) } : {};
-    this.sim = new PoolSim({ ...config, ...policy, trapSignals }, { eager, obedient });
+    this.sim = new PoolSim({ ...config, ...limits, ...policy, trapSignals }, { eager, obedient });
     this.sim.start();
   }
 
@@ -118,6 +123,9 @@ class Daemon {
       case "resize":
         sim.send({ type: "setMaxWorkers", maxWorkers: act.to });
         break;
+      case "reload":
+        if (sim.state.mode === "running") sim.reload();
+        break;
       case "spawns":
         sim.failSpawns = act.fail;
         break;
@@ -139,13 +147,14 @@ class Daemon {
     }
   }
 
-  /** From here on everything works: workers boot, and time goes by. */
+  /** From here on everything works: workers boot, those told to stop do so sooner or later, and time goes by. */
   calm(): void {
     this.sim.failSpawns = false;
     for (let i = 0; i < 60; i++) {
       for (const worker of [...this.sim.workers.values()]) {
         this.sim.tell(worker.id, "connected");
         if (worker.welcomed) this.sim.tell(worker.id, "ready");
+        if (worker.signals.includes("SIGTERM")) this.sim.exit(worker.id);
       }
       this.sim.advance(2000);
       this.loop();
@@ -182,6 +191,17 @@ it("after the last signal sent, at least one full action starts", { timeout: 120
       const after = daemon.sim.returned.slice(returnedBefore).map(({ signal }) => signal);
       assert.ok(after.includes(signal), `${signal} sent after ${returnedBefore} returns, then ${after}`);
     }
+  });
+});
+
+it("every reload is answered, and whoever serves at the end is of the generation it says", { timeout: 120_000 }, () => {
+  forAnyLife((daemon) => {
+    daemon.calm();
+    const { sim } = daemon;
+    const begun = sim.of("reload").map(({ generation }) => generation);
+    const ended = [...sim.of("reloaded"), ...sim.of("reloadFailed")].map(({ generation }) => generation);
+    for (const generation of begun) assert.ok(ended.includes(generation), `reload ${generation} of ${ended}`);
+    assert.deepEqual([sim.state.roll, sim.state.successors.size, sim.state.vacating.size], [null, 0, 0]);
   });
 });
 

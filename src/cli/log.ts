@@ -82,6 +82,9 @@ export function propertiesOf(event: PreforkEvent): Record<string, unknown> {
     if (key === "worker" && "worker" in event) {
       const { slot, generation, pid } = event.worker;
       Object.assign(properties, { worker: slot, gen: generation, pid });
+    } else if (key === "by" && "by" in event) {
+      const { generation, pid } = event.by;
+      Object.assign(properties, { byGen: generation, byPid: pid });
     } else if (key === "slot") {
       properties["worker"] = value;
     } else {

@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { step } from "../../src/pool.ts";
 import { type Effect, emptyPool, type Input, type PoolConfig, type PoolState } from "../../src/pool_state.ts";
 import { fixedPool } from "../../src/policy.ts";
+import { liveWorkers } from "../../src/turn.ts";
 import type { PreforkEvent } from "../../src/events.ts";
 import type { ExitStatus, Signal } from "../../src/types.ts";
 
@@ -58,6 +59,9 @@ export class PoolSim {
         bootTimeoutMs: 30_000,
         stopTimeoutMs: 30_000,
         reloadTimeoutMs: undefined,
+        maxSurge: 1,
+        maxUnavailable: 0,
+        settles: true,
         maxBootFailures: undefined,
         ...rules,
       },
@@ -75,7 +79,11 @@ export class PoolSim {
   }
 
   start(channel = true): void {
-    this.send({ type: "start", channel });
+    this.send({ type: "start", generation: { number: this.state.generation + 1, channel } });
+  }
+
+  reload(): void {
+    this.send({ type: "reload", generation: { number: this.state.generation + 1, channel: true } });
   }
 
   /** Feeds an input and all that follows from it at this instant. */
@@ -125,12 +133,17 @@ export class PoolSim {
 
   /** What must hold after every single input. */
   check(): void {
-    const { workers, serving, idle, taken, troubles } = this.state;
+    const { workers, serving, ready, idle, taken, troubles, others, successors, config } = this.state;
     const known = [...workers.entries()].map(([, worker]) => worker);
-    const made = known.filter(({ pid }) => pid !== 0).map(({ id }) => id);
+    const made = [...liveWorkers(this.state)].filter(({ pid }) => pid !== 0).map(({ id }) => id);
     assert.deepEqual(made.sort(), this.#told().sort(), "who lives");
     assert.equal(serving.size, known.filter(({ stopping }) => !stopping).length, "who serves");
     assert.ok(idle.size <= serving.size, "who is idle");
+    const able = known.filter(({ stopping, phase }) => !stopping && phase === "ready");
+    assert.equal(ready.size, able.length, "who is ready");
+    assert.ok(successors.size <= config.maxSurge, "how many replacements boot");
+    const beside = [...others.entries()].map(([, worker]) => worker);
+    for (const { slot, id, stopping } of beside) assert.equal(successors.get(slot) === id, !stopping, "who is to leave");
     for (const { slot } of known) assert.ok(taken.has(slot), `slot ${slot} is taken`);
     assert.ok(taken.size <= workers.size + troubles.size, "which slots are taken");
   }
@@ -171,6 +184,8 @@ export class PoolSim {
       case "returned":
         this.returned.push({ at: this.now, signal: effect.signal });
         return;
+      case "reaped":
+        return;
       case "gaveUp":
         this.gaveUp = effect.reason;
         return;
@@ -181,8 +196,10 @@ export class PoolSim {
   }
 
   #spawn({ slot, id }: Extract<Effect, { type: "spawn" }>): void {
-    assert.ok(this.workers.size < this.state.maxWorkers, "never more workers than allowed");
-    assert.ok(slot < this.state.maxWorkers, "slots are 0 to n-1");
+    if (this.state.workers.get(slot)?.id === id) {
+      assert.ok(slot < this.state.maxWorkers, "slots are 0 to n-1");
+      assert.ok(this.state.workers.size <= this.state.maxWorkers, "never more workers than allowed");
+    }
     if (this.failSpawns) {
       this.#inbox.push({ type: "spawnFailed", slot, id, error: new Error("no more processes") });
       return;

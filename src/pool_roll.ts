@@ -1,0 +1,193 @@
+/**
+ * Replacement without a gap: a new worker boots beside the old one, which leaves when the new one is ready. A whole
+ * generation is replaced so, behind a canary; if any of the new workers fails, the old generation comes back.
+ *
+ * @module
+ */
+
+import { describeWorker } from "./events.ts";
+import { dismiss, stopSignal, stopWorker } from "./pool_signals.ts";
+import { isPaced, spawnBeside, spawnInto } from "./pool_spawn.ts";
+import type { Generation, PoolState, PoolWorker, Roll } from "./pool_state.ts";
+import { dropWorker, effect, putWorker, seat, tell, type Turn, update, workerInfo } from "./turn.ts";
+import type { Signal } from "./types.ts";
+
+/** Begins to replace all workers by those of another generation. A change under way is given up for it. */
+export function beginRoll(turn: Turn, target: Generation, signal: Signal): void {
+  endRoll(turn, `generation ${target.number} took its place`);
+  dismissSuccessors(turn);
+  const { current: fallback, maxWorkers, everReady, taken } = turn.pool;
+  tell(turn, { type: "reload", generation: target.number, serving: fallback.number });
+  const nothingToLose = maxWorkers === 0 || (!everReady && taken.size === 0);
+  if (nothingToLose) return complete(turn, target);
+  update(turn, { roll: { target, fallback, phase: "canary", canarySlot: null, signal, cursor: 0 } });
+}
+
+/** Gives up a change of generation for another reason than a failure of its own. */
+export function endRoll(turn: Turn, reason: string): void {
+  const { roll, current } = turn.pool;
+  if (roll === null) return;
+  update(turn, { roll: null });
+  if (roll.fallback === null) return;
+  tell(turn, { type: "reloadFailed", generation: roll.target.number, serving: current.number, reason });
+}
+
+/** Stops those that were to replace others. */
+export function dismissSuccessors(turn: Turn): void {
+  for (const [slot] of turn.pool.successors.entries()) dismissSuccessor(turn, slot);
+}
+
+/** Stops the one that was to replace the worker in a slot, if there is one. */
+export function dismissSuccessor(turn: Turn, slot: number): void {
+  const worker = successorOf(turn.pool, slot);
+  if (worker) stopWorker(turn, worker, stopSignal(turn.pool));
+}
+
+function successorOf({ successors, others }: PoolState, slot: number): PoolWorker | undefined {
+  const id = successors.get(slot);
+  return id === undefined ? undefined : others.get(id);
+}
+
+/** A worker of the generation that comes has failed: its generation goes, and the one before it stays. */
+export function failRoll(turn: Turn, worker: PoolWorker, how: string): void {
+  const { roll } = turn.pool;
+  if (roll === null || worker.generation !== roll.target.number || worker.stopping) return;
+  update(turn, { roll: null });
+  dismissSuccessors(turn);
+  const { target, fallback, phase } = roll;
+  if (fallback === null) return; // Those of the failed generation that serve are better than none.
+  const reason = `${describeWorker(workerInfo(worker))} ${how}`;
+  tell(turn, { type: "reloadFailed", generation: target.number, serving: fallback.number, reason });
+  update(turn, { current: fallback });
+  if (phase === "canary") return;
+  update(turn, { roll: { ...roll, target: fallback, fallback: null, cursor: 0 } });
+}
+
+/** A worker of the generation that comes is ready: if it is the first, the others may follow. */
+export function proveGeneration(turn: Turn, worker: PoolWorker): void {
+  const { roll } = turn.pool;
+  if (roll?.phase !== "canary" || worker.generation !== roll.target.number) return;
+  forgetTroubles(turn);
+  update(turn, { current: roll.target, roll: { ...roll, phase: "rolling", canarySlot: null } });
+}
+
+/** Gives a successor the slot it was made for, and tells the one who held it to stop. */
+export function takeOver(turn: Turn, worker: PoolWorker): void {
+  const { slot } = worker;
+  const holder = turn.pool.workers.get(slot);
+  moveIn(turn, worker);
+  if (holder === undefined) return;
+  tell(turn, { type: "replace", worker: workerInfo(holder), by: workerInfo(worker) });
+  dismiss(turn, holder, turn.pool.roll?.signal ?? stopSignal(turn.pool));
+}
+
+/** The holder of a slot is gone: whoever was to replace it need not wait to be ready. Tells whether there is such. */
+export function inherit(turn: Turn, slot: number): boolean {
+  const heir = successorOf(turn.pool, slot);
+  if (heir === undefined || heir.generation !== turn.pool.current.number) return false;
+  moveIn(turn, heir);
+  return true;
+}
+
+function moveIn(turn: Turn, worker: PoolWorker): void {
+  const { slot } = worker;
+  const holder = turn.pool.workers.get(slot);
+  dropWorker(turn, worker);
+  seat(turn, worker);
+  if (holder) putWorker(turn, holder);
+  forgetTrouble(turn, slot);
+  update(turn, { taken: turn.pool.taken.add(slot), vacating: turn.pool.vacating.delete(slot) });
+}
+
+/** Goes on with a change of generation, as far as its limits allow. */
+export function advance(turn: Turn): void {
+  const { roll, mode, maxWorkers } = turn.pool;
+  if (roll === null || mode !== "running") return;
+  if (maxWorkers === 0) return complete(turn, roll.target);
+  if (isPaced(turn)) return;
+  if (roll.phase === "canary") return sendCanary(turn, roll);
+  while (replaceNext(turn, roll));
+  if (isDone(turn.pool)) complete(turn, roll.target);
+}
+
+function sendCanary(turn: Turn, roll: Roll): void {
+  const { successors, serving, workers, maxWorkers, config } = turn.pool;
+  if (successors.size > 0) return;
+  if (roll.canarySlot !== null && roll.canarySlot < maxWorkers) return fillCanarySlot(turn, roll.canarySlot);
+  const slot = Math.max(0, serving.first());
+  if (config.maxSurge > 0) return spawnBeside(turn, slot, roll.target);
+  update(turn, { roll: { ...roll, canarySlot: slot } });
+  forgetTrouble(turn, slot);
+  const holder = workers.get(slot);
+  if (holder) vacate(turn, holder);
+  else fillCanarySlot(turn, slot);
+}
+
+/** The canary takes its slot as soon as that is empty, even where a policy would leave it so. */
+function fillCanarySlot(turn: Turn, slot: number): void {
+  const { workers, maxWorkers, roll } = turn.pool;
+  if (roll === null || workers.get(slot) !== undefined || workers.size >= maxWorkers) return;
+  spawnInto(turn, slot, roll.target);
+}
+
+/** Replaces one more worker; false if there is none left, or the limits do not allow it now. */
+function replaceNext(turn: Turn, roll: Roll): boolean {
+  const { config, successors, serving, ready, vacating } = turn.pool;
+  const holder = nextOutdated(turn, roll);
+  if (holder === undefined || isPaced(turn)) return false;
+  const missing = vacating.size + serving.size - ready.size;
+  if (successors.size < config.maxSurge) spawnBeside(turn, holder.slot, roll.target);
+  else if (missing < config.maxUnavailable) vacate(turn, holder);
+  else return false;
+  return true;
+}
+
+/** The first worker that is of another generation, and not being replaced yet. */
+function nextOutdated(turn: Turn, { target }: Roll): PoolWorker | undefined {
+  const { workers, successors, roll } = turn.pool;
+  if (roll === null) return undefined;
+  for (let slot = roll.cursor; slot <= workers.last(); slot++) {
+    const worker = workers.get(slot);
+    if (worker === undefined || worker.stopping || worker.generation === target.number) continue;
+    if (successors.get(slot) !== undefined) continue;
+    update(turn, { roll: { ...roll, cursor: slot } });
+    return worker;
+  }
+  update(turn, { roll: { ...roll, cursor: workers.last() + 1 } });
+  return undefined;
+}
+
+function vacate(turn: Turn, holder: PoolWorker): void {
+  update(turn, { vacating: turn.pool.vacating.add(holder.slot) });
+  dismiss(turn, holder, turn.pool.roll?.signal ?? stopSignal(turn.pool));
+}
+
+/** Whether all workers that shall serve are ready. Called once none of another generation is left to be replaced. */
+function isDone({ roll, workers, successors, vacating, serving, ready }: PoolState): boolean {
+  return roll !== null && roll.cursor > workers.last() && successors.size === 0 && vacating.size === 0 &&
+    ready.size === serving.size;
+}
+
+function complete(turn: Turn, target: Generation): void {
+  update(turn, { roll: null, current: target });
+  tell(turn, { type: "reloaded", generation: target.number });
+}
+
+/** The generation of a worker to be made for a slot. */
+export function generationFor({ roll, current }: PoolState, slot: number): Generation {
+  return roll?.canarySlot === slot ? roll.target : current;
+}
+
+/** What is new owes nothing to the failures of what was before it. */
+export function forgetTroubles(turn: Turn): void {
+  for (const [slot] of turn.pool.troubles.entries()) {
+    forgetTrouble(turn, slot);
+    if (turn.pool.workers.get(slot) === undefined) update(turn, { taken: turn.pool.taken.delete(slot) });
+  }
+}
+
+function forgetTrouble(turn: Turn, slot: number): void {
+  if (turn.pool.troubles.get(slot) === undefined) return;
+  effect(turn, { type: "clearTimer", key: `slot ${slot}` });
+  update(turn, { troubles: turn.pool.troubles.delete(slot) });
+}

@@ -1,0 +1,57 @@
+/**
+ * New workers: in a free slot, or beside the one they are to replace; no faster than the pace allows.
+ *
+ * @module
+ */
+
+import type { Generation, PoolWorker } from "./pool_state.ts";
+import { effect, putWorker, seat, setTimer, type Turn, update } from "./turn.ts";
+
+/** Asks the pool to look at its size again at a time to come. */
+export function awaken(turn: Turn, key: string, at: number): void {
+  setTimer(turn, key, at - turn.now, { type: "adjust" });
+}
+
+/** Whether it is too early for another worker; the pool looks again when it is not. */
+export function isPaced(turn: Turn): boolean {
+  if (turn.now >= turn.pool.spawnAfter) return false;
+  awaken(turn, "pace", turn.pool.spawnAfter);
+  return true;
+}
+
+/** Makes a worker for a free slot. */
+export function spawnInto(turn: Turn, slot: number, generation: Generation): void {
+  update(turn, { taken: turn.pool.taken.add(slot) });
+  seat(turn, spawn(turn, slot, generation));
+}
+
+/** Makes a worker that replaces the one in the slot once it is ready. */
+export function spawnBeside(turn: Turn, slot: number, generation: Generation): void {
+  const worker = spawn(turn, slot, generation);
+  update(turn, { successors: turn.pool.successors.set(slot, worker.id) });
+  putWorker(turn, worker);
+}
+
+function spawn(turn: Turn, slot: number, generation: Generation): PoolWorker {
+  const { nextId: id, config } = turn.pool;
+  update(turn, { nextId: id + 1 });
+  if (config.spawnIntervalMs > 0) update(turn, { spawnAfter: turn.now + config.spawnIntervalMs });
+  effect(turn, { type: "spawn", slot, id, generation });
+  return {
+    slot,
+    id,
+    generation: generation.number,
+    channel: generation.channel,
+    pid: 0,
+    phase: "booting",
+    begun: false,
+    stopping: false,
+    hasToEnd: false,
+    held: [],
+    sent: [],
+    spawnedAt: turn.now,
+    status: "_",
+    graced: false,
+    killedFor: null,
+  };
+}

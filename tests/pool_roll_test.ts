@@ -1,0 +1,326 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { type Manners, PoolSim } from "./support/pool_sim.ts";
+
+type Config = ConstructorParameters<typeof PoolSim>[0];
+
+/** A pool whose first generation is ready. From then on a new worker does what the test makes it do. */
+function poolAtRest(config: Config = {}, manners: Partial<Manners> = {}): PoolSim {
+  const sim = new PoolSim(config, { ...manners, eager: false });
+  sim.start();
+  allReady(sim);
+  return sim;
+}
+
+function becomeReady(sim: PoolSim, id: number): void {
+  for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+}
+
+function allReady(sim: PoolSim): void {
+  for (const { id } of [...sim.workers.values()]) becomeReady(sim, id);
+}
+
+/** Lets every new worker become ready, one after the other, until there are no new ones. */
+function goOn(sim: PoolSim): void {
+  for (let seen = -1; seen !== sim.of("spawn").length;) {
+    seen = sim.of("spawn").length;
+    allReady(sim);
+  }
+}
+
+function generations(sim: PoolSim): readonly number[] {
+  return [...sim.state.workers.entries()].map(([, { generation }]) => generation);
+}
+
+/** The worker that was made last. */
+function newest(sim: PoolSim) {
+  const worker = [...sim.workers.values()].at(-1);
+  assert.ok(worker);
+  return worker;
+}
+
+/** The workers none of whose code runs yet, the oldest first. */
+function booting(sim: PoolSim) {
+  return [...sim.workers.values()].filter(({ welcomed }) => !welcomed);
+}
+
+const FAILED = { type: "exited", code: 1 } as const;
+
+describe("pool: reload", () => {
+  it("makes one new worker, and no other before that one is ready", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    sim.advance(20_000);
+    assert.deepEqual([sim.size, generations(sim), sim.kills], [4, [1, 1, 1], []]);
+    assert.deepEqual(sim.of("reload").map(({ generation, serving }) => [generation, serving]), [[2, 1]]);
+  });
+
+  it("tells an old worker to stop when the one that takes its slot is ready, and then goes on", () => {
+    const sim = poolAtRest();
+    const old = [...sim.workers.values()];
+    sim.reload();
+    const canary = newest(sim);
+    becomeReady(sim, canary.id);
+    assert.deepEqual(old.map(({ signals }) => signals), [["SIGTERM"], [], []]);
+    assert.deepEqual([canary.slot, generations(sim), sim.size], [0, [2, 1, 1], 4]);
+    assert.deepEqual(sim.of("replace").map(({ worker, by }) => [worker.pid, by.pid]), [[old[0]?.pid, canary.pid]]);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.size], [[2, 2, 2], 3]);
+    assert.deepEqual(sim.of("reloaded").map(({ generation }) => generation), [2]);
+    assert.deepEqual([sim.state.roll, sim.timers], [null, []]);
+  });
+
+  it("never has fewer ready workers than before, and at most maxSurge more", () => {
+    const sim = poolAtRest({ maxWorkers: 6, maxSurge: 2 });
+    sim.reload();
+    while (sim.state.roll !== null) {
+      const [next, ...others] = booting(sim);
+      assert.ok(next !== undefined && others.length <= 1);
+      becomeReady(sim, next.id);
+      assert.equal(sim.state.ready.size, 6);
+    }
+    assert.deepEqual(generations(sim), [2, 2, 2, 2, 2, 2]);
+  });
+
+  it("takes old workers away first, up to maxUnavailable, where none may be added", () => {
+    const sim = poolAtRest({ maxSurge: 0, maxUnavailable: 2, maxWorkers: 5 });
+    sim.reload();
+    assert.deepEqual([sim.size, sim.of("relay").length], [5, 1]); // the canary stands in the place of an old one
+    becomeReady(sim, newest(sim).id);
+    while (sim.state.roll !== null) {
+      const [next] = booting(sim);
+      assert.ok(next !== undefined && sim.state.ready.size >= 3 && sim.size <= 5);
+      becomeReady(sim, next.id);
+    }
+    assert.deepEqual(generations(sim), [2, 2, 2, 2, 2]);
+  });
+
+  it("keeps the old generation when the canary dies, and says why", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    const canary = newest(sim);
+    for (const what of ["connected", "begun"] as const) sim.tell(canary.id, what);
+    sim.exit(canary.id, FAILED);
+    assert.deepEqual([generations(sim), sim.size, sim.kills], [[1, 1, 1], 3, []]);
+    const [{ generation, serving, reason } = {}] = sim.of("reloadFailed");
+    assert.deepEqual([generation, serving], [2, 1]);
+    assert.match(reason ?? "", /^worker=0 gen=2 pid=103 exited with status 1$/);
+    assert.deepEqual([sim.of("backoff"), sim.timers], [[], []]);
+    sim.exit(sim.inSlot(1).id);
+    assert.equal(newest(sim).slot, 1);
+    assert.deepEqual(generations(sim), [1, 1, 1]);
+  });
+
+  it("keeps the old generation when the canary is not ready in time", () => {
+    const sim = poolAtRest({ settles: false, bootTimeoutMs: 5000 });
+    sim.reload();
+    for (const what of ["connected", "begun"] as const) sim.tell(newest(sim).id, what);
+    sim.advance(4999);
+    assert.equal(sim.of("reloadFailed").length, 0);
+    sim.advance(1);
+    assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /was killed: it was not ready within 5000 ms/);
+    assert.deepEqual([generations(sim), sim.size], [[1, 1, 1], 3]);
+  });
+
+  it("keeps the old generation when the canary cannot be started", () => {
+    const sim = poolAtRest();
+    sim.failSpawns = true;
+    sim.reload();
+    assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /could not be started: no more processes/);
+    assert.deepEqual([generations(sim), sim.size], [[1, 1, 1], 3]);
+  });
+
+  it("counts an end before it was ready as a failure where a worker has to say that it is ready, whatever its status", () => {
+    const sim = poolAtRest({ settles: false });
+    sim.reload();
+    const { id } = newest(sim);
+    for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+    sim.exit(id);
+    assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /exited with status 0 before it was ready/);
+  });
+
+  it("counts a worker that did its work and ended before a second was over as ready", () => {
+    const sim = poolAtRest({ maxWorkers: 2 });
+    sim.reload();
+    for (let i = 0; i < 4 && sim.state.roll; i++) {
+      const { id } = newest(sim);
+      for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+      sim.exit(id);
+    }
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length, sim.of("reloadFailed")], [[2, 2], 1, []]);
+  });
+
+  it("brings the old generation back, ready first, when a later worker fails", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    sim.exit(newest(sim).id, FAILED);
+    assert.equal(sim.of("reloadFailed").length, 1);
+    assert.deepEqual([generations(sim), sim.size, sim.state.ready.size], [[2, 1, 1], 4, 3]);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.size], [[1, 1, 1], 3]);
+    assert.deepEqual([sim.state.roll, sim.timers], [null, []]);
+    assert.deepEqual(sim.of("reloaded").map(({ generation }) => generation), [1]);
+  });
+
+  it("keeps those of a failed generation that serve when the one before it fails too", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    sim.exit(newest(sim).id, FAILED);
+    sim.exit(newest(sim).id, FAILED);
+    assert.deepEqual([generations(sim), sim.size, sim.state.roll], [[2, 1, 1], 3, null]);
+  });
+
+  it("fails too when a new worker dies that was ready", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    const canary = newest(sim);
+    becomeReady(sim, canary.id);
+    sim.exit(canary.id, { type: "signaled", signal: "SIGSEGV" });
+    assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /gen=2 pid=103 was killed by SIGSEGV/);
+    goOn(sim);
+    assert.deepEqual(generations(sim), [1, 1, 1]);
+    assert.deepEqual(sim.of("backoff"), []);
+  });
+
+  it("replaces an old worker that dies meanwhile by one of the generation that has proved itself", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    sim.exit(sim.inSlot(2).id);
+    assert.deepEqual(generations(sim), [1, 1, 1]);
+    becomeReady(sim, [...sim.workers.values()].at(-2)?.id ?? 0);
+    sim.exit(sim.inSlot(2).id);
+    assert.deepEqual(generations(sim), [2, 1, 2]);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2, 2], 1]);
+  });
+
+  it("gives the slot at once to whoever is to take it when the old worker dies", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    const heir = newest(sim);
+    sim.exit([...sim.workers.values()].find(({ slot, id }) => slot === heir.slot && id !== heir.id)?.id ?? 0);
+    assert.equal(sim.state.workers.get(heir.slot)?.id, heir.id);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.size], [[2, 2, 2], 3]);
+  });
+
+  it("heals a pool that fails again and again, without waiting for its back-off", () => {
+    const sim = poolAtRest({ maxWorkers: 2 });
+    for (const { id } of [...sim.workers.values()]) sim.exit(id, FAILED);
+    assert.equal(sim.size, 0);
+    sim.reload();
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2], 1]);
+  });
+
+  it("gives a reload up for the next one, which goes back to what had proved itself", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    sim.reload();
+    assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /generation 3 took its place/);
+    assert.equal(sim.size, 4);
+    becomeReady(sim, newest(sim).id);
+    sim.reload();
+    sim.exit(newest(sim).id, FAILED);
+    assert.deepEqual(sim.of("reloadFailed").map(({ generation, serving }) => [generation, serving]), [
+      [2, 1],
+      [3, 3],
+      [4, 3],
+    ]);
+    for (const { id } of [...sim.workers.values()]) sim.exit(id);
+    assert.deepEqual(generations(sim), [3, 3, 3]);
+  });
+
+  it("ends for a stop, which reaches every worker", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /told to stop by SIGTERM/);
+    sim.send({ type: "wait" });
+    assert.deepEqual([sim.size, sim.waited, sim.timers], [0, true, []]);
+  });
+
+  it("is over at once for a pool of no workers", () => {
+    const sim = poolAtRest({ maxWorkers: 0 });
+    sim.reload();
+    assert.equal(sim.of("reloaded").length, 1);
+  });
+
+  it("makes way for a pool that is made smaller, down to nothing", () => {
+    const sim = poolAtRest();
+    sim.reload();
+    sim.send({ type: "setMaxWorkers", maxWorkers: 1 });
+    assert.deepEqual([sim.size, generations(sim)], [2, [1]]);
+    sim.send({ type: "setMaxWorkers", maxWorkers: 0 });
+    assert.deepEqual([sim.size, sim.of("reloaded").length], [0, 1]);
+  });
+
+  it("lets an old worker finish, as long as reloadTimeoutMs allows", () => {
+    const sim = poolAtRest({ maxWorkers: 1, reloadTimeoutMs: 7000 }, { obedient: false });
+    const [old] = [...sim.workers.values()];
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    assert.equal(sim.of("reloaded").length, 1);
+    sim.advance(6999);
+    assert.deepEqual(old?.signals, ["SIGTERM"]);
+    sim.advance(1);
+    assert.deepEqual(old?.signals, ["SIGTERM", "SIGKILL"]);
+  });
+
+  it("keeps to the pace of spawnIntervalMs", () => {
+    const sim = poolAtRest({ maxWorkers: 3, spawnIntervalMs: 400 });
+    sim.advance(400);
+    allReady(sim);
+    sim.advance(400);
+    allReady(sim);
+    sim.advance(5000);
+    sim.reload();
+    for (let i = 0; i < 3; i++) {
+      allReady(sim);
+      sim.advance(400);
+    }
+    const times = sim.of("spawn").slice(3).map(({ at }) => at);
+    assert.equal(times.length, 3);
+    assert.ok(times.every((at, i) => i === 0 || at - (times[i - 1] ?? 0) >= 400));
+    assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2, 2], 1]);
+  });
+});
+
+describe("pool: a trapped signal that replaces", () => {
+  const trapSignals = { SIGTERM: "SIGTERM", SIGHUP: { signal: "SIGQUIT", replace: "before" } } as const;
+
+  it("makes start() return with nobody signalled; the next one replaces, behind a canary", () => {
+    const sim = poolAtRest({ trapSignals, maxWorkers: 2 });
+    sim.send({ type: "signal", signal: "SIGHUP" });
+    assert.deepEqual([sim.returned.length, sim.kills], [1, []]);
+    sim.start();
+    assert.deepEqual(generations(sim), [1, 1]);
+    const old = sim.inSlot(0);
+    becomeReady(sim, newest(sim).id);
+    assert.deepEqual(old.signals, ["SIGQUIT"]);
+    sim.exit(old.id);
+    goOn(sim);
+    sim.exit([...sim.workers.values()][0]?.id ?? 0);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2], 1]);
+  });
+
+  it("ends a reload under way, if start() returns by a signal that replaces nobody", () => {
+    const sim = poolAtRest({ trapSignals: { ...trapSignals, SIGUSR2: null }, maxWorkers: 2 });
+    sim.reload();
+    sim.send({ type: "signal", signal: "SIGUSR2" });
+    sim.start();
+    assert.deepEqual([sim.size, generations(sim), sim.of("reloadFailed").length], [2, [1, 1], 1]);
+  });
+
+  it("replaces nobody before there is anybody", () => {
+    const sim = new PoolSim({ trapSignals });
+    sim.send({ type: "signal", signal: "SIGHUP" });
+    sim.start();
+    sim.start();
+    assert.deepEqual(generations(sim), [2, 2, 2]);
+  });
+});
