@@ -47,7 +47,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
   const answer = (request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response> => {
     open++;
     pulse++;
-    info.completed.then(end, end);
+    info.completed.then(end, end); // dear (0.7 µs), but nothing else tells when a response has streamed to its end
     const response = handler(request, info as never); // what it takes of this, only its writer knows
     return response instanceof Promise ? response.then(finish) : finish(response);
   };

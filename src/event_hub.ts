@@ -111,10 +111,15 @@ export function levelOf(event: PreforkEvent): keyof Logger {
     case "reload":
     case "reloaded":
     case "replace":
+    case "recovered":
       return "info";
+    case "stopped":
+      return event.killed.length === 0 ? "info" : "warn";
     case "reap":
       return event.expected ? "info" : "warn";
     case "backoff":
+    case "leftover":
+    case "degraded":
     case "bootTimeout":
     case "stopTimeout":
     case "dropped":
@@ -123,7 +128,8 @@ export function levelOf(event: PreforkEvent): keyof Logger {
     case "protocolError":
     case "hookError":
     case "giveUp":
-    case "reloadFailed":
       return "error";
+    case "reloadFailed":
+      return event.cause === "failed" ? "error" : "info";
   }
 }

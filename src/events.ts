@@ -30,15 +30,30 @@ export type PreforkEvent =
   | { readonly type: "reload"; readonly generation: number; readonly serving: number }
   /** All workers are of this generation now, and ready. */
   | { readonly type: "reloaded"; readonly generation: number }
-  /** A generation was given up, and why; `serving` is the one that workers are made of from here on. */
+  /**
+   * A generation was given up, and why; `serving` is the one that workers are made of from here on. It `failed` if one
+   * of its workers did, was `superseded` by a later one, or `stopped` with the pool.
+   */
   | {
     readonly type: "reloadFailed";
     readonly generation: number;
     readonly serving: number;
+    readonly cause: "failed" | "superseded" | "stopped";
     readonly reason: string;
   }
   /** The replacement of a worker is ready, and the worker is told to stop. */
   | { readonly type: "replace"; readonly worker: WorkerInfo; readonly by: WorkerInfo }
+  /**
+   * A worker that is gone left processes behind in its process group, whose id was its own: these are told to stop, and
+   * killed if they do not.
+   */
+  | { readonly type: "leftover"; readonly group: number }
+  /** All workers are gone that were waited for. Those in `killed` did not stop by themselves. */
+  | { readonly type: "stopped"; readonly killed: readonly WorkerInfo[] }
+  /** Slots are held back after failures: fewer workers are ready than are wanted. */
+  | { readonly type: "degraded"; readonly ready: number; readonly wanted: number }
+  /** No slot is held back any more, and all workers are ready. */
+  | { readonly type: "recovered"; readonly ready: number }
   /** A slot waits before its next worker, because its workers failed `failures` times in a row. */
   | { readonly type: "backoff"; readonly slot: number; readonly failures: number; readonly delayMs: number }
   /** A process could not be started; the pool tries again after `delayMs`. */
@@ -94,10 +109,23 @@ export function formatEvent(event: PreforkEvent): string {
     case "reloaded":
       return `generation ${event.generation} serves, and no other`;
     case "reloadFailed":
-      return `the reload failed, generation ${event.serving} goes on serving instead of ${event.generation}: ` +
-        event.reason;
+      return event.cause === "failed"
+        ? `the reload failed, generation ${event.serving} goes on serving: ${event.reason}`
+        : `the reload to generation ${event.generation} was given up: ${event.reason}`;
     case "replace":
       return `${describeWorker(event.worker)} is replaced by gen=${event.by.generation} pid=${event.by.pid}`;
+    case "leftover":
+      return `the worker pid=${event.group} left processes behind: they are told to stop`;
+    case "stopped":
+      return event.killed.length === 0
+        ? "all workers have stopped"
+        : `all workers are gone; ${event.killed.length} had to be killed: ${
+          event.killed.map(describeWorker).join(", ")
+        }`;
+    case "degraded":
+      return `degraded: ${event.ready} of ${event.wanted} workers are ready`;
+    case "recovered":
+      return `recovered: all ${event.ready} workers are ready`;
     case "backoff":
       return `worker=${event.slot} waits ${Math.round(event.delayMs)} ms before its next start, after ` +
         `${event.failures} failure${event.failures === 1 ? "" : "s"} in a row`;

@@ -79,8 +79,6 @@ export class Manager {
   #scheduled = false;
   /** The number of the newest generation. */
   #generation = 0;
-  /** What the workers of the running `start` do. */
-  #work: Work | undefined;
   /** Reloads that are under way, by the number of their generation. */
   readonly #reloads = new Table<number, Pending<void>>();
   #started: Pending<Signal> | undefined;
@@ -100,6 +98,7 @@ export class Manager {
       host,
       options,
       drainTimeoutMs,
+      stopTimeoutMs: config.stopTimeoutMs,
       sockets: this.#sockets,
       sink: this.#sink(),
       traps: config.trapSignals,
@@ -135,6 +134,11 @@ export class Manager {
     return this.#sockets?.listeners ?? [];
   }
 
+  /** Whether slots that should have a worker are held back. */
+  get degraded(): boolean {
+    return this.#state.degraded;
+  }
+
   get workers(): readonly WorkerInfo[] {
     const live = [...liveWorkers(this.#state)].filter(({ pid }) => pid !== 0);
     return live.sort((a, b) => a.slot - b.slot || a.id - b.id).map(workerInfo);
@@ -156,6 +160,7 @@ export class Manager {
     parseSignal(signal, "a signal for the workers");
     for (const runtime of this.#staff.runtimes) checkRelayed([signal], runtime);
     this.post({ type: "signalAll", signal });
+    if (signal === "SIGKILL") this.#staff.killLeftovers();
   }
 
   /** Runs the pool until a signal comes. */
@@ -184,7 +189,7 @@ export class Manager {
   /** Replaces all workers by new ones, a canary first. */
   async reload({ data }: ReloadOptions): Promise<void> {
     const started = this.#started;
-    const before = this.#work;
+    const before = this.#staff.askedOf(this.#state.current.number);
     if (started === undefined || before === undefined) {
       throw new Error("Cannot reload: this pool is not inside start(), so it has no workers to keep");
     }
@@ -208,8 +213,7 @@ export class Manager {
   #nextGeneration(work: Work, ready: ReadyWork): Generation {
     const { current, roll } = this.#state;
     const number = ++this.#generation;
-    this.#work = work;
-    this.#staff.assign(number, ready, Math.min(current.number, roll?.fallback?.number ?? Infinity));
+    this.#staff.assign(number, work, ready, Math.min(current.number, roll?.fallback?.number ?? Infinity));
     return { number, channel: work.type !== "command" };
   }
 
@@ -222,15 +226,22 @@ export class Manager {
     signal?.throwIfAborted();
     const waited = Promise.withResolvers<void>();
     this.#waited = waited;
-    using _alive = this.#host.setTimer(timeoutMs ?? NEVER_MS, () => this.#stopWaiting());
+    const over = Promise.withResolvers<void>();
+    using _alive = this.#host.setTimer(timeoutMs ?? NEVER_MS, () => {
+      this.#stopWaiting();
+      over.resolve();
+    });
     const abort = (): void => {
       waited.reject(signal?.reason);
+      over.reject(signal?.reason);
       this.#stopWaiting();
     };
+    over.promise.catch(() => {}); // it may come after all is over
     signal?.addEventListener("abort", abort, { once: true });
     this.post({ type: "wait" });
     try {
       await waited.promise;
+      if (this.#staff.size === 0) await Promise.race([this.#staff.cleared(), over.promise]);
     } finally {
       signal?.removeEventListener("abort", abort);
     }
@@ -311,7 +322,7 @@ export class Manager {
         this.#heed(effect.event);
         return this.hub.publish(effect.event);
       case "reaped":
-        return this.#staff.reaped(effect.id, effect.status);
+        return this.#staff.reaped(effect);
       case "returned":
         return this.#settleStart((started) => started.resolve(effect.signal));
       case "gaveUp":

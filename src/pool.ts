@@ -18,6 +18,7 @@ import {
   spawned,
   spawnFailed,
   stopDeadline,
+  tellHealth,
 } from "./pool_life.ts";
 import { beginRoll, dismissSuccessors, endRoll, forgetTroubles } from "./pool_roll.ts";
 import {
@@ -30,7 +31,7 @@ import {
   stopSignal,
 } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
-import type { Effect, Generation, Input, PoolState, WorkerRef } from "./pool_state.ts";
+import type { Effect, Generation, Input, PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal, relayedSignal } from "./signals.ts";
 import { findWorker, killFor, liveWorkers, putWorker, tell, type Turn, update, workerInfo } from "./turn.ts";
 import type { Signal } from "./types.ts";
@@ -39,6 +40,7 @@ import type { Signal } from "./types.ts";
 export function step(state: PoolState, input: Input, now: number): readonly [PoolState, readonly Effect[]] {
   const turn: Turn = { pool: state, now, effects: [] };
   take(turn, input);
+  tellHealth(turn);
   return [turn.pool, turn.effects];
 }
 
@@ -49,7 +51,7 @@ function take(turn: Turn, input: Input): void {
     case "reload":
       return reload(turn, input.generation);
     case "wait":
-      endRoll(turn, "start() returned, and no other was called");
+      endRoll(turn, "stopped", "start() returned, and no other was called");
       update(turn, { mode: "waiting" });
       return leaveIfEmpty(turn);
     case "unwait":
@@ -59,7 +61,7 @@ function take(turn: Turn, input: Input): void {
     case "signalAll":
       return signalAll(turn, input.signal);
     case "stopAll":
-      endRoll(turn, "the pool was told to stop");
+      endRoll(turn, "stopped", "the pool was told to stop");
       return stopAll(turn);
     case "setMaxWorkers":
       update(turn, { maxWorkers: input.maxWorkers });
@@ -106,22 +108,25 @@ function refOf({ slot, id }: WorkerRef): WorkerRef {
 
 /**
  * `start` was called: a new generation begins, unless a signal waits that it must answer first. After a signal that
- * replaces workers, the generation before it goes on until this one has proved itself.
+ * replaces workers, or one that came in between, the generation before it goes on until this one has proved itself.
  */
 function start(turn: Turn, generation: Generation): void {
-  const { queue: [first, ...queue], replaceBy } = turn.pool;
-  update(turn, { mode: "running", generation: generation.number, bootFailures: 0, replaceBy: null });
-  if (replaceBy !== null) {
-    beginRoll(turn, generation, replaceBy);
-  } else {
-    endRoll(turn, `generation ${generation.number} took its place`);
-    dismissSuccessors(turn);
-    update(turn, { current: generation });
-    forgetTroubles(turn);
-  }
-  if (first === undefined) return adjust(turn);
-  update(turn, { queue });
-  act(turn, first);
+  const { queue: [first, ...queue], roll } = turn.pool;
+  const replaceBy = turn.pool.replaceBy ?? (roll?.fallback ? roll.signal : null);
+  update(turn, { mode: "running", generation: generation.number, bootFailures: 0, over: false, killed: [], queue });
+  if (first !== undefined) return act(turn, first);
+  if (replaceBy === null) replaceNobody(turn, generation);
+  else beginRoll(turn, generation, replaceBy);
+  update(turn, { replaceBy: null });
+  adjust(turn);
+}
+
+/** Workers are made of the new generation from here on, and the old ones stay as long as they like. */
+function replaceNobody(turn: Turn, generation: Generation): void {
+  endRoll(turn, "superseded", `generation ${generation.number} took its place`);
+  dismissSuccessors(turn);
+  update(turn, { current: generation });
+  forgetTroubles(turn);
 }
 
 function reload(turn: Turn, generation: Generation): void {
@@ -131,8 +136,13 @@ function reload(turn: Turn, generation: Generation): void {
     beginRoll(turn, generation, stopSignal(turn.pool));
     return adjust(turn);
   }
-  const reason = "start() returned before it began";
-  tell(turn, { type: "reloadFailed", generation: generation.number, serving: current.number, reason });
+  tell(turn, {
+    type: "reloadFailed",
+    generation: generation.number,
+    serving: current.number,
+    cause: "stopped",
+    reason: "start() returned before it began",
+  });
 }
 
 /** A signal came. Outside `start` it waits for the next one; a stop also reaches the workers that all are waiting for. */
@@ -145,17 +155,22 @@ function signal(turn: Turn, received: Signal): void {
 }
 
 function act(turn: Turn, received: Signal): void {
-  if (isStopSignal(received)) endRoll(turn, `the pool was told to stop by ${received}`);
+  if (isStopSignal(received)) endRoll(turn, "stopped", `the pool was told to stop by ${received}`);
   actOnSignal(turn, received);
 }
 
 /** The program itself signals all workers. SIGKILL takes those too that are still being made. */
 function signalAll(turn: Turn, sent: Signal): void {
   for (const worker of liveWorkers(turn.pool)) {
-    if (sent === "SIGKILL") putWorker(turn, { ...worker, stopping: true });
+    if (sent === "SIGKILL") kill(turn, worker);
     const current = findWorker(turn.pool, worker);
     if (current) signalWorker(turn, current, sent);
   }
+}
+
+function kill(turn: Turn, worker: PoolWorker): void {
+  putWorker(turn, { ...worker, stopping: true });
+  if (turn.pool.mode !== "running") update(turn, { killed: [...turn.pool.killed, workerInfo(worker)] });
 }
 
 function status(turn: Turn, ref: WorkerRef, told: string): void {

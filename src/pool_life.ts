@@ -144,6 +144,7 @@ export function stopDeadline(turn: Turn, ref: WorkerRef): void {
   if (worker === undefined) return;
   if (worker.pid === 0) return spawnCancelled(turn, ref);
   tell(turn, { type: "stopTimeout", worker: workerInfo(worker) });
+  update(turn, { killed: [...turn.pool.killed, workerInfo(worker)] });
   sendSignal(turn, worker, "SIGKILL");
 }
 
@@ -160,7 +161,8 @@ export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
   dropWorker(turn, worker);
   const reason = describeEnd(worker, status, missed);
   tell(turn, { type: "reap", worker: workerInfo(worker), status, expected, reason });
-  effect(turn, { type: "reaped", id: worker.id, status });
+  const isCleared = worker.sent.includes("SIGKILL"); // which went to its whole group
+  effect(turn, { type: "reaped", ...ref, status, isCleared });
   if (!expected && worker.phase !== "ready") countBootFailure(turn, reason);
   if (!expected) failRoll(turn, worker, reason);
   if (held) freeSlot(turn, worker, expected);
@@ -250,17 +252,29 @@ function countBootFailure(turn: Turn, reason: string): void {
   update(turn, { bootFailures });
   const { maxBootFailures } = turn.pool.config;
   if (maxBootFailures === undefined || bootFailures < maxBootFailures) return;
-  endRoll(turn, "the pool gave up");
+  endRoll(turn, "stopped", "the pool gave up");
   update(turn, { mode: "idle" });
   tell(turn, { type: "giveUp", failures: bootFailures, reason });
   stopAll(turn);
   effect(turn, { type: "gaveUp", failures: bootFailures, reason });
 }
 
+/** Tells when slots are held back that should have a worker, and when all is well again. */
+export function tellHealth(turn: Turn): void {
+  const { mode, everReady, degraded, workers, taken, serving, ready } = turn.pool;
+  if (mode !== "running" || !everReady) return;
+  const isShort = taken.size > workers.size;
+  if (degraded ? isShort || ready.size < serving.size : !isShort) return;
+  update(turn, { degraded: !degraded });
+  if (degraded) tell(turn, { type: "recovered", ready: ready.size });
+  else tell(turn, { type: "degraded", ready: ready.size, wanted: taken.size });
+}
+
 /** Ends `waitAllChildren` when nobody is left. */
 export function leaveIfEmpty(turn: Turn): void {
   const { mode, workers, others } = turn.pool;
   if (mode !== "waiting" || workers.size + others.size > 0) return;
-  update(turn, { mode: "idle" });
+  if (!turn.pool.over) tell(turn, { type: "stopped", killed: turn.pool.killed });
+  update(turn, { mode: "idle", over: true, killed: [], degraded: false });
   effect(turn, { type: "waited" });
 }

@@ -14,7 +14,7 @@ import type { Signal } from "./types.ts";
 
 /** Begins to replace all workers by those of another generation. A change under way is given up for it. */
 export function beginRoll(turn: Turn, target: Generation, signal: Signal): void {
-  endRoll(turn, `generation ${target.number} took its place`);
+  endRoll(turn, "superseded", `generation ${target.number} took its place`);
   dismissSuccessors(turn);
   const { current: fallback, maxWorkers, everReady, taken } = turn.pool;
   tell(turn, { type: "reload", generation: target.number, serving: fallback.number });
@@ -24,12 +24,12 @@ export function beginRoll(turn: Turn, target: Generation, signal: Signal): void 
 }
 
 /** Gives up a change of generation for another reason than a failure of its own. */
-export function endRoll(turn: Turn, reason: string): void {
+export function endRoll(turn: Turn, cause: "superseded" | "stopped", reason: string): void {
   const { roll, current } = turn.pool;
   if (roll === null) return;
   update(turn, { roll: null });
   if (roll.fallback === null) return;
-  tell(turn, { type: "reloadFailed", generation: roll.target.number, serving: current.number, reason });
+  tell(turn, { type: "reloadFailed", generation: roll.target.number, serving: current.number, cause, reason });
 }
 
 /** Stops those that were to replace others. */
@@ -56,8 +56,13 @@ export function failRoll(turn: Turn, worker: PoolWorker, how: string): void {
   dismissSuccessors(turn);
   const { target, fallback, phase } = roll;
   if (fallback === null) return; // Those of the failed generation that serve are better than none.
-  const reason = `${describeWorker(workerInfo(worker))} ${how}`;
-  tell(turn, { type: "reloadFailed", generation: target.number, serving: fallback.number, reason });
+  tell(turn, {
+    type: "reloadFailed",
+    generation: target.number,
+    serving: fallback.number,
+    cause: "failed",
+    reason: `${describeWorker(workerInfo(worker))} ${how}`,
+  });
   update(turn, { current: fallback });
   if (phase === "canary") return;
   update(turn, { roll: { ...roll, target: fallback, fallback: null, cursor: 0 } });

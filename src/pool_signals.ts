@@ -46,8 +46,9 @@ export function enqueueSignal(turn: Turn, signal: Signal): void {
 export function actOnSignal(turn: Turn, signal: Signal): void {
   const relay = relayFor(turn.pool, signal);
   tell(turn, { type: "signal", signal, relay });
-  update(turn, { mode: "idle", replaceBy: isReplacing(relay) ? relay.signal : null });
-  if (!isReplacing(relay)) relayToAll(turn, relay, isStopSignal(signal));
+  update(turn, { mode: "idle" });
+  if (isReplacing(relay)) update(turn, { replaceBy: relay.signal });
+  else relayToAll(turn, relay, isStopSignal(signal));
   effect(turn, { type: "returned", signal });
 }
 

@@ -8,7 +8,7 @@ import type { PreforkEvent } from "./events.ts";
 import type { Policy } from "./policy.ts";
 import { SlotSet, TakenSlots } from "./slot_set.ts";
 import { emptySlots, type SlotMap } from "./slots.ts";
-import type { ExitStatus, Signal, TrapSignals } from "./types.ts";
+import type { ExitStatus, Signal, TrapSignals, WorkerInfo } from "./types.ts";
 
 /** The rules of a pool, fixed when it is made. Times are in milliseconds. */
 export interface PoolConfig {
@@ -132,7 +132,7 @@ export interface PoolState {
   readonly roll: Roll | null;
   /** Slots whose worker was told to stop before its replacement was made. */
   readonly vacating: SlotSet;
-  /** The next `start` replaces the workers, who get this signal then. */
+  /** The next `start` replaces the workers, which get this signal then. */
   readonly replaceBy: Signal | null;
   /** No worker is spawned before this time. */
   readonly spawnAfter: number;
@@ -141,6 +141,12 @@ export interface PoolState {
   readonly policyAfter: number;
   readonly lastGrowth: number;
   readonly everReady: boolean;
+  /** Whether slots that should have a worker are held back, though workers were ready before. */
+  readonly degraded: boolean;
+  /** Whether there was no `start` yet, or all workers are gone that were made since, and it was told. */
+  readonly over: boolean;
+  /** Those that had to be killed to stop them, since the last `start`. */
+  readonly killed: readonly WorkerInfo[];
   readonly bootFailures: number;
   /** Seed of the jitter. */
   readonly random: number;
@@ -170,7 +176,12 @@ export type Input =
 export type Effect =
   | { readonly type: "spawn"; readonly generation: Generation } & WorkerRef
   | { readonly type: "welcome" } & WorkerRef
-  | { readonly type: "reaped"; readonly id: number; readonly status: ExitStatus }
+  | {
+    readonly type: "reaped";
+    readonly status: ExitStatus;
+    /** Whether its whole process group was killed. */
+    readonly isCleared: boolean;
+  } & WorkerRef
   | { readonly type: "kill"; readonly pid: number; readonly signal: Signal; readonly group: boolean }
   | { readonly type: "setTimer"; readonly key: string; readonly at: number; readonly input: Input }
   | { readonly type: "clearTimer"; readonly key: string }
@@ -206,6 +217,9 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
     policyAfter: 0,
     lastGrowth: 0,
     everReady: false,
+    degraded: false,
+    over: true,
+    killed: [],
     bootFailures: 0,
     random: seed >>> 0,
   };

@@ -133,6 +133,14 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     return this.#manager?.numWorkers ?? 0;
   }
 
+  /**
+   * Whether workers that should be there are held back after failures, though others were ready before. False in a
+   * worker.
+   */
+  get degraded(): boolean {
+    return this.#manager?.degraded ?? false;
+  }
+
   /** What this pool listens on, with the true port where the system picked one. Empty in a worker. */
   get listeners(): readonly Listener[] {
     return this.#manager?.listeners ?? [];
@@ -217,7 +225,9 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    * ```
    */
   async reload(options: ReloadOptions = {}): Promise<void> {
-    if (this.#manager === undefined) throw new Error("Cannot reload: this process is a worker, and its manager reloads");
+    if (this.#manager === undefined) {
+      throw new Error("Cannot reload: this process is a worker, and its manager reloads");
+    }
     await this.#manager.reload(options);
   }
 

@@ -8,6 +8,7 @@ import { activationEnv } from "./activation.ts";
 import { ControlServer, type ControlSink } from "./control_server.ts";
 import type { EventHub } from "./event_hub.ts";
 import { Guard } from "./guard.ts";
+import { Leftovers } from "./leftovers.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { Effect, Input, WorkerRef } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
@@ -17,7 +18,6 @@ import type { SharedSockets } from "./sockets.ts";
 import { Table } from "./table.ts";
 import type {
   Child,
-  ExitStatus,
   Json,
   Output,
   ProcessHost,
@@ -31,6 +31,7 @@ import { prepareWork, type ReadyWork, spawnCommand, type Work } from "./work.ts"
 import { session } from "./worker.ts";
 
 type SpawnEffect = Extract<Effect, { type: "spawn" }>;
+type Reaped = Extract<Effect, { type: "reaped" }>;
 type Post = (input: Input) => void;
 
 /** A live worker process. */
@@ -59,6 +60,7 @@ export interface StaffParts {
   readonly host: ProcessHost;
   readonly options: PreforkOptions;
   readonly drainTimeoutMs: number;
+  readonly stopTimeoutMs: number;
   readonly sockets: SharedSockets | undefined;
   readonly sink: ControlSink;
   readonly traps: TrapSignals;
@@ -71,6 +73,8 @@ export class Staff {
   readonly #host: ProcessHost;
   readonly #options: PreforkOptions;
   readonly #drainTimeoutMs: number;
+  readonly #stopTimeoutMs: number;
+  readonly #leftovers: Leftovers;
   readonly #sockets: SharedSockets | undefined;
   readonly #sink: ControlSink;
   readonly #stopSignals: readonly Signal[];
@@ -80,13 +84,19 @@ export class Staff {
   #server: ControlServer | undefined;
   #guard: Guard | undefined;
   /** What the workers of each generation do that may still get one. */
-  #work: readonly { readonly generation: number; readonly work: ReadyWork }[] = [];
+  #work: readonly { readonly generation: number; readonly asked: Work; readonly work: ReadyWork }[] = [];
 
-  constructor({ owner, host, options, drainTimeoutMs, sockets, sink, traps, hub }: StaffParts) {
+  constructor({ owner, host, options, drainTimeoutMs, stopTimeoutMs, sockets, sink, traps, hub }: StaffParts) {
     this.#owner = owner;
     this.#host = host;
     this.#options = options;
     this.#drainTimeoutMs = drainTimeoutMs;
+    this.#stopTimeoutMs = stopTimeoutMs;
+    this.#leftovers = new Leftovers(
+      host,
+      (group) => hub.publish({ type: "leftover", group }),
+      (group) => this.#guard?.leave(group),
+    );
     this.#sockets = sockets;
     this.#sink = sink;
     this.#hub = hub;
@@ -105,8 +115,13 @@ export class Staff {
   }
 
   /** Gives a generation its work. Generations before `oldest` will have no new workers any more. */
-  assign(generation: number, work: ReadyWork, oldest: number): void {
-    this.#work = [...this.#work.filter((known) => known.generation >= oldest), { generation, work }];
+  assign(generation: number, asked: Work, work: ReadyWork, oldest: number): void {
+    this.#work = [...this.#work.filter((known) => known.generation >= oldest), { generation, asked, work }];
+  }
+
+  /** What was asked of a generation that may still get workers. */
+  askedOf(generation: number): Work | undefined {
+    return this.#work.find((known) => known.generation === generation)?.asked;
   }
 
   /** Makes work ready to be done by workers. */
@@ -230,15 +245,33 @@ export class Staff {
     this.#server?.send(id, line);
   }
 
-  /** A worker is gone. */
-  reaped(id: number, status: ExitStatus): void {
+  /** A worker is gone. The guard stays with what it left behind. */
+  reaped({ id, status, isCleared }: Reaped): void {
     const member = this.#members.get(id);
     if (member === undefined) return;
     const { pid } = member;
     this.#members.delete(id);
     if (member.token !== undefined) this.#server?.forget(member, member.token);
-    this.#guard?.leave(pid);
+    if (isCleared || !this.#sweep(pid)) this.#guard?.leave(pid);
     this.#callHook("onChildReap", () => this.#options.onChildReap?.(this.#owner.pool, pid, status));
+  }
+
+  #sweep(group: number): boolean {
+    try {
+      return this.#leftovers.sweep(group, this.#stopTimeoutMs);
+    } catch {
+      return false; // They run as somebody else, who may do as they like.
+    }
+  }
+
+  /** Kills at once what workers left behind. */
+  killLeftovers(): void {
+    this.#leftovers.kill();
+  }
+
+  /** Resolves when nothing is left of what workers started. */
+  cleared(): Promise<void> {
+    return this.#leftovers.gone();
   }
 
   /** Lets go of control channel and guard. */

@@ -52,6 +52,8 @@ const UNDERSTOOD: readonly [string, Wanted][] = [
   ["app.ts --log-format plain", { options: { logFormat: "plain" } }],
   ["app.ts -A", { denoArgs: ["-A"] }],
   ["app.ts --allow-net=:80 --deny-read", { denoArgs: ["--allow-net=:80", "--deny-read"] }],
+  ["app.ts -t USR2=reload", { trapSignals: { ...DEFAULT_TRAPS, SIGUSR2: { signal: "SIGTERM", replace: "before" } } }],
+  ["app.ts --surge 2 --unavailable=1", { options: { maxSurge: 2, maxUnavailable: 1 } }],
   ["app.ts -t HUP=QUIT", { trapSignals: { ...DEFAULT_TRAPS, SIGHUP: "SIGQUIT" } }],
   ["app.ts -tSIGHUP=sigquit", { trapSignals: { ...DEFAULT_TRAPS, SIGHUP: "SIGQUIT" } }],
   ["app.ts --trap=term=quit", { trapSignals: { ...DEFAULT_TRAPS, SIGTERM: "SIGQUIT" } }],
@@ -96,7 +98,12 @@ const REFUSED: readonly [string, RegExp][] = [
   ["app.ts --log-format xml", /the formats are pretty, json, plain$/],
   ["app.ts -t HUP", /it must be SIG=ACTION/],
   ["app.ts -t HUPP=TERM", /^Cannot use 'HUPP' in -t HUPP=TERM: there is no such signal; did you mean HUP\?$/],
-  ["app.ts -t HUP=reload", /^Cannot use 'reload' in -t HUP=reload: .* an action is a signal \(TERM\), .* or none$/],
+  [
+    "app.ts -t HUP=relaod",
+    /^Cannot use 'relaod' in -t HUP=relaod: .* an action is reload, a signal \(TERM\), .* or none$/,
+  ],
+  ["app.ts -t TERM=reload", /^Cannot use -t TERM=reload: SIGTERM stops the pool, so the workers must be told/],
+  ["app.ts --surge many", /^Cannot use 'many' for --surge: it must be a whole number/],
   ["app.ts -t HUP=TREM", /did you mean TERM\?$/],
   ["app.ts -t HUP=TERM:soon", /^Cannot use 'soon' for the time in -t HUP=TERM:soon/],
   ["app.ts -t HUP=TERM:", /^Cannot use '' for the time in/],
@@ -149,7 +156,7 @@ test("parse() gives help and version, unless they are meant for the worker", () 
 
 test("the help fits on a screen", () => {
   const lines = HELP.split("\n");
-  assert.ok(lines.length <= 42, `${lines.length} lines`);
+  assert.ok(lines.length <= 44, `${lines.length} lines`);
   for (const line of lines) assert.ok(line.length <= 104, line);
 });
 

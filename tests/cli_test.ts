@@ -173,8 +173,10 @@ describe("prefork on the command line", () => {
     await using program = start([worker, "-w", "2"]);
     const first = pidIn(await program.waitForErrorLine("is ready", { count: 2 }));
     program.kill("SIGHUP");
-    await program.waitForErrorLine(/gen=2 .*is ready/, { count: 2 });
-    assert.equal(isAlive(first), false);
+    await program.waitForErrorLine("generation 2 has to prove itself");
+    await program.waitForErrorLine(/gen=1 .* is replaced by gen=2/, { count: 2 });
+    await program.waitForErrorLine("generation 2 serves, and no other");
+    await waitFor(() => !isAlive(first), { what: "the old workers to go" });
     program.kill("SIGTTIN");
     await program.waitForErrorLine("received SIGTTIN: now 3 workers");
     await program.waitForErrorLine(/worker=2 gen=2 .*is ready/);
@@ -207,6 +209,10 @@ describe("prefork on the command line", () => {
     await stop(program);
     assert.match(program.errorLines.join("\n"), /received another SIGTERM: workers are killed/);
     assert.match(program.errorLines.join("\n"), /was killed by SIGKILL/);
+    assert.match(
+      program.errorLines.at(-1) ?? "",
+      /stopped; 2 workers had to be killed: worker=0 gen=1 pid=\d+, worker=1 gen=1 pid=\d+$/,
+    );
   });
 
   test("--stop-timeout kills", SLOW, async () => {

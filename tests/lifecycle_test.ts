@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { eventsOfType, expectEnd, runFixture, runPool, stopPool, waitForNobody, waitForReady } from "./support/pool.ts";
-import { isAlive, otherRuntimeCommand, type Program, runtime, waitFor } from "./support/run.ts";
+import { isAlive, otherRuntimeCommand, type Program, runtime, signalProcess, waitFor } from "./support/run.ts";
 
 const LONG = { timeout: 60_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/lifecycle/${name}`, import.meta.url));
@@ -83,6 +83,32 @@ describe("a pool is stopped", () => {
     await waitForReady(program, 2);
     await stopPool(program);
     for (const line of program.matching(/^child/)) assert.equal(isAlive(Number(line.slice(6))), false);
+  });
+
+  it("with what its workers left behind, whether that obeys or not", LONG, async () => {
+    const script =
+      'sleep 1000 & (trap "" TERM; echo stubborn; while :; do sleep 1; done) & trap "exit 0" TERM; wait; wait';
+    await using program = runPool({
+      options: { maxWorkers: 2, stopTimeoutMs: 500 },
+      command: ["/bin/sh", "-c", script],
+    });
+    await waitForReady(program, 2);
+    await program.waitForLine("stubborn", { count: 2 });
+    await stopPool(program);
+    assert.equal(eventsOfType(program, "leftover").length, 2, program.report());
+    for (const { expected } of eventsOfType(program, "reap")) assert.equal(expected, true);
+  });
+
+  it("with what a worker left behind that somebody killed, while the pool goes on", LONG, async () => {
+    await using program = runPool({
+      options: { maxWorkers: 1, errRespawnIntervalMs: 0 },
+      command: ["/bin/sh", "-c", "sleep 1000 & echo child $!; wait"],
+    });
+    const child = Number((await program.waitForLine(/^child/)).slice(6));
+    signalProcess((await waitForReady(program, 1))[0]?.pid ?? 0, "SIGKILL");
+    await waitFor(() => !isAlive(child), { what: "the child of the worker to be told to stop" });
+    assert.equal(eventsOfType(program, "leftover").length, 1);
+    await stopPool(program);
   });
 
   it("by the `signal` option", LONG, async () => {

@@ -272,7 +272,7 @@ describe("events", () => {
     const late = pool.pm[Symbol.asyncIterator]().next();
     await pool.pm[Symbol.asyncDispose]();
     assert.equal((await late).done, true);
-    assert.deepEqual(pool.events.map(({ type }) => type), ["spawn", "ready", "signal", "relay", "reap"]);
+    assert.deepEqual(pool.events.map(({ type }) => type), ["spawn", "ready", "signal", "relay", "reap", "stopped"]);
   });
 
   it("tell a reader that was too slow how many it missed", async () => {

@@ -308,12 +308,18 @@ describe("pool: a trapped signal that replaces", () => {
     assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2], 1]);
   });
 
-  it("ends a reload under way, if start() returns by a signal that replaces nobody", () => {
+  it("goes on with what start() returned from by another signal, for the generation that is new then", () => {
     const sim = poolAtRest({ trapSignals: { ...trapSignals, SIGUSR2: null }, maxWorkers: 2 });
     sim.reload();
     sim.send({ type: "signal", signal: "SIGUSR2" });
     sim.start();
-    assert.deepEqual([sim.size, generations(sim), sim.of("reloadFailed").length], [2, [1, 1], 1]);
+    assert.deepEqual(sim.of("reloadFailed").map(({ generation, cause }) => [generation, cause]), [[2, "superseded"]]);
+    sim.send({ type: "signal", signal: "SIGHUP" });
+    sim.send({ type: "signal", signal: "SIGUSR2" });
+    sim.start();
+    sim.start();
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").map(({ generation }) => generation)], [[5, 5], [5]]);
   });
 
   it("replaces nobody before there is anybody", () => {

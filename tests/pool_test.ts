@@ -278,6 +278,44 @@ describe("pool: failures", () => {
   });
 });
 
+describe("pool: health", () => {
+  it("is degraded from the first slot held back to the day all are ready again", () => {
+    const sim = new PoolSim({ maxWorkers: 2 });
+    sim.start();
+    sim.exit(sim.inSlot(0).id, { type: "exited", code: 1 });
+    sim.exit(sim.inSlot(1).id, { type: "exited", code: 1 });
+    assert.deepEqual(sim.of("degraded").map(({ ready, wanted }) => [ready, wanted]), [[1, 2]]);
+    assert.equal(sim.state.degraded, true);
+    sim.advance(1000);
+    assert.deepEqual(sim.of("recovered").map(({ at, ready }) => [at, ready]), [[1000, 2]]);
+    assert.equal(sim.state.degraded, false);
+  });
+
+  it("is not called degraded before anything was ready, nor for workers that ended well", () => {
+    const sim = new PoolSim({ maxWorkers: 2 }, { eager: false });
+    sim.start();
+    sim.exit(sim.inSlot(0).id, { type: "exited", code: 1 });
+    sim.advance(1000);
+    for (const what of ["connected", "begun", "ready"] as const) sim.tell(sim.inSlot(0).id, what);
+    sim.exit(sim.inSlot(0).id);
+    assert.deepEqual(sim.of("degraded"), []);
+  });
+
+  it("tells at the end who had to be killed, once", () => {
+    const sim = new PoolSim({ maxWorkers: 2 }, { obedient: false });
+    sim.start();
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    sim.exit(sim.inSlot(0).id);
+    const { pid } = sim.inSlot(1);
+    sim.send({ type: "wait" });
+    sim.advance(30_000);
+    sim.send({ type: "wait" });
+    assert.deepEqual(sim.of("stopped").map(({ at, killed }) => [at, killed.map((worker) => worker.pid)]), [
+      [30_000, [pid]],
+    ]);
+  });
+});
+
 describe("pool: spare workers", () => {
   const policy = spareWorkers({ minSpare: 3, maxSpare: 5, heartbeatMs: 250 });
   const busy = (sim: PoolSim, status: string) => {

@@ -14,9 +14,11 @@ export const HELP = `Keeps a pool of worker processes alive, and turns the signa
 Pool
   -w, --workers N         how many workers (default: WEB_CONCURRENCY, else one for each CPU)
   --spare MIN:MAX         as many as keep MIN to MAX idle, at most N (workers tell by setStatus)
-  -t, --trap SIG=ACTION   what workers get for a signal: HUP=TERM, USR2=none,
+  -t, --trap SIG=ACTION   USR2=reload, or what workers get: HUP=TERM, USR2=none,
                           USR2=TERM:500 (one worker every 500 ms)
-  --boot-timeout TIME     how long a worker may take to its own code (30s, 500ms; default 30s)
+  --surge N  --unavailable N   in a reload, how many new workers may boot beside the old ones
+                          (default 1), and how many old ones may stop before (default 0)
+  --boot-timeout TIME     how long a worker may take to be ready (30s, 500ms; default 30s)
   --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s)
 Sockets (bound once, shared by all workers; more in docs/serving.md)
   -l, --listen ADDR       PORT, HOST:PORT, [v6]:PORT, unix:PATH, fd:N or inherit, with a
@@ -36,8 +38,8 @@ Manager
                           terminal, else json)
   -h, --help  -V, --version
 
-Signals  TERM, INT, QUIT stop, a second one at once; HUP replaces all workers;
-         TTIN, TTOU: one worker more, one less
+Signals  TERM, INT, QUIT stop, a second one at once; HUP replaces all workers, if the first
+         new one comes to be ready; TTIN, TTOU: one worker more, one less
 Status   0 stopped as asked, 2 bad command line, 3 no worker ever became ready,
          128+n died of signal n
 

@@ -35,6 +35,8 @@ export interface RunOptions {
   readonly group?: string;
   readonly cwd?: string;
   readonly envFile?: string;
+  readonly maxSurge?: number;
+  readonly maxUnavailable?: number;
   readonly bootTimeoutMs?: number;
   readonly stopTimeoutMs?: number;
   readonly drainTimeoutMs?: number;
@@ -79,6 +81,8 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--group": { example: "www-data", read: (text) => ({ group: text }) },
   "--cwd": { example: "/srv/app", read: (text) => ({ cwd: text }) },
   "--env-file": { example: ".env", read: (text) => ({ envFile: text }) },
+  "--surge": { example: "2", read: (text) => ({ maxSurge: parseCount("--surge", text) }) },
+  "--unavailable": { example: "1", read: (text) => ({ maxUnavailable: parseCount("--unavailable", text) }) },
   "--boot-timeout": { example: "30s", read: (text) => ({ bootTimeoutMs: parseDuration("--boot-timeout", text) }) },
   "--stop-timeout": { example: "30s", read: (text) => ({ stopTimeoutMs: parseDuration("--stop-timeout", text) }) },
   "--drain-timeout": { example: "10s", read: (text) => ({ drainTimeoutMs: parseDuration("--drain-timeout", text) }) },
@@ -93,7 +97,7 @@ const TRAP = "--trap";
 const LISTEN = "--listen";
 const NO_ADOPTION = "--no-adoption";
 /** Options that may be given several times, each with an example. */
-const REPEATED: Readonly<Record<string, string>> = { [TRAP]: "HUP=TERM", [LISTEN]: "8080" };
+const REPEATED: Readonly<Record<string, string>> = { [TRAP]: "HUP=reload", [LISTEN]: "8080" };
 const SHORT: Readonly<Record<string, string>> = {
   "-w": "--workers",
   "-l": LISTEN,

@@ -7,11 +7,12 @@
 import type { LogLevel } from "@logtape/logtape";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
-import { describeError } from "../events.ts";
+import { describeError, describeWorker } from "../events.ts";
 import type { PreforkOptions } from "../options.ts";
 import { spareWorkers } from "../policy.ts";
 import { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
+import type { WorkerInfo } from "../types.ts";
 import type { OutputStream } from "./host.ts";
 import { type Log, openLog } from "./log.ts";
 import { listenToOperator, watchTerminal } from "./operator.ts";
@@ -23,6 +24,8 @@ import { UsageError } from "./usage_error.ts";
 
 /** How many workers may fail before a pool in which none ever became ready is given up. */
 const MAX_BOOT_FAILURES = 5;
+/** How long a worker may take to stop, whatever for. */
+const STOP_TIMEOUT_MS = 30_000;
 /** How long the end waits for a reader that takes nothing. */
 const PATIENCE_MS = 2000;
 
@@ -102,15 +105,15 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
   }
   const status = await runUntilStopped(pool, prepared.work, log);
   await pool[Symbol.asyncDispose]();
-  await told;
+  const killed = await told;
   await relay.ended(PATIENCE_MS);
   await outlets.stdout.outlet.drain(PATIENCE_MS); // both may be one file, in which this is to come last
-  if (status === 0) log.tell("info", "stopped", { event: "stop" });
+  if (status === 0) tellStopped(killed, log);
   return status;
 }
 
 function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): PreforkOptions {
-  const { bootTimeoutMs, stopTimeoutMs, drainTimeoutMs, spare, name, adoption } = options;
+  const { bootTimeoutMs, stopTimeoutMs, drainTimeoutMs, maxSurge, maxUnavailable, spare, name, adoption } = options;
   return {
     maxWorkers: prepared.workers,
     listen: prepared.sockets.listen,
@@ -118,6 +121,9 @@ function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): 
     maxBootFailures: MAX_BOOT_FAILURES,
     ...(bootTimeoutMs === undefined ? {} : { bootTimeoutMs }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
+    reloadTimeoutMs: stopTimeoutMs ?? STOP_TIMEOUT_MS,
+    ...(maxSurge === undefined ? {} : { maxSurge }),
+    ...(maxUnavailable === undefined ? {} : { maxUnavailable }),
     ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
     ...(adoption === undefined ? {} : { adoption }),
     ...(spare === undefined ? {} : { policy: spareWorkers(spare) }),
@@ -165,8 +171,24 @@ function start(pool: Prefork, work: PreparedWork): Promise<true> {
   return work.type === "module" ? pool.startModule(work.module, work.options) : pool.startCommand(work.command);
 }
 
-async function tellEvents(pool: Prefork, log: Log): Promise<void> {
-  for await (const event of pool) log.event(event);
+/** Logs the events, but the last one: it gives who had to be killed, and is told when all the workers said is told. */
+async function tellEvents(pool: Prefork, log: Log): Promise<readonly WorkerInfo[]> {
+  let killed: readonly WorkerInfo[] = [];
+  for await (const event of pool) {
+    if (event.type === "stopped") killed = event.killed;
+    else log.event(event);
+  }
+  return killed;
+}
+
+function tellStopped(killed: readonly WorkerInfo[], log: Log): void {
+  if (killed.length === 0) return log.tell("info", "stopped", { event: "stop" });
+  const names = killed.map(describeWorker).join(", ");
+  const count = `${killed.length} worker${killed.length === 1 ? "" : "s"}`;
+  log.tell("warning", `stopped; ${count} had to be killed: ${names}`, {
+    event: "stop",
+    killed: killed.map(({ pid }) => pid),
+  });
 }
 
 function describeStart({ target }: RunRequest, { workers }: Prepared): string {

@@ -7,7 +7,7 @@
 import { describeError } from "../events.ts";
 import { checkListen } from "../listen.ts";
 import { nearest } from "../nearest.ts";
-import { isSignal, isStopSignal, isUncatchable } from "../signals.ts";
+import { isReplacing, isSignal, isStopSignal, isUncatchable } from "../signals.ts";
 import type { Relay, Signal, TrapSignals } from "../types.ts";
 import { UsageError } from "./usage_error.ts";
 
@@ -110,14 +110,14 @@ export function parseTrap(text: string): readonly [Signal, Relay] {
   const where = `-t ${text}`;
   const [, left = "", right = ""] = /^([^=]+)=(.+)$/.exec(text) ?? [];
   if (left === "") {
-    throw new UsageError(`Cannot use '${text}' for -t: it must be SIG=ACTION, such as HUP=TERM or USR2=none`);
+    throw new UsageError(`Cannot use '${text}' for -t: it must be SIG=ACTION, such as HUP=reload or USR2=none`);
   }
   const signal = signalOf(left);
   if (signal === undefined) throw unknownSignal(left, where);
   if (isUncatchable(signal)) throw new UsageError(`Cannot trap ${signal}, as ${where} asks: no process can`);
   if (signal === "SIGCHLD") throw new UsageError(`Cannot trap ${signal}, as ${where} asks: the runtime needs it`);
   const relay = parseAction(right, where);
-  if (isStopSignal(signal) && relay === null) {
+  if (isStopSignal(signal) && (relay === null || isReplacing(relay))) {
     throw new UsageError(
       `Cannot use ${where}: ${signal} stops the pool, so the workers must be told; name their signal`,
     );
@@ -125,15 +125,19 @@ export function parseTrap(text: string): readonly [Signal, Relay] {
   return [signal, relay];
 }
 
+/** Replaces the workers one after the other, behind a canary. */
+const RELOAD: Relay = { signal: "SIGTERM", replace: "before" };
+
 function parseAction(text: string, where: string): Relay {
   if (text.toLowerCase() === "none") return null;
+  if (text.toLowerCase() === "reload") return RELOAD;
   const [, name = "", time] = /^([^:]*)(?::(.*))?$/.exec(text) ?? [];
   const signal = signalOf(name);
   if (signal === undefined) {
     throw unknownSignal(
       name,
       where,
-      ", and an action is a signal (TERM), one with a time between workers (TERM:500) or none",
+      ", and an action is reload, a signal (TERM), one with a time between workers (TERM:500) or none",
     );
   }
   if (time === undefined) return signal;
@@ -145,5 +149,5 @@ export const DEFAULT_TRAPS: TrapSignals = {
   SIGTERM: "SIGTERM",
   SIGINT: "SIGTERM",
   SIGQUIT: "SIGTERM",
-  SIGHUP: "SIGTERM",
+  SIGHUP: RELOAD,
 };

@@ -143,7 +143,9 @@ export class PoolSim {
     assert.equal(ready.size, able.length, "who is ready");
     assert.ok(successors.size <= config.maxSurge, "how many replacements boot");
     const beside = [...others.entries()].map(([, worker]) => worker);
-    for (const { slot, id, stopping } of beside) assert.equal(successors.get(slot) === id, !stopping, "who is to leave");
+    for (const { slot, id, stopping } of beside) {
+      assert.equal(successors.get(slot) === id, !stopping, "who is to leave");
+    }
     for (const { slot } of known) assert.ok(taken.has(slot), `slot ${slot} is taken`);
     assert.ok(taken.size <= workers.size + troubles.size, "which slots are taken");
   }
