@@ -23,7 +23,7 @@ import { currentHost } from "./runtimes/current.ts";
 
 export { formatEvent, type PreforkEvent } from "./src/events.ts";
 export type { Listen, ListenOptions, SocketOwner } from "./src/listen.ts";
-export type { Logger, PreforkOptions, WorkerOutput, WorkerUser } from "./src/options.ts";
+export type { Logger, PreforkOptions, RecycleOptions, WorkerOutput, WorkerUser } from "./src/options.ts";
 export { fixedPool, type Policy, type PoolView, spareWorkers, type SpareWorkersOptions } from "./src/policy.ts";
 export { Prefork, type ReloadOptions, type WaitOptions, type WorkerCallback } from "./src/prefork.ts";
 export type {

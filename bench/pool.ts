@@ -31,7 +31,7 @@ const LIFE: readonly (readonly [name: string, input: (ref: WorkerRef) => Input])
   ["ready", ({ slot, id }) => ({ type: "ready", slot, id })],
   ["status: busy", ({ slot, id }) => ({ type: "status", status: "A", slot, id })],
   ["status: idle", ({ slot, id }) => ({ type: "status", status: "_", slot, id })],
-  ["timer, too late", ({ slot, id }) => ({ type: "bootDeadline", slot, id })],
+  ["timer, too late", ({ slot, id }) => ({ type: "bootDeadline", slot, id, due: 0 })],
   ["exited 0: its slot spawns", exit({ type: "exited", code: 0 })],
   ["exited 1: its slot waits", exit({ type: "exited", code: 1 })],
   ["timer: its slot spawns", ({ slot }) => ({ type: "slotFree", slot })],

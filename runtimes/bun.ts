@@ -12,6 +12,7 @@ import {
   makePrivateDir,
   makeTimer,
   readAll,
+  readUsage,
   writeText,
 } from "../src/host_common.ts";
 import type { SocketAddress } from "../src/address.ts";
@@ -48,6 +49,7 @@ export const bunHost: ProcessHost = {
   inheritsDescriptors: false,
   spawn,
   kill,
+  usage: (pid) => readUsage(pid, (path) => fileSystem().readFileSync(path, "utf8")),
   onSignal,
   isIgnored,
   now: () => performance.now(),

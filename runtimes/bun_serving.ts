@@ -4,7 +4,7 @@
  * @module
  */
 import { closing } from "../src/closing.ts";
-import { failure } from "../src/host_common.ts";
+import { both, failure } from "../src/host_common.ts";
 import { isNodeServer, openNodeServer } from "../src/node_server.ts";
 import type { Net } from "../src/relay.ts";
 import type {
@@ -91,7 +91,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       return pulse;
     },
     onRequest(listener) {
-      begins = listener;
+      begins = both(begins, listener);
     },
     correct: (listener) => correct(server, listener, options.tls !== undefined),
     drain() {

@@ -15,6 +15,7 @@ import {
   makePrivateDir,
   makeTimer,
   readAll,
+  readUsage,
   reason,
   writeText,
 } from "../src/host_common.ts";
@@ -49,6 +50,7 @@ export const denoHost: ProcessHost = {
   inheritsDescriptors: true,
   spawn,
   kill,
+  usage: (pid) => isGranted({ name: "read" }) ? readUsage(pid, (path) => Deno.readTextFileSync(path)) : undefined,
   onSignal,
   isIgnored,
   now: () => performance.now(),

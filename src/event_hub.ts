@@ -111,6 +111,7 @@ export function levelOf(event: PreforkEvent): keyof Logger {
     case "reload":
     case "reloaded":
     case "replace":
+    case "recycle":
     case "recovered":
       return "info";
     case "stopped":
@@ -118,6 +119,7 @@ export function levelOf(event: PreforkEvent): keyof Logger {
     case "reap":
       return event.expected ? "info" : "warn";
     case "backoff":
+    case "hang":
     case "leftover":
     case "degraded":
     case "bootTimeout":

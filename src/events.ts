@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ExitStatus, Relay, Signal, WorkerInfo } from "./types.ts";
+import type { ExitStatus, ProcessUsage, Relay, Signal, WorkerInfo } from "./types.ts";
 
 /** One thing that happened in a pool. Told apart by `type`. */
 export type PreforkEvent =
@@ -54,6 +54,17 @@ export type PreforkEvent =
   | { readonly type: "degraded"; readonly ready: number; readonly wanted: number }
   /** No slot is held back any more, and all workers are ready. */
   | { readonly type: "recovered"; readonly ready: number }
+  /** A worker's event loop stands still: it is told to stop, and killed at once if it does not. */
+  | {
+    readonly type: "hang";
+    readonly worker: WorkerInfo;
+    readonly silentMs: number;
+    readonly ageMs: number;
+    /** What it used until then; undefined where that cannot be read. */
+    readonly usage: ProcessUsage | undefined;
+  }
+  /** A worker is due to be replaced, as `recycle` says or it asked for itself. */
+  | { readonly type: "recycle"; readonly worker: WorkerInfo; readonly reason: string }
   /** A slot waits before its next worker, because its workers failed `failures` times in a row. */
   | { readonly type: "backoff"; readonly slot: number; readonly failures: number; readonly delayMs: number }
   /** A process could not be started; the pool tries again after `delayMs`. */
@@ -114,6 +125,11 @@ export function formatEvent(event: PreforkEvent): string {
         : `the reload to generation ${event.generation} was given up: ${event.reason}`;
     case "replace":
       return `${describeWorker(event.worker)} is replaced by gen=${event.by.generation} pid=${event.by.pid}`;
+    case "hang":
+      return `${describeWorker(event.worker)} hangs: its event loop did not turn for ${event.silentMs} ms; ` +
+        `status ${JSON.stringify(event.worker.status)}, age ${event.ageMs} ms${describeUsage(event.usage)}`;
+    case "recycle":
+      return `${describeWorker(event.worker)} is due to be replaced: it ${event.reason}`;
     case "leftover":
       return `the worker pid=${event.group} left processes behind: they are told to stop`;
     case "stopped":
@@ -145,6 +161,11 @@ export function formatEvent(event: PreforkEvent): string {
     case "dropped":
       return `${event.count} events were dropped: their reader was too slow`;
   }
+}
+
+function describeUsage(usage: ProcessUsage | undefined): string {
+  if (usage === undefined) return "";
+  return `, memory ${(usage.memoryBytes / 2 ** 20).toFixed(1)} MiB, CPU ${usage.cpuMs} ms`;
 }
 
 function describeRelay(relay: Relay): string {

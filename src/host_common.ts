@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { OutputReader, ProcessHost, Signal, Timer } from "./types.ts";
+import type { OutputReader, ProcessHost, ProcessUsage, Signal, Timer } from "./types.ts";
 
 /** Does `action`; an error becomes "Cannot start x: reason". */
 export function attempt<T>(what: string, action: () => T): T {
@@ -129,4 +129,28 @@ export async function makePrivateDir(host: ProcessHost, make: (parent: string) =
 /** A path has 107 bytes at most, and the longest name we give a socket has 20. */
 function holdsSockets(directory: string): boolean {
   return new TextEncoder().encode(directory).length <= 107 - 20;
+}
+
+/** Calls both. */
+export function both(first: () => void, second: () => void): () => void {
+  return () => {
+    first();
+    second();
+  };
+}
+
+/** The unit of times in `/proc/PID/stat`, the same on every Linux, in milliseconds. */
+const TICK_MS = 10;
+
+/** Reads `/proc/PID/stat` and `/proc/PID/status` of a process (proc(5)); undefined if they cannot be read. */
+export function readUsage(pid: number, read: (path: string) => string): ProcessUsage | undefined {
+  try {
+    const stat = read(`/proc/${pid}/stat`);
+    // The name of the program, in parentheses, may hold anything; utime and stime are the 14th and 15th field.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    const kib = /^VmRSS:\s*(\d+) kB$/m.exec(read(`/proc/${pid}/status`))?.[1] ?? "0";
+    return { memoryBytes: Number(kib) * 1024, cpuMs: (Number(fields[11]) + Number(fields[12])) * TICK_MS };
+  } catch {
+    return undefined;
+  }
 }

@@ -24,11 +24,14 @@ import { type Owner, Staff } from "./staff.ts";
 import { Traps } from "./traps.ts";
 import { Table } from "./table.ts";
 import { findWorker, liveWorkers, workerInfo } from "./turn.ts";
-import type { ProcessHost, Signal, WorkerInfo } from "./types.ts";
+import type { ProcessHost, Signal, Timer, WorkerInfo } from "./types.ts";
 import { checkRelayed, checkWork, type ReadyWork, type Work } from "./work.ts";
 
 /** A timer that keeps the process alive inside `start` and `waitAllChildren`; it is never due. */
 const NEVER_MS = 2 ** 40;
+
+/** How often it is looked what memory the workers use. */
+const MEMORY_LOOK_MS = 5000;
 
 /** How long processes are made before the event loop gets its turn. */
 const SPAWN_SLICE_MS = 20;
@@ -81,6 +84,7 @@ export class Manager {
   #generation = 0;
   /** Reloads that are under way, by the number of their generation. */
   readonly #reloads = new Table<number, Pending<void>>();
+  #memoryTimer: Timer | undefined;
   #started: Pending<Signal> | undefined;
   #waited: Pending<void> | undefined;
 
@@ -98,10 +102,9 @@ export class Manager {
       host,
       options,
       drainTimeoutMs,
-      stopTimeoutMs: config.stopTimeoutMs,
+      config,
       sockets: this.#sockets,
       sink: this.#sink(),
-      traps: config.trapSignals,
       hub: this.hub,
     });
     const trapped = trappedSignals(config.trapSignals);
@@ -182,6 +185,8 @@ export class Manager {
     }
     using _alive = this.#host.setTimer(NEVER_MS, () => {});
     this.#traps.watchFatal();
+    const { maxMemoryBytes } = this.#state.config.recycle;
+    if (maxMemoryBytes !== undefined && this.#memoryTimer === undefined) this.#watchMemory(maxMemoryBytes);
     this.post({ type: "start", generation: this.#nextGeneration(work, ready) });
     return await started.promise;
   }
@@ -312,6 +317,8 @@ export class Manager {
         return;
       case "welcome":
         return this.#staff.welcome(effect);
+      case "examine":
+        return this.#examine(effect);
       case "kill":
         return this.#kill(effect.pid, effect.signal, effect.group);
       case "setTimer":
@@ -339,6 +346,26 @@ export class Manager {
         this.#waited = undefined;
         return;
     }
+  }
+
+  /** Looks at a worker that is silent. */
+  #examine({ slot, id, pid }: Extract<Effect, { type: "examine" }>): void {
+    const isHeldBack = this.#staff.isHeldBack(id);
+    this.post({ type: "examined", slot, id, isHeldBack, usage: this.#host.usage(pid) });
+  }
+
+  /** Looks now and then for workers that use too much memory. */
+  #watchMemory(maxBytes: number): void {
+    const timer = this.#host.setTimer(MEMORY_LOOK_MS, () => {
+      for (const { slot, id, pid, phase } of liveWorkers(this.#state)) {
+        const used = phase === "ready" ? this.#host.usage(pid)?.memoryBytes ?? 0 : 0;
+        if (used <= maxBytes) continue;
+        this.post({ type: "due", slot, id, reason: `uses ${(used / 2 ** 20).toFixed(1)} MiB of memory` });
+      }
+      this.#watchMemory(maxBytes);
+    });
+    timer.unref();
+    this.#memoryTimer = timer;
   }
 
   /** Answers whoever waits for a reload. */
@@ -376,6 +403,8 @@ export class Manager {
   /** Lets go of what only a pool with workers needs. */
   #letGo(): void {
     this.#alarms[Symbol.dispose]();
+    this.#memoryTimer?.[Symbol.dispose]();
+    this.#memoryTimer = undefined;
     this.#traps.ignoreFatal();
     this.#staff.close();
   }
@@ -433,7 +462,10 @@ function withData(work: Work, data: unknown): Work {
     : { ...work, options: { ...work.options, data } };
 }
 
-type Said = { readonly type: "begun" | "ready" } | { readonly type: "status"; readonly status: string };
+type Said =
+  | { readonly type: "begun" | "ready" }
+  | Extract<WorkerMessage, { type: "status" | "beat" | "extend" }>
+  | { readonly type: "due"; readonly reason: string };
 
 function toInput(message: WorkerMessage): Said | undefined {
   switch (message.type) {
@@ -442,7 +474,11 @@ function toInput(message: WorkerMessage): Said | undefined {
     case "ready":
       return { type: "ready" };
     case "status":
-      return { type: "status", status: message.status };
+    case "beat":
+    case "extend":
+      return message;
+    case "recycle":
+      return { type: "due", reason: message.reason };
     case "hello":
       return undefined;
   }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { both } from "./host_common.ts";
 import type { AttachableServer, Listener, NodeServer, PrivateKind, PrivateServer } from "./serving.ts";
 
 /** A response of `node:http`, as far as draining needs it. */
@@ -65,7 +66,7 @@ export async function openNodeServer(server: FullServer, kind: PrivateKind): Pro
     get pulse() {
       return work.pulse;
     },
-    onRequest: (listener) => void (work.begins = listener),
+    onRequest: (listener) => void (work.begins = both(work.begins, listener)),
     correct: (listener) => void (server.address = () => addressOf(listener)),
     drain: () => work.drain(),
     // deno-lint-ignore require-await

@@ -8,7 +8,7 @@ import { checkCount, checkKeys, checkTime, show } from "./checks.ts";
 import { checkName } from "./identity.ts";
 import { checkListen, type Listen, type ListenOptions } from "./listen.ts";
 import { fixedPool, type Policy } from "./policy.ts";
-import type { PoolConfig } from "./pool_state.ts";
+import type { PoolConfig, Recycling } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
 import { isReplacing, isSignal, isStopSignal, isUncatchable, parseSignal } from "./signals.ts";
 import type { ExitStatus, Json, OutputReader, ProcessHost, Relay, Signal, TrapSignals, WorkerInfo } from "./types.ts";
@@ -44,6 +44,20 @@ export interface WorkerUser {
 /** Takes what one worker prints on one stream; see {@linkcode OutputReader} for how it slows the worker down. */
 export type WorkerOutput = (worker: WorkerInfo, stream: "stdout" | "stderr") => OutputReader;
 
+/** When a worker is due to be replaced: at the first of these. */
+export interface RecycleOptions {
+  /** It has served so many requests, by {@linkcode Worker.serve} or {@linkcode Worker.attach}. */
+  readonly maxRequests?: number;
+  /** It has been ready for so long, in milliseconds. */
+  readonly maxLifetimeMs?: number;
+  /** It uses so much memory, in bytes of resident memory; looked at every five seconds. Linux only. */
+  readonly maxMemoryBytes?: number;
+  /** Its event loop was late by more than this three times in a row, in milliseconds. Not for commands. */
+  readonly maxLagMs?: number;
+  /** By which part the first two may be less, drawn anew for each worker: workers made together do not go together. @default {0.1} */
+  readonly jitter?: number;
+}
+
 /** The options of {@linkcode Prefork}. Times are in milliseconds. */
 export interface PreforkOptions {
   /** Names the pool, in the identity of its workers; by default it is counted. */
@@ -75,6 +89,14 @@ export interface PreforkOptions {
   readonly maxUnavailable?: number;
   /** How long a worker may answer what is open once it is told to stop, or its manager is gone. @default {10000} */
   readonly drainTimeoutMs?: number;
+  /**
+   * How long a worker's event loop may stand still, once it is ready. Beyond that the worker hangs: it gets SIGTERM, and
+   * SIGKILL a second later. A worker whose output waits to be read does not hang, nor one that called
+   * {@linkcode Worker.extendDeadline}. Commands are not watched. @default none
+   */
+  readonly hangTimeoutMs?: number;
+  /** When a worker is replaced by a new one, which has to be ready first. @default never */
+  readonly recycle?: RecycleOptions;
   /** How many workers there should be. @default {fixedPool()} */
   readonly policy?: Policy;
   /** Called in the manager before each spawn. What it returns reaches the new worker as `forkValue`. */
@@ -127,6 +149,8 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
   maxSurge: true,
   maxUnavailable: true,
   drainTimeoutMs: true,
+  hangTimeoutMs: true,
+  recycle: true,
   policy: true,
   beforeFork: true,
   afterFork: true,
@@ -168,7 +192,37 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
     drainTimeoutMs: checkTime("drainTimeoutMs", options.drainTimeoutMs ?? 10_000),
     ...checkLimits(options.maxSurge ?? 1, options.maxUnavailable ?? 0),
     settles: listen.length === 0,
+    hangTimeoutMs: options.hangTimeoutMs === undefined
+      ? undefined
+      : checkLeast("hangTimeoutMs", options.hangTimeoutMs, LEAST_HANG_MS),
+    recycle: checkRecycle(options.recycle ?? {}),
     listen,
+  };
+}
+
+/** A worker says four times in this that it lives; less would be more of a load than a help. */
+const LEAST_HANG_MS = 100;
+
+function checkLeast(name: string, value: number, least: number): number {
+  if (checkTime(name, value) >= least) return value;
+  throw new RangeError(`Cannot use '${name}': it must be ${least} or more milliseconds, not ${value}`);
+}
+
+function checkRecycle(options: RecycleOptions): Recycling {
+  checkKeys("recycle", options, ["maxRequests", "maxLifetimeMs", "maxMemoryBytes", "maxLagMs", "jitter"]);
+  const { maxRequests, maxLifetimeMs, maxMemoryBytes, maxLagMs, jitter = 0.1 } = options;
+  if (typeof jitter !== "number") {
+    throw new TypeError(`Cannot use 'recycle.jitter': it must be a number, not ${show(jitter)}`);
+  }
+  if (!(jitter >= 0 && jitter < 1)) {
+    throw new RangeError(`Cannot use 'recycle.jitter': it must be at least 0 and less than 1, not ${jitter}`);
+  }
+  return {
+    maxRequests: maxRequests === undefined ? undefined : checkCount("recycle.maxRequests", maxRequests, 1),
+    maxLifetimeMs: maxLifetimeMs === undefined ? undefined : checkLeast("recycle.maxLifetimeMs", maxLifetimeMs, 1),
+    maxMemoryBytes: maxMemoryBytes === undefined ? undefined : checkCount("recycle.maxMemoryBytes", maxMemoryBytes, 1),
+    maxLagMs: maxLagMs === undefined ? undefined : checkLeast("recycle.maxLagMs", maxLagMs, 1),
+    jitter,
   };
 }
 

@@ -1,7 +1,8 @@
 /**
  * The pool as a pure function: `step(state, input, now)` gives the next state and what is to be done. It has no clock,
  * does no I/O, and knows no runtime. Read it top down: what is heard here, then `pool_size.ts` (how many),
- * `pool_life.ts` (a worker's life), `pool_roll.ts` (who replaces whom), `pool_signals.ts` (who is sent what).
+ * `pool_life.ts` (a worker's life), `pool_roll.ts` (who replaces whom),
+ * `pool_watch.ts` (who hangs, who is due), `pool_signals.ts` (who is sent what).
  *
  * @module
  */
@@ -31,9 +32,10 @@ import {
   stopSignal,
 } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
+import { beat, examined, extend, makeDue, noBeat, reject } from "./pool_watch.ts";
 import type { Effect, Generation, Input, PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal, relayedSignal } from "./signals.ts";
-import { findWorker, killFor, liveWorkers, putWorker, tell, type Turn, update, workerInfo } from "./turn.ts";
+import { findWorker, liveWorkers, putWorker, tell, type Turn, update, workerInfo } from "./turn.ts";
 import type { Signal } from "./types.ts";
 
 /** Takes one input. `now` is in milliseconds on any clock that never goes back. */
@@ -88,9 +90,19 @@ function take(turn: Turn, input: Input): void {
     case "exited":
       return reap(turn, refOf(input), input.status);
     case "bootDeadline":
-      return bootDeadline(turn, refOf(input));
+      return bootDeadline(turn, refOf(input), input.due);
     case "stopDeadline":
       return stopDeadline(turn, refOf(input));
+    case "beat":
+      return beat(turn, refOf(input), input.lagMs);
+    case "extend":
+      return extend(turn, refOf(input), input.delayMs);
+    case "noBeat":
+      return noBeat(turn, refOf(input), input.due, input.isSuspect);
+    case "examined":
+      return examined(turn, refOf(input), input.isHeldBack, input.usage);
+    case "due":
+      return makeDue(turn, refOf(input), input.reason);
     case "slotFree":
       return slotFree(turn, input.slot);
     case "adjust":
@@ -178,11 +190,4 @@ function status(turn: Turn, ref: WorkerRef, told: string): void {
   if (worker === undefined || worker.status === told) return;
   putWorker(turn, { ...worker, status: told });
   adjust(turn);
-}
-
-function reject(turn: Turn, ref: WorkerRef, reason: string): void {
-  const worker = findWorker(turn.pool, ref);
-  if (worker === undefined || worker.killedFor !== null) return;
-  tell(turn, { type: "protocolError", worker: workerInfo(worker), reason });
-  killFor(turn, worker, reason);
 }

@@ -5,12 +5,14 @@
  */
 
 import { describeError, describeStatus } from "./events.ts";
-import { endRoll, failRoll, inherit, proveGeneration, takeOver } from "./pool_roll.ts";
+import { endRoll, failRoll, inherit, proveGeneration, remainDue, takeOver } from "./pool_roll.ts";
 import { flushHeld, stopAll } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
 import type { PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal } from "./signals.ts";
+import { watch } from "./pool_watch.ts";
 import {
+  drawRandom,
   dropWorker,
   effect,
   findWorker,
@@ -47,7 +49,8 @@ export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
   tell(turn, { type: "spawn", worker: workerInfo(worker) });
   if (worker.stopping) return sendSignal(turn, worker, "SIGKILL");
   if (!worker.channel) return begin(turn, { ...worker, phase: "starting" });
-  setTimer(turn, timerKey.boot(ref), turn.pool.config.bootTimeoutMs, { type: "bootDeadline", ...ref });
+  const { bootTimeoutMs } = turn.pool.config;
+  setTimer(turn, timerKey.boot(ref), bootTimeoutMs, { type: "bootDeadline", ...ref, due: turn.now + bootTimeoutMs });
 }
 
 /** The process could not be made. That is seldom the fault of one slot, so the whole pool waits. */
@@ -117,25 +120,25 @@ export function becomeReady(turn: Turn, ref: WorkerRef): void {
   effect(turn, { type: "clearTimer", key: timerKey.settle(ref) });
   effect(turn, { type: "clearTimer", key: timerKey.boot(ref) });
   tell(turn, { type: "ready", worker: workerInfo(worker) });
+  watch(turn, worker);
   if (isSuccessor(turn.pool, worker)) takeOver(turn, worker);
   flushHeld(turn, worker);
-  if (turn.pool.roll !== null) adjust(turn);
+  if (turn.pool.roll !== null || turn.pool.due.length > 0) adjust(turn);
 }
 
 /** The worker never reached the code it was made for, or never became ready. */
-export function bootDeadline(turn: Turn, ref: WorkerRef): void {
+export function bootDeadline(turn: Turn, ref: WorkerRef, due: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.phase === "ready") return;
   if (worker.begun && settles(turn.pool, worker)) return;
-  const lateMs = turn.now - worker.spawnedAt - turn.pool.config.bootTimeoutMs;
-  if (lateMs > BOOT_GRACE_MS && !worker.graced) {
+  if (turn.now - due > BOOT_GRACE_MS) {
     // Late by so much, the manager itself was held up: what the worker said meanwhile is still to be read.
-    putWorker(turn, { ...worker, graced: true });
-    return setTimer(turn, timerKey.boot(ref), BOOT_GRACE_MS, { type: "bootDeadline", ...ref });
+    const again = { type: "bootDeadline", ...ref, due: turn.now + BOOT_GRACE_MS } as const;
+    return setTimer(turn, timerKey.boot(ref), BOOT_GRACE_MS, again);
   }
   tell(turn, { type: "bootTimeout", worker: workerInfo(worker) });
   const missed = worker.begun ? "was not ready" : "did not begin";
-  killFor(turn, worker, `${missed} within ${turn.pool.config.bootTimeoutMs} ms`);
+  killFor(turn, worker, `${missed} within ${Math.round(due - worker.spawnedAt)} ms`);
 }
 
 /** The worker was told to stop long ago. */
@@ -144,7 +147,7 @@ export function stopDeadline(turn: Turn, ref: WorkerRef): void {
   if (worker === undefined) return;
   if (worker.pid === 0) return spawnCancelled(turn, ref);
   tell(turn, { type: "stopTimeout", worker: workerInfo(worker) });
-  update(turn, { killed: [...turn.pool.killed, workerInfo(worker)] });
+  if (turn.pool.mode !== "running") update(turn, { killed: [...turn.pool.killed, workerInfo(worker)] });
   sendSignal(turn, worker, "SIGKILL");
 }
 
@@ -158,13 +161,17 @@ export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
   // Done before it counted as ready, and well: it would have taken the slot.
   if (expected && !worker.stopping && isSuccessor(turn.pool, worker)) succeed(turn, worker);
   const held = isHolder(turn.pool, worker);
+  const succeeds = isSuccessor(turn.pool, worker);
   dropWorker(turn, worker);
   const reason = describeEnd(worker, status, missed);
   tell(turn, { type: "reap", worker: workerInfo(worker), status, expected, reason });
   const isCleared = worker.sent.includes("SIGKILL"); // which went to its whole group
   effect(turn, { type: "reaped", ...ref, status, isCleared });
   if (!expected && worker.phase !== "ready") countBootFailure(turn, reason);
-  if (!expected) failRoll(turn, worker, reason);
+  if (!expected) {
+    failRoll(turn, worker, reason);
+    if (succeeds) postponeReplacement(turn, worker);
+  }
   if (held) freeSlot(turn, worker, expected);
   leaveIfEmpty(turn);
   adjust(turn);
@@ -173,6 +180,13 @@ export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
 function succeed(turn: Turn, worker: PoolWorker): void {
   proveGeneration(turn, worker);
   takeOver(turn, worker);
+}
+
+/** A worker that was to replace another has failed: each further try waits longer. */
+function postponeReplacement(turn: Turn, { slot }: PoolWorker): void {
+  const dueFailures = turn.pool.dueFailures + 1;
+  update(turn, { dueFailures, dueAfter: turn.now + backoffMs(turn, dueFailures) });
+  remainDue(turn, slot);
 }
 
 /** What a worker should have reached before its end, if it has not. */
@@ -234,15 +248,6 @@ function backoffMs(turn: Turn, failures: number): number {
     Math.max(maxRespawnIntervalMs, errRespawnIntervalMs),
   );
   return full / 2 + full / 2 * drawRandom(turn);
-}
-
-/** Mulberry32: a number in [0, 1) from the pool's own seed, so that a step stays a pure function. */
-function drawRandom(turn: Turn): number {
-  const seed = (turn.pool.random + 0x6d2b79f5) | 0;
-  update(turn, { random: seed });
-  let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
-  mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-  return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
 }
 
 /** While nothing was ever ready, failures count against the whole `start`. */

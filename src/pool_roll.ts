@@ -7,7 +7,7 @@
 
 import { describeWorker } from "./events.ts";
 import { dismiss, stopSignal, stopWorker } from "./pool_signals.ts";
-import { isPaced, spawnBeside, spawnInto } from "./pool_spawn.ts";
+import { awaken, isPaced, spawnBeside, spawnInto } from "./pool_spawn.ts";
 import type { Generation, PoolState, PoolWorker, Roll } from "./pool_state.ts";
 import { dropWorker, effect, putWorker, seat, tell, type Turn, update, workerInfo } from "./turn.ts";
 import type { Signal } from "./types.ts";
@@ -40,7 +40,15 @@ export function dismissSuccessors(turn: Turn): void {
 /** Stops the one that was to replace the worker in a slot, if there is one. */
 export function dismissSuccessor(turn: Turn, slot: number): void {
   const worker = successorOf(turn.pool, slot);
-  if (worker) stopWorker(turn, worker, stopSignal(turn.pool));
+  if (worker === undefined) return;
+  stopWorker(turn, worker, stopSignal(turn.pool));
+  remainDue(turn, slot);
+}
+
+/** Whoever was to replace the worker in a slot will not: if that one is due, it is the next to be replaced. */
+export function remainDue(turn: Turn, slot: number): void {
+  const holder = turn.pool.workers.get(slot);
+  if (holder?.isDue) update(turn, { due: [{ slot, id: holder.id }, ...turn.pool.due] });
 }
 
 function successorOf({ successors, others }: PoolState, slot: number): PoolWorker | undefined {
@@ -82,6 +90,7 @@ export function takeOver(turn: Turn, worker: PoolWorker): void {
   const holder = turn.pool.workers.get(slot);
   moveIn(turn, worker);
   if (holder === undefined) return;
+  update(turn, { dueFailures: 0 });
   tell(turn, { type: "replace", worker: workerInfo(holder), by: workerInfo(worker) });
   dismiss(turn, holder, turn.pool.roll?.signal ?? stopSignal(turn.pool));
 }
@@ -107,7 +116,8 @@ function moveIn(turn: Turn, worker: PoolWorker): void {
 /** Goes on with a change of generation, as far as its limits allow. */
 export function advance(turn: Turn): void {
   const { roll, mode, maxWorkers } = turn.pool;
-  if (roll === null || mode !== "running") return;
+  if (mode !== "running") return;
+  if (roll === null) return replaceDue(turn);
   if (maxWorkers === 0) return complete(turn, roll.target);
   if (isPaced(turn)) return;
   if (roll.phase === "canary") return sendCanary(turn, roll);
@@ -135,13 +145,31 @@ function fillCanarySlot(turn: Turn, slot: number): void {
   spawnInto(turn, slot, roll.target);
 }
 
+/** Replaces those that are due, as far as the limits allow. */
+function replaceDue(turn: Turn): void {
+  for (let [next, ...rest] = turn.pool.due; next !== undefined; [next, ...rest] = turn.pool.due) {
+    const holder = turn.pool.workers.get(next.slot);
+    const isOpen = holder?.id === next.id && !holder.stopping && turn.pool.successors.get(next.slot) === undefined;
+    if (isOpen) {
+      if (turn.now < turn.pool.dueAfter) return awaken(turn, "due", turn.pool.dueAfter);
+      if (!replace(turn, holder)) return;
+    }
+    update(turn, { due: rest });
+  }
+}
+
 /** Replaces one more worker; false if there is none left, or the limits do not allow it now. */
 function replaceNext(turn: Turn, roll: Roll): boolean {
-  const { config, successors, serving, ready, vacating } = turn.pool;
   const holder = nextOutdated(turn, roll);
-  if (holder === undefined || isPaced(turn)) return false;
+  return holder !== undefined && replace(turn, holder);
+}
+
+/** Replaces a worker, if the limits allow it now: by one beside it first, else by one after it. */
+function replace(turn: Turn, holder: PoolWorker): boolean {
+  const { config, current, successors, serving, ready, vacating } = turn.pool;
+  if (isPaced(turn)) return false;
   const missing = vacating.size + serving.size - ready.size;
-  if (successors.size < config.maxSurge) spawnBeside(turn, holder.slot, roll.target);
+  if (successors.size < config.maxSurge) spawnBeside(turn, holder.slot, current);
   else if (missing < config.maxUnavailable) vacate(turn, holder);
   else return false;
   return true;

@@ -51,7 +51,8 @@ function spawn(turn: Turn, slot: number, generation: Generation): PoolWorker {
     sent: [],
     spawnedAt: turn.now,
     status: "_",
-    graced: false,
+    isDue: false,
+    lateBeats: 0,
     killedFor: null,
   };
 }

@@ -8,7 +8,7 @@ import type { PreforkEvent } from "./events.ts";
 import type { Policy } from "./policy.ts";
 import { SlotSet, TakenSlots } from "./slot_set.ts";
 import { emptySlots, type SlotMap } from "./slots.ts";
-import type { ExitStatus, Signal, TrapSignals, WorkerInfo } from "./types.ts";
+import type { ExitStatus, ProcessUsage, Signal, TrapSignals, WorkerInfo } from "./types.ts";
 
 /** The rules of a pool, fixed when it is made. Times are in milliseconds. */
 export interface PoolConfig {
@@ -27,8 +27,21 @@ export interface PoolConfig {
   readonly maxSurge: number;
   /** How many workers may be missing because of replacements. */
   readonly maxUnavailable: number;
+  /** How long a worker's event loop may stand still; no limit if undefined. */
+  readonly hangTimeoutMs: number | undefined;
+  readonly recycle: Recycling;
   /** How many workers may fail before the first one ever became ready; no limit if undefined. */
   readonly maxBootFailures: number | undefined;
+}
+
+/** When a worker is due to be replaced; no limit where undefined. */
+export interface Recycling {
+  readonly maxRequests: number | undefined;
+  readonly maxLifetimeMs: number | undefined;
+  readonly maxMemoryBytes: number | undefined;
+  readonly maxLagMs: number | undefined;
+  /** By which part of them limits may be smaller, drawn anew for each worker. */
+  readonly jitter: number;
 }
 
 /** Names one worker for good: slots are reused, ids are not. */
@@ -58,8 +71,10 @@ export interface PoolWorker extends WorkerRef {
   readonly sent: readonly Signal[];
   readonly spawnedAt: number;
   readonly status: string;
-  /** Whether its deadline to begin was put off, since it was noticed late. */
-  readonly graced: boolean;
+  /** Whether it is to be replaced. */
+  readonly isDue: boolean;
+  /** How many of its last beats came late. */
+  readonly lateBeats: number;
   /** Why the pool itself killed it, if it did. */
   readonly killedFor: string | null;
 }
@@ -130,6 +145,11 @@ export interface PoolState {
   readonly queue: readonly Signal[];
   readonly stagger: Stagger | null;
   readonly roll: Roll | null;
+  /** Workers to be replaced, the first that asked first. */
+  readonly due: readonly WorkerRef[];
+  /** None of them is replaced before this time. */
+  readonly dueAfter: number;
+  readonly dueFailures: number;
   /** Slots whose worker was told to stop before its replacement was made. */
   readonly vacating: SlotSet;
   /** The next `start` replaces the workers, which get this signal then. */
@@ -167,7 +187,13 @@ export type Input =
   | { readonly type: "status"; readonly status: string } & WorkerRef
   | { readonly type: "rejected"; readonly reason: string } & WorkerRef
   | { readonly type: "exited"; readonly status: ExitStatus } & WorkerRef
-  | { readonly type: "settled" | "bootDeadline" | "stopDeadline" } & WorkerRef
+  | { readonly type: "settled" | "stopDeadline" } & WorkerRef
+  | { readonly type: "bootDeadline"; readonly due: number } & WorkerRef
+  | { readonly type: "beat"; readonly lagMs: number } & WorkerRef
+  | { readonly type: "extend"; readonly delayMs: number } & WorkerRef
+  | { readonly type: "noBeat"; readonly due: number; readonly isSuspect: boolean } & WorkerRef
+  | { readonly type: "examined"; readonly isHeldBack: boolean; readonly usage: ProcessUsage | undefined } & WorkerRef
+  | { readonly type: "due"; readonly reason: string } & WorkerRef
   | { readonly type: "slotFree"; readonly slot: number }
   | { readonly type: "adjust" }
   | { readonly type: "stagger" };
@@ -176,6 +202,7 @@ export type Input =
 export type Effect =
   | { readonly type: "spawn"; readonly generation: Generation } & WorkerRef
   | { readonly type: "welcome" } & WorkerRef
+  | { readonly type: "examine"; readonly pid: number } & WorkerRef
   | {
     readonly type: "reaped";
     readonly status: ExitStatus;
@@ -210,6 +237,9 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
     queue: [],
     stagger: null,
     roll: null,
+    due: [],
+    dueAfter: 0,
+    dueFailures: 0,
     vacating: SlotSet.empty,
     replaceBy: null,
     spawnAfter: 0,

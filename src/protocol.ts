@@ -14,7 +14,11 @@ export const PROTOCOL_VERSION = 1;
 export type WorkerMessage =
   | { readonly type: "hello"; readonly version: number; readonly token: string }
   | { readonly type: "begin" | "ready" }
-  | { readonly type: "status"; readonly status: string };
+  | { readonly type: "status"; readonly status: string }
+  /** Its event loop turns; the timer that says so came `lagMs` late. */
+  | { readonly type: "beat"; readonly lagMs: number }
+  | { readonly type: "extend"; readonly delayMs: number }
+  | { readonly type: "recycle"; readonly reason: string };
 
 /** Where another pool of the program stood when a worker was spawned. */
 export interface PoolSnapshot {
@@ -50,6 +54,10 @@ export interface Welcome extends WorkerFacts {
   readonly stopSignals: readonly Signal[];
   /** How long the worker may take to end once its manager is gone, in milliseconds. */
   readonly drainTimeoutMs: number;
+  /** How often it says that its event loop turns; null for never. */
+  readonly beatMs: number | null;
+  /** How many requests it serves before it asks to be replaced; null for any number. */
+  readonly maxRequests: number | null;
   /** The sockets this worker has inherited. */
   readonly listeners: readonly ListenerMessage[];
   /** Whether a native server may accept from them itself. */
@@ -83,9 +91,12 @@ export function encodeWelcome(welcome: Omit<Welcome, "data" | "type" | "version"
  */
 export function decodeWorkerMessage(line: string): WorkerMessage {
   const message = parseObject(line);
-  const { type, version, token, status } = message;
+  const { type, version, token, status, lagMs, delayMs, reason } = message;
   if (type === "begin" || type === "ready") return { type };
   if (type === "status" && typeof status === "string") return { type, status };
+  if (type === "beat" && typeof lagMs === "number") return { type, lagMs };
+  if (type === "extend" && typeof delayMs === "number" && delayMs >= 0) return { type, delayMs };
+  if (type === "recycle" && typeof reason === "string") return { type, reason };
   if (type === "hello" && typeof version === "number" && typeof token === "string") return { type, version, token };
   throw new SyntaxError(`sent a message that is not known: ${shorten(line)}`);
 }

@@ -41,6 +41,8 @@ export interface ServingWorker {
   readonly signal: AbortSignal;
   /** The worker can be told to stop from now on. */
   ready(): void;
+  /** To be called as each request begins, where somebody counts. */
+  readonly served: (() => void) | undefined;
 }
 
 /** A private server and what brings it the connections of a shared socket. */
@@ -127,6 +129,7 @@ function untilAborted(signal: AbortSignal): Promise<void> {
 async function share(worker: ServingWorker, listener: WorkerListener, open: Open): Promise<SharedServer> {
   const { native, acceptor } = await tryAdoption(worker, listener, open) ?? await shareByRelay(listener, open);
   native.correct(listener);
+  if (worker.served) native.onRequest(worker.served);
   return { native, acceptor };
 }
 

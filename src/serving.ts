@@ -93,7 +93,7 @@ export interface PrivateServer {
   readonly open: number;
   /** How often a request has begun or ended: as long as it changes there is life. */
   readonly pulse: number;
-  /** Calls `listener` as each request begins, before its handler. */
+  /** Calls `listener`, among others, as each request begins, before its handler. */
   onRequest(listener: () => void): void;
   /** Has it say of itself what is true once it serves on `listener`. */
   correct(listener: Listener): void;

@@ -10,29 +10,24 @@ import type { EventHub } from "./event_hub.ts";
 import { Guard } from "./guard.ts";
 import { Leftovers } from "./leftovers.ts";
 import type { PreforkOptions } from "./options.ts";
-import type { Effect, Input, WorkerRef } from "./pool_state.ts";
+import type { Effect, Input, PoolConfig, WorkerRef } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
 import { encodeWelcome, type PoolSnapshot } from "./protocol.ts";
 import { relayedSignal, STOP_SIGNALS } from "./signals.ts";
 import type { SharedSockets } from "./sockets.ts";
 import { Table } from "./table.ts";
-import type {
-  Child,
-  Json,
-  Output,
-  ProcessHost,
-  RuntimeName,
-  Signal,
-  SpawnCommand,
-  TrapSignals,
-  WorkerInfo,
-} from "./types.ts";
+import type { Child, Json, Output, ProcessHost, RuntimeName, Signal, SpawnCommand, WorkerInfo } from "./types.ts";
 import { prepareWork, type ReadyWork, spawnCommand, type Work } from "./work.ts";
 import { session } from "./worker.ts";
 
 type SpawnEffect = Extract<Effect, { type: "spawn" }>;
 type Reaped = Extract<Effect, { type: "reaped" }>;
 type Post = (input: Input) => void;
+
+/** How often a worker's heart beats within the time that it may stand still. */
+const BEATS = 4;
+/** How often it beats where only its lag counts. */
+const BEAT_MS = 1000;
 
 /** A live worker process. */
 interface Member extends WorkerRef {
@@ -60,10 +55,9 @@ export interface StaffParts {
   readonly host: ProcessHost;
   readonly options: PreforkOptions;
   readonly drainTimeoutMs: number;
-  readonly stopTimeoutMs: number;
+  readonly config: PoolConfig;
   readonly sockets: SharedSockets | undefined;
   readonly sink: ControlSink;
-  readonly traps: TrapSignals;
   readonly hub: EventHub;
 }
 
@@ -73,7 +67,7 @@ export class Staff {
   readonly #host: ProcessHost;
   readonly #options: PreforkOptions;
   readonly #drainTimeoutMs: number;
-  readonly #stopTimeoutMs: number;
+  readonly #config: PoolConfig;
   readonly #leftovers: Leftovers;
   readonly #sockets: SharedSockets | undefined;
   readonly #sink: ControlSink;
@@ -81,17 +75,19 @@ export class Staff {
   readonly #hub: EventHub;
   /** Live workers by id: two may share a slot while one replaces the other. */
   readonly #members = new Table<number, Member>();
+  /** How many chunks of a worker's output are with their reader, by the worker's id. */
+  readonly #reading = new Table<number, number>();
   #server: ControlServer | undefined;
   #guard: Guard | undefined;
   /** What the workers of each generation do that may still get one. */
   #work: readonly { readonly generation: number; readonly asked: Work; readonly work: ReadyWork }[] = [];
 
-  constructor({ owner, host, options, drainTimeoutMs, stopTimeoutMs, sockets, sink, traps, hub }: StaffParts) {
+  constructor({ owner, host, options, drainTimeoutMs, config, sockets, sink, hub }: StaffParts) {
     this.#owner = owner;
     this.#host = host;
     this.#options = options;
     this.#drainTimeoutMs = drainTimeoutMs;
-    this.#stopTimeoutMs = stopTimeoutMs;
+    this.#config = config;
     this.#leftovers = new Leftovers(
       host,
       (group) => hub.publish({ type: "leftover", group }),
@@ -100,7 +96,10 @@ export class Staff {
     this.#sockets = sockets;
     this.#sink = sink;
     this.#hub = hub;
-    const stops = STOP_SIGNALS.map((signal) => relayedSignal(traps[signal])).filter((signal) => signal !== undefined);
+    const { trapSignals } = config;
+    const stops = STOP_SIGNALS.map((signal) => relayedSignal(trapSignals[signal])).filter((signal) =>
+      signal !== undefined
+    );
     this.#stopSignals = [...new Set([...stops, "SIGTERM" as const])];
   }
 
@@ -169,7 +168,7 @@ export class Staff {
       if (work.path !== undefined && token === undefined) throw new Error("the control channel is closed");
       child = this.#spawnWithSockets(work, {
         ...spawnCommand(work, this.#options, this.#environment(slot, generation, work.path, token)),
-        ...this.#outputs(slot, generation, () => child.pid),
+        ...this.#outputs(ref, () => child.pid),
       });
     } catch (error) {
       if (token !== undefined) this.#server?.forget({ slot, id }, token);
@@ -208,18 +207,34 @@ export class Staff {
     };
   }
 
-  #outputs(slot: number, generation: number, pid: () => number): { stdout?: Output; stderr?: Output } {
+  #outputs({ slot, id, generation }: SpawnEffect, pid: () => number): { stdout?: Output; stderr?: Output } {
     const { output } = this.#options;
     if (output === undefined) return {};
     const reader = (stream: "stdout" | "stderr"): Output => {
       let read: ReturnType<typeof output> | undefined;
-      return (chunk) => {
-        const worker: WorkerInfo = { slot, generation, pid: pid(), state: "starting", status: "_" };
+      return async (chunk) => {
+        const worker: WorkerInfo = { slot, generation: generation.number, pid: pid(), state: "starting", status: "_" };
         read ??= output(worker, stream);
-        return read(chunk);
+        this.#reading.set(id, (this.#reading.get(id) ?? 0) + 1);
+        try {
+          await read(chunk);
+        } finally {
+          this.#doneReading(id);
+        }
       };
     };
     return { stdout: reader("stdout"), stderr: reader("stderr") };
+  }
+
+  #doneReading(id: number): void {
+    const left = (this.#reading.get(id) ?? 1) - 1;
+    if (left > 0) this.#reading.set(id, left);
+    else this.#reading.delete(id);
+  }
+
+  /** Whether what a worker prints waits for this process to read on, so that the worker may be stuck for that. */
+  isHeldBack(id: number): boolean {
+    return this.#reading.get(id) !== undefined;
   }
 
   /** Tells a worker that its own code may run. */
@@ -227,7 +242,11 @@ export class Staff {
     const member = this.#members.get(id);
     if (member === undefined) return;
     const { generation, pools, forkValue, work } = member;
+    const { hangTimeoutMs, recycle: { maxRequests, maxLagMs, jitter } } = this.#config;
+    const beatMs = hangTimeoutMs !== undefined ? hangTimeoutMs / BEATS : maxLagMs !== undefined ? BEAT_MS : null;
     const line = encodeWelcome({
+      beatMs,
+      maxRequests: maxRequests === undefined ? null : Math.ceil(maxRequests * (1 - jitter * Math.random())),
       stopSignals: this.#stopSignals,
       drainTimeoutMs: this.#drainTimeoutMs,
       pools,
@@ -258,7 +277,7 @@ export class Staff {
 
   #sweep(group: number): boolean {
     try {
-      return this.#leftovers.sweep(group, this.#stopTimeoutMs);
+      return this.#leftovers.sweep(group, this.#config.stopTimeoutMs);
     } catch {
       return false; // They run as somebody else, who may do as they like.
     }

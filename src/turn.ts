@@ -127,6 +127,8 @@ export const timerKey = {
   boot: (ref: WorkerRef): string => `boot ${ref.slot} ${ref.id}`,
   settle: (ref: WorkerRef): string => `settle ${ref.slot} ${ref.id}`,
   stop: (ref: WorkerRef): string => `stop ${ref.slot} ${ref.id}`,
+  beat: (ref: WorkerRef): string => `beat ${ref.slot} ${ref.id}`,
+  life: (ref: WorkerRef): string => `life ${ref.slot} ${ref.id}`,
 } as const;
 
 /** Sends a signal to a worker that can take it. */
@@ -139,4 +141,13 @@ export function sendSignal(turn: Turn, worker: PoolWorker, signal: Signal): void
 /** Kills a worker and all it started, because of something the pool itself found. */
 export function killFor(turn: Turn, worker: PoolWorker, reason: string): void {
   sendSignal(turn, { ...worker, killedFor: worker.killedFor ?? reason }, "SIGKILL");
+}
+
+/** Mulberry32: a number in [0, 1) from the pool's own seed, so that a step stays a pure function. */
+export function drawRandom(turn: Turn): number {
+  const seed = (turn.pool.random + 0x6d2b79f5) | 0;
+  update(turn, { random: seed });
+  let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
+  mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+  return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
 }

@@ -69,6 +69,14 @@ export type Output = "inherit" | "null" | OutputReader;
  */
 export type OutputReader = (chunk: Uint8Array) => void | Promise<void>;
 
+/** What a process uses. */
+export interface ProcessUsage {
+  /** Its resident memory, in bytes. */
+  readonly memoryBytes: number;
+  /** The time it had a CPU so far, in milliseconds. */
+  readonly cpuMs: number;
+}
+
 /** A process to start. */
 export interface SpawnCommand {
   /** The program: a path, or a name found along `PATH`. */
@@ -191,6 +199,8 @@ export interface ProcessHost {
    * Returns false if there is no such process; throws a sentence if it may not be signalled.
    */
   kill(pid: number, signal: Signal): boolean;
+  /** What a process uses; undefined where that cannot be read: not on Linux, without permission, or it is gone. */
+  usage(pid: number): ProcessUsage | undefined;
   /** Calls `listener` for each delivery of `signal` until disposed of; the default disposition then returns. */
   onSignal(signal: Signal, listener: () => void): Disposable;
   /** Whether this process ignores `signal`, as under `nohup`. False where that cannot be told. */

@@ -80,6 +80,20 @@ export interface Worker<Data = Json | null> {
    * @throws {RangeError} If it has more than 1024 characters.
    */
   setStatus(status: string): void;
+  /**
+   * Asks for time: the deadline that runs, to become ready, to show life ({@linkcode PreforkOptions.hangTimeoutMs}) or to
+   * stop, is put off to `delayMs` from now. For work that keeps the event loop from turning.
+   *
+   * @returns Resolves when the manager will hear of it, whatever this worker does next.
+   * @throws {RangeError} If `delayMs` is no time.
+   */
+  extendDeadline(delayMs: number): Promise<void>;
+  /**
+   * Asks to be replaced: a new worker is made, and this one is told to stop when that one is ready.
+   *
+   * @param reason For the log, as the end of a sentence that begins with "it".
+   */
+  recycle(reason?: string): void;
 }
 
 /** What a `start` comes to in a worker process. */
@@ -107,6 +121,7 @@ export class WorkerSession {
   #status = "_";
   #sentStatus = "_";
   #statusTimer: Disposable | undefined;
+  #served = 0;
   /** When each server of this worker has answered what was open. */
   readonly #servers: Promise<void>[] = [];
 
@@ -200,6 +215,7 @@ export class WorkerSession {
     this.#worker = this.#makeWorker(isLast ? welcome : welcome.via.at(step - this.#path.length + 1) ?? welcome, isLast);
     if (!isLast) return this.#worker;
     this.#send({ type: "begin" });
+    if (welcome.beatMs !== null) this.#beat(welcome.beatMs);
     this.#stayAlive(false);
     return this.#worker;
   }
@@ -287,6 +303,8 @@ export class WorkerSession {
       // Not before the code after it has had its turn, which may be the one to look at `signal` first.
       ready: () => isLast && queueMicrotask(() => this.#send({ type: "ready" })),
       setStatus: (status) => isLast && this.#setStatus(status),
+      extendDeadline: (delayMs) => isLast ? this.#extendDeadline(delayMs) : Promise.resolve(),
+      recycle: (reason = "asked for it") => isLast && this.#recycle(reason),
     };
   }
 
@@ -305,6 +323,31 @@ export class WorkerSession {
   #told(signal: Signal): void {
     if (this.#stop.signal.aborted && this.#servers.length > 0) this.host.exit(EXIT_AT_ONCE);
     this.#stop.abort(new Error(`received ${signal}`));
+  }
+
+  /** Says again and again that the event loop turns. */
+  #beat(intervalMs: number): void {
+    const due = this.host.now() + intervalMs;
+    this.host.setTimer(intervalMs, () => {
+      this.#send({ type: "beat", lagMs: Math.round(this.host.now() - due) });
+      this.#beat(intervalMs);
+    }).unref();
+  }
+
+  async #extendDeadline(delayMs: number): Promise<void> {
+    if (typeof delayMs !== "number") {
+      throw new TypeError(`Cannot put a deadline off by ${delayMs}: it must be a number of milliseconds`);
+    }
+    if (!(delayMs >= 0 && delayMs < Infinity)) {
+      throw new RangeError(`Cannot put a deadline off by ${delayMs}: it must be 0 or more milliseconds`);
+    }
+    this.#send({ type: "extend", delayMs });
+    await this.#connection?.flush();
+  }
+
+  /** As late as `ready`, so that what is said in that order is heard in that order. */
+  #recycle(reason: string): void {
+    queueMicrotask(() => this.#send({ type: "recycle", reason: String(reason).slice(0, MAX_STATUS) }));
   }
 
   #listeners(): readonly WorkerListener[] {
@@ -328,9 +371,18 @@ export class WorkerSession {
       drainTimeoutMs,
       signal,
       ready: () => worker.ready(),
+      served: this.#countServed(welcome.maxRequests, worker),
     });
     this.#servers.push(server.finished);
     return server;
+  }
+
+  /** To be called for each request; undefined where nobody counts. */
+  #countServed(maxRequests: number | null, worker: Worker): (() => void) | undefined {
+    if (maxRequests === null) return undefined;
+    return () => {
+      if (++this.#served === maxRequests) worker.recycle(`has served ${maxRequests} requests`);
+    };
   }
 
   #setStatus(status: string): void {

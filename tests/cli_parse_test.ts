@@ -53,6 +53,10 @@ const UNDERSTOOD: readonly [string, Wanted][] = [
   ["app.ts -A", { denoArgs: ["-A"] }],
   ["app.ts --allow-net=:80 --deny-read", { denoArgs: ["--allow-net=:80", "--deny-read"] }],
   ["app.ts -t USR2=reload", { trapSignals: { ...DEFAULT_TRAPS, SIGUSR2: { signal: "SIGTERM", replace: "before" } } }],
+  [
+    "app.ts --hang-timeout 5s --max-requests 9 --max-lifetime 1h --max-memory 1.5G",
+    { options: { hangTimeoutMs: 5000, maxRequests: 9, maxLifetimeMs: 3_600_000, maxMemoryBytes: 1.5 * 2 ** 30 } },
+  ],
   ["app.ts --surge 2 --unavailable=1", { options: { maxSurge: 2, maxUnavailable: 1 } }],
   ["app.ts -t HUP=QUIT", { trapSignals: { ...DEFAULT_TRAPS, SIGHUP: "SIGQUIT" } }],
   ["app.ts -tSIGHUP=sigquit", { trapSignals: { ...DEFAULT_TRAPS, SIGHUP: "SIGQUIT" } }],
@@ -103,6 +107,7 @@ const REFUSED: readonly [string, RegExp][] = [
     /^Cannot use 'relaod' in -t HUP=relaod: .* an action is reload, a signal \(TERM\), .* or none$/,
   ],
   ["app.ts -t TERM=reload", /^Cannot use -t TERM=reload: SIGTERM stops the pool, so the workers must be told/],
+  ["app.ts --max-memory 512", /^Cannot use '512' for --max-memory: it must be a size, such as 512M or 1G$/],
   ["app.ts --surge many", /^Cannot use 'many' for --surge: it must be a whole number/],
   ["app.ts -t HUP=TREM", /did you mean TERM\?$/],
   ["app.ts -t HUP=TERM:soon", /^Cannot use 'soon' for the time in -t HUP=TERM:soon/],
@@ -156,7 +161,7 @@ test("parse() gives help and version, unless they are meant for the worker", () 
 
 test("the help fits on a screen", () => {
   const lines = HELP.split("\n");
-  assert.ok(lines.length <= 44, `${lines.length} lines`);
+  assert.ok(lines.length <= 46, `${lines.length} lines`);
   for (const line of lines) assert.ok(line.length <= 104, line);
 });
 

@@ -12,6 +12,7 @@ import type {
   ExitStatus,
   ModuleCommand,
   ProcessHost,
+  ProcessUsage,
   RuntimeName,
   SelfCommand,
   Signal,
@@ -69,6 +70,8 @@ export class FakeHost implements ProcessHost {
   spawnFailure: (command: SpawnCommand) => Error | undefined = () => undefined;
   /** How long the start of a process keeps this one busy. */
   spawnTakesMs = 0;
+  /** What processes use, by their ids. */
+  readonly usages = new Map<number, ProcessUsage>();
   /** Every process ever started, in order. */
   readonly processes: FakeProcess[] = [];
   /** Every signal sent, in order, to whomever. */
@@ -170,6 +173,10 @@ export class FakeHost implements ProcessHost {
     const targets = this.alive.filter((each) => pid > 0 ? each.pid === pid : each.group === -pid);
     for (const target of targets) target.signal(signal);
     return targets.length > 0;
+  }
+
+  usage(pid: number): ProcessUsage | undefined {
+    return this.usages.get(pid);
   }
 
   onSignal(signal: Signal, listener: () => void): Disposable {

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { PreforkOptions } from "../mod.ts";
+import type { PreforkOptions, Relay } from "../mod.ts";
 import { Client, type Where } from "./support/client.ts";
 import { acceptedBy, freeze } from "./support/held.ts";
 import {
@@ -62,17 +62,22 @@ interface Setting {
   readonly attach?: boolean;
   readonly adoption?: boolean;
   readonly requests?: number;
+  /** What HUP does: tell all workers at once, or replace one after the other. */
+  readonly hup?: Relay;
   readonly on?: TestRuntime;
   /** A Unix socket to listen on. */
   readonly path?: string;
 }
 
-function run({ attach, adoption = true, requests, on = runtime, path }: Setting, more: PreforkOptions = {}): Program {
+function run(
+  { attach, adoption = true, requests, hup = "SIGTERM", on = runtime, path }: Setting,
+  more: PreforkOptions = {},
+): Program {
   const pool: PreforkOptions = {
     maxWorkers: 2,
     listen: path === undefined ? "127.0.0.1:0" : `unix:${path}`,
     adoption,
-    trapSignals: { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" },
+    trapSignals: { SIGTERM: "SIGTERM", SIGHUP: hup },
     ...more,
   };
   return runPool({ module, runtime: on, options: pool }, {
@@ -105,19 +110,20 @@ async function reloadFor(program: Program, ms: number): Promise<void> {
   }
 }
 
-/** Clients stop only when each kind of them was answered: on a busy machine that may take longer. */
-async function finish(clients: Load): Promise<Tally> {
-  const { answered, failures } = clients.tally;
-  await waitFor(() => failures.length > 0 || KINDS.every((kind) => (answered[kind] ?? 0) >= 2), {
-    what: "two answers for each kind of client",
+/** Clients stop only when each kind of them was answered, and enough workers did: on a busy machine that takes longer. */
+async function finish(clients: Load, least: number): Promise<Tally> {
+  const { answered, failures, workers } = clients.tally;
+  const isEnough = () => KINDS.every((kind) => (answered[kind] ?? 0) >= 2) && workers.size >= least;
+  await waitFor(() => failures.length > 0 || isEnough(), {
+    what: `two answers for each kind of client, by ${least} workers`,
     ...PATIENT,
-  }).catch((error) => assert.fail(`${error.message}: ${JSON.stringify(answered)}`));
+  }).catch((error) => assert.fail(`${error.message}: ${JSON.stringify(answered)} by ${workers.size}`));
   return await clients.stop();
 }
 
 /** Each request of each kind of client was answered, by more than a few workers. */
 async function expectNoLoss(clients: Load, program: Program, least: number): Promise<void> {
-  const { failures, sent, answered, workers, cutShort, idleRaces, idleCloses } = await finish(clients);
+  const { failures, sent, answered, cutShort, idleRaces, idleCloses } = await finish(clients, least);
   tellFigures(clients.tally);
   assert.deepEqual(failures.slice(0, 10), [], `${failures.length} requests failed`);
   for (const kind of KINDS) {
@@ -126,7 +132,6 @@ async function expectNoLoss(clients: Load, program: Program, least: number): Pro
     assert.equal(idleCloses[kind] ?? 0, 0, kind);
   }
   assert.equal(sent[RACING], (answered[RACING] ?? 0) + (idleRaces[RACING] ?? 0));
-  assert.ok(workers.size >= least, `${workers.size} workers answered`);
   assert.deepEqual(program.errorLines.filter((line) => line.includes("cut off")), []);
 }
 
@@ -157,6 +162,22 @@ async function recycles(setting: Setting): Promise<void> {
   });
   await expectNoLoss(clients, program, 4);
   assert.ok(reaped().every(({ status }) => status.type === "exited" && status.code === 0));
+  await stopPool(program, 60_000);
+}
+
+/** By the manager, of whom each worker asks for its successor. */
+async function replaces(setting: Setting): Promise<void> {
+  await using program = run(setting, { recycle: { maxRequests: 300, jitter: 0.5 } });
+  await waitForReady(program, 2);
+  const clients = load(await whereOf(program), CLIENTS);
+  const end = performance.now() + LOAD_MS;
+  const replaced = () => eventsOfType(program, "replace").length;
+  await waitFor(() => replaced() >= 4 && performance.now() >= end, {
+    what: "four workers to be replaced",
+    timeoutMs: LOAD_MS + 60_000,
+  });
+  await expectNoLoss(clients, program, 4);
+  for (const { reason } of eventsOfType(program, "recycle")) assert.match(reason, /^has served \d+ requests$/);
   await stopPool(program, 60_000);
 }
 
@@ -252,7 +273,11 @@ const settings: readonly (readonly [string, Setting])[] = [
 for (const [name, setting] of settings) {
   describe(`no request is lost by ${name} on a manager on ${runtime}`, () => {
     it("while all workers are replaced again and again", options, () => reloads(setting));
+    it("while all workers are reloaded again and again", options, () => {
+      return reloads({ ...setting, hup: { signal: "SIGTERM", replace: "before" } });
+    });
     it("while workers tell themselves to stop", options, () => recycles(setting));
+    it("while workers are replaced that have served enough", options, () => replaces(setting));
     it("while the pool grows and shrinks", options, () => resizes(setting));
     it("but what a killed worker had accepted", options, () => kills(setting));
     it("that waits in the queue when a worker is killed", options, () => killsWhileQueued(setting));

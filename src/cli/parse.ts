@@ -16,6 +16,7 @@ import {
   parseListen,
   parseLogFormat,
   parseMode,
+  parseSize,
   parseSpare,
   parseTrap,
   type SpareRange,
@@ -37,6 +38,10 @@ export interface RunOptions {
   readonly envFile?: string;
   readonly maxSurge?: number;
   readonly maxUnavailable?: number;
+  readonly hangTimeoutMs?: number;
+  readonly maxRequests?: number;
+  readonly maxLifetimeMs?: number;
+  readonly maxMemoryBytes?: number;
   readonly bootTimeoutMs?: number;
   readonly stopTimeoutMs?: number;
   readonly drainTimeoutMs?: number;
@@ -83,6 +88,10 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--env-file": { example: ".env", read: (text) => ({ envFile: text }) },
   "--surge": { example: "2", read: (text) => ({ maxSurge: parseCount("--surge", text) }) },
   "--unavailable": { example: "1", read: (text) => ({ maxUnavailable: parseCount("--unavailable", text) }) },
+  "--hang-timeout": { example: "30s", read: (text) => ({ hangTimeoutMs: parseDuration("--hang-timeout", text) }) },
+  "--max-requests": { example: "10000", read: (text) => ({ maxRequests: parseCount("--max-requests", text) }) },
+  "--max-lifetime": { example: "1h", read: (text) => ({ maxLifetimeMs: parseDuration("--max-lifetime", text) }) },
+  "--max-memory": { example: "512M", read: (text) => ({ maxMemoryBytes: parseSize("--max-memory", text) }) },
   "--boot-timeout": { example: "30s", read: (text) => ({ bootTimeoutMs: parseDuration("--boot-timeout", text) }) },
   "--stop-timeout": { example: "30s", read: (text) => ({ stopTimeoutMs: parseDuration("--stop-timeout", text) }) },
   "--drain-timeout": { example: "10s", read: (text) => ({ drainTimeoutMs: parseDuration("--drain-timeout", text) }) },

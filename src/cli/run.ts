@@ -8,7 +8,7 @@ import type { LogLevel } from "@logtape/logtape";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError, describeWorker } from "../events.ts";
-import type { PreforkOptions } from "../options.ts";
+import type { PreforkOptions, RecycleOptions } from "../options.ts";
 import { spareWorkers } from "../policy.ts";
 import { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
@@ -18,7 +18,7 @@ import { type Log, openLog } from "./log.ts";
 import { listenToOperator, watchTerminal } from "./operator.ts";
 import { type Dropped, Outlet } from "./outlet.ts";
 import { type Destination, OutputRelay, workerPrefix } from "./output.ts";
-import type { RunRequest } from "./parse.ts";
+import type { RunOptions, RunRequest } from "./parse.ts";
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";
 
@@ -113,7 +113,17 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
 }
 
 function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): PreforkOptions {
-  const { bootTimeoutMs, stopTimeoutMs, drainTimeoutMs, maxSurge, maxUnavailable, spare, name, adoption } = options;
+  const {
+    bootTimeoutMs,
+    stopTimeoutMs,
+    drainTimeoutMs,
+    maxSurge,
+    maxUnavailable,
+    hangTimeoutMs,
+    spare,
+    name,
+    adoption,
+  } = options;
   return {
     maxWorkers: prepared.workers,
     listen: prepared.sockets.listen,
@@ -124,11 +134,21 @@ function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): 
     reloadTimeoutMs: stopTimeoutMs ?? STOP_TIMEOUT_MS,
     ...(maxSurge === undefined ? {} : { maxSurge }),
     ...(maxUnavailable === undefined ? {} : { maxUnavailable }),
+    ...(hangTimeoutMs === undefined ? {} : { hangTimeoutMs }),
+    recycle: recycling(options),
     ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
     ...(adoption === undefined ? {} : { adoption }),
     ...(spare === undefined ? {} : { policy: spareWorkers(spare) }),
     ...(name === undefined ? {} : { name }),
     ...(prepared.workerUser === undefined ? {} : { workerUser: prepared.workerUser }),
+  };
+}
+
+function recycling({ maxRequests, maxLifetimeMs, maxMemoryBytes }: RunOptions): RecycleOptions {
+  return {
+    ...(maxRequests === undefined ? {} : { maxRequests }),
+    ...(maxLifetimeMs === undefined ? {} : { maxLifetimeMs }),
+    ...(maxMemoryBytes === undefined ? {} : { maxMemoryBytes }),
   };
 }
 

@@ -42,6 +42,16 @@ export function parseDuration(what: string, text: string): number {
   throw new UsageError(`Cannot use '${text}' for ${what}: ${hint}`);
 }
 
+const SIZES: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+
+/** Reads a size with its unit, in bytes. */
+export function parseSize(what: string, text: string): number {
+  const [, number = "", unit = ""] = /^(\d+(?:\.\d+)?)([KMG])i?B?$/i.exec(text) ?? [];
+  const factor = SIZES[unit.toUpperCase()];
+  if (factor !== undefined) return Math.round(Number(number) * factor);
+  throw new UsageError(`Cannot use '${text}' for ${what}: it must be a size, such as 512M or 1G`);
+}
+
 /** Reads `MIN:MAX`, or `MIN` alone for a maximum that is as large as the pool. */
 export function parseSpare(text: string): SpareRange {
   const [, min = "", max] = /^(\d{1,9})(?::(\d{1,9}))?$/.exec(text) ?? [];

@@ -41,6 +41,8 @@ export class PoolSim {
   gaveUp: string | undefined;
   waited = false;
   failSpawns = false;
+  /** Workers whose output nobody reads. */
+  readonly heldBack = new Set<number>();
   readonly #manners: Manners;
   readonly #timers = new Map<string, { readonly at: number; readonly input: Input }>();
   readonly #inbox: Input[] = [];
@@ -62,6 +64,14 @@ export class PoolSim {
         maxSurge: 1,
         maxUnavailable: 0,
         settles: true,
+        hangTimeoutMs: undefined,
+        recycle: {
+          maxRequests: undefined,
+          maxLifetimeMs: undefined,
+          maxMemoryBytes: undefined,
+          maxLagMs: undefined,
+          jitter: 0,
+        },
         maxBootFailures: undefined,
         ...rules,
       },
@@ -106,6 +116,15 @@ export class PoolSim {
       this.send(due.timer.input);
     }
     this.now = end;
+  }
+
+  /** Lets time pass in which the manager stands still: what fell due is noticed all at once, at the end. */
+  sleep(ms: number): void {
+    this.now += ms;
+    for (let due = this.#nextDue(this.now); due; due = this.#nextDue(this.now)) {
+      this.#timers.delete(due.key);
+      this.send(due.timer.input);
+    }
   }
 
   /** Ends a worker. */
@@ -185,6 +204,15 @@ export class PoolSim {
         return;
       case "returned":
         this.returned.push({ at: this.now, signal: effect.signal });
+        return;
+      case "examine":
+        this.#inbox.push({
+          type: "examined",
+          slot: effect.slot,
+          id: effect.id,
+          isHeldBack: this.heldBack.has(effect.id),
+          usage: undefined,
+        });
         return;
       case "reaped":
         return;

@@ -1,0 +1,235 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Recycling } from "../src/pool_state.ts";
+import { PoolSim } from "./support/pool_sim.ts";
+
+const FOREVER: Recycling = {
+  maxRequests: undefined,
+  maxLifetimeMs: undefined,
+  maxMemoryBytes: undefined,
+  maxLagMs: undefined,
+  jitter: 0,
+};
+
+/** A beat of each worker but those that hang. */
+function beats(sim: PoolSim, silent: readonly number[] = [], lagMs = 0): void {
+  for (const { slot, id } of sim.workers.values()) {
+    if (!silent.includes(id)) sim.send({ type: "beat", slot, id, lagMs });
+  }
+}
+
+describe("pool: hangs", () => {
+  const config = { maxWorkers: 2, hangTimeoutMs: 4000 };
+
+  it("leaves workers alone whose heart beats", () => {
+    const sim = new PoolSim(config);
+    sim.start();
+    for (let i = 0; i < 60; i++) {
+      sim.advance(1000);
+      beats(sim);
+    }
+    assert.deepEqual(sim.kills, []);
+  });
+
+  it("tells a worker to stop that is silent, and kills it a second later; its slot waits as after any failure", () => {
+    const sim = new PoolSim(config, { obedient: false });
+    sim.start();
+    const [silent, lively] = [sim.inSlot(0), sim.inSlot(1)];
+    for (let i = 0; i < 6; i++) {
+      sim.advance(1000);
+      beats(sim, [silent.id]);
+    }
+    const killed = sim.kills.map(({ at, pid, signal }) => [at, pid, signal]);
+    assert.deepEqual(killed, [[4100, silent.pid, "SIGTERM"], [5100, silent.pid, "SIGKILL"]]);
+    assert.deepEqual(sim.of("hang").map(({ at, silentMs, ageMs }) => [at, silentMs, ageMs]), [[4100, 4000, 4100]]);
+    const [{ expected, reason } = {}] = sim.of("reap");
+    assert.deepEqual([expected, reason], [false, "was killed: it hung: its event loop did not turn for 4000 ms"]);
+    assert.deepEqual(sim.of("backoff").map(({ slot, delayMs }) => [slot, delayMs]), [[0, 1000]]);
+    assert.deepEqual(lively.signals, []);
+  });
+
+  it("kills nobody for the time that the manager itself stood still", () => {
+    const sim = new PoolSim(config, { obedient: false });
+    sim.start();
+    sim.advance(2000);
+    beats(sim);
+    sim.sleep(3_600_000);
+    assert.deepEqual([sim.kills, sim.of("hang")], [[], []]);
+    sim.advance(3999);
+    assert.deepEqual(sim.kills, []);
+    sim.advance(101);
+    assert.equal(sim.kills.length, 2);
+  });
+
+  it("hears a beat at the last look, which may have waited to be read", () => {
+    const sim = new PoolSim(config);
+    sim.start();
+    sim.advance(4050);
+    beats(sim);
+    sim.advance(200);
+    assert.deepEqual(sim.kills, []);
+  });
+
+  it("leaves a worker alone whose output nobody reads", () => {
+    const sim = new PoolSim({ ...config, maxWorkers: 1 });
+    sim.start();
+    sim.heldBack.add(sim.inSlot(0).id);
+    sim.advance(60_000);
+    assert.deepEqual(sim.kills, []);
+    sim.heldBack.clear();
+    sim.advance(4200);
+    assert.equal(sim.kills.length, 1);
+  });
+
+  it("gives a worker the time it asks for, at work, at boot and at its stop", () => {
+    const sim = new PoolSim({ ...config, maxWorkers: 1, settles: false, bootTimeoutMs: 3000, stopTimeoutMs: 2000 }, {
+      eager: false,
+      obedient: false,
+    });
+    sim.start();
+    const { id, slot, signals } = sim.inSlot(0);
+    for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+    sim.send({ type: "extend", slot, id, delayMs: 9000 });
+    sim.advance(8999);
+    assert.deepEqual(signals, []);
+    sim.tell(id, "ready");
+    sim.send({ type: "extend", slot, id, delayMs: 20_000 });
+    sim.advance(19_999);
+    assert.deepEqual(signals, []);
+    beats(sim);
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    sim.send({ type: "extend", slot, id, delayMs: 3500 });
+    sim.advance(3499);
+    assert.deepEqual(signals, ["SIGTERM"]);
+    sim.advance(1);
+    assert.deepEqual(signals, ["SIGTERM", "SIGKILL"]);
+  });
+
+  it("does not watch commands, nor workers that are not ready", () => {
+    const sim = new PoolSim(config);
+    sim.start(false);
+    sim.advance(60_000);
+    assert.deepEqual(sim.kills, []);
+    const booting = new PoolSim(config, { eager: false });
+    booting.start();
+    booting.advance(20_000);
+    assert.deepEqual(booting.kills, []);
+  });
+
+  it("ends a reload when a new worker hangs that was ready", () => {
+    const sim = new PoolSim({ ...config, maxWorkers: 3 }, { eager: false, obedient: false });
+    sim.start();
+    const ready = () => {
+      for (const { id } of [...sim.workers.values()].slice(0, 4)) {
+        for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+      }
+    };
+    ready();
+    sim.reload();
+    ready();
+    const canary = [...sim.workers.values()][3];
+    for (let i = 0; i < 5; i++) {
+      sim.advance(1000);
+      beats(sim, [canary?.id ?? 0]);
+    }
+    assert.deepEqual(sim.of("hang").map(({ worker }) => worker.pid), [canary?.pid]);
+    assert.match(
+      sim.of("reloadFailed")[0]?.reason ?? "",
+      /gen=2 pid=103 hung: its event loop did not turn for 4000 ms/,
+    );
+  });
+});
+
+describe("pool: recycling", () => {
+  const due = (sim: PoolSim, slot: number) =>
+    sim.send({ type: "due", slot, id: sim.inSlot(slot).id, reason: "asked for it" });
+
+  it("replaces a worker by one that is ready", () => {
+    const sim = new PoolSim({ maxWorkers: 2 }, { eager: false });
+    sim.start();
+    for (const { id } of [...sim.workers.values()]) {
+      for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+    }
+    const old = sim.inSlot(1);
+    due(sim, 1);
+    due(sim, 1);
+    assert.deepEqual([sim.size, old.signals], [3, []]);
+    const heir = [...sim.workers.values()].at(-1);
+    for (const what of ["connected", "begun", "ready"] as const) sim.tell(heir?.id ?? 0, what);
+    assert.deepEqual([old.signals, heir?.slot, sim.size], [["SIGTERM"], 1, 2]);
+    assert.deepEqual(sim.of("recycle").map(({ worker, reason }) => [worker.pid, reason]), [[old.pid, "asked for it"]]);
+    assert.deepEqual([sim.state.due, sim.timers], [[], []]);
+  });
+
+  it("replaces no more at a time than the limits allow, and all in the end", () => {
+    const sim = new PoolSim({ maxWorkers: 6, maxSurge: 2 }, { eager: false });
+    sim.start();
+    const ready = (id: number) => {
+      for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+    };
+    for (const { id } of [...sim.workers.values()]) ready(id);
+    for (let slot = 0; slot < 6; slot++) due(sim, slot);
+    let rounds = 0;
+    while (sim.state.successors.size > 0) {
+      assert.ok(sim.state.ready.size === 6 && sim.size <= 8);
+      ready([...sim.workers.values()].find(({ welcomed }) => !welcomed)?.id ?? 0);
+      rounds++;
+    }
+    assert.deepEqual([rounds, sim.of("replace").length, sim.size], [6, 6, 6]);
+  });
+
+  it("keeps a worker that is due while its replacement fails, and tries again, later each time", () => {
+    const sim = new PoolSim({ maxWorkers: 1 }, { eager: false });
+    sim.start();
+    const old = sim.inSlot(0);
+    for (const what of ["connected", "begun", "ready"] as const) sim.tell(old.id, what);
+    due(sim, 0);
+    for (let tries = 0; tries < 3; tries++) {
+      sim.exit([...sim.workers.values()].at(-1)?.id ?? 0, { type: "exited", code: 1 });
+      assert.deepEqual([sim.size, old.signals], [1, []]);
+      sim.advance(30_000);
+      assert.equal(sim.size, 2);
+    }
+    const times = sim.of("spawn").map(({ at }) => at).slice(1);
+    assert.equal(times.length, 4);
+    assert.equal((times[1] ?? 0) - (times[0] ?? 0), 1000);
+    assert.deepEqual(sim.of("degraded"), []);
+  });
+
+  it("comes back to those who are due after a reload that failed", () => {
+    const sim = new PoolSim({ maxWorkers: 1 }, { eager: false });
+    sim.start();
+    const old = sim.inSlot(0);
+    for (const what of ["connected", "begun", "ready"] as const) sim.tell(old.id, what);
+    due(sim, 0);
+    sim.reload();
+    sim.exit([...sim.workers.values()].find(({ id }) => id === 3)?.id ?? 0, { type: "exited", code: 1 });
+    sim.advance(30_000);
+    assert.deepEqual(sim.of("reloadFailed").length, 1);
+    assert.equal(sim.state.successors.size, 1);
+  });
+
+  it("replaces workers of one age at different times", () => {
+    const recycle = { ...FOREVER, maxLifetimeMs: 100_000, jitter: 0.2 };
+    const sim = new PoolSim({ maxWorkers: 8, recycle });
+    sim.start();
+    sim.advance(79_999);
+    assert.deepEqual(sim.of("recycle"), []);
+    sim.advance(20_001);
+    const times = sim.of("recycle").map(({ at }) => at);
+    assert.equal(times.length, 8);
+    assert.equal(new Set(times).size, 8);
+    assert.ok(times.every((at) => at >= 80_000 && at <= 100_000));
+    assert.equal(sim.of("replace").length, 8);
+  });
+
+  it("replaces a worker whose beats come late three times in a row", () => {
+    const sim = new PoolSim({ maxWorkers: 1, recycle: { ...FOREVER, maxLagMs: 50 } });
+    sim.start();
+    for (const lagMs of [60, 70, 10, 60, 60]) beats(sim, [], lagMs);
+    assert.deepEqual(sim.of("recycle"), []);
+    beats(sim, [], 80);
+    assert.deepEqual(sim.of("recycle").map(({ reason }) => reason), ["is late by 80 ms, again and again"]);
+    assert.equal(sim.of("replace").length, 1);
+  });
+});
