@@ -43,7 +43,7 @@ const SPAWN_RETRY_MS = 100;
 export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
   const found = findWorker(turn.pool, ref);
   if (found === undefined) return;
-  const worker = { ...found, pid };
+  const worker = { ...found, pid, spawnedAt: turn.now };
   putWorker(turn, worker);
   update(turn, { spawnFailures: 0 });
   tell(turn, { type: "spawn", worker: workerInfo(worker) });

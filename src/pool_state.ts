@@ -69,6 +69,7 @@ export interface PoolWorker extends WorkerRef {
   readonly held: readonly Signal[];
   /** Signals that it was sent: dying of one of them is no failure. */
   readonly sent: readonly Signal[];
+  /** When its process was made, or is to be. */
   readonly spawnedAt: number;
   readonly status: string;
   /** Whether it is to be replaced. */
