@@ -1,9 +1,10 @@
 /**
  * Requests a second through `worker.serve()` on the shared socket, and what a user would take instead: the runtime's own
- * server by itself, `node:cluster`. Each round runs all of them, in another order; what counts is the ratio.
+ * server by itself, `node:cluster`. All of them stand side by side and take turns in short bursts, each round in another
+ * order; what counts is the ratio to the bare server in the same round. Each batch starts them anew.
  *
- *     deno run -A bench/serve.ts [ROUNDS] [SECONDS]
- *     bun run bench/serve.ts [ROUNDS] [SECONDS]
+ *     deno run -A bench/serve.ts [BATCHES] [ROUNDS] [SECONDS]
+ *     bun run bench/serve.ts [BATCHES] [ROUNDS] [SECONDS]
  *
  * The load comes from wrk (Debian: wrk), on the same machine, over 32 connections.
  *
@@ -16,13 +17,14 @@ import { fileURLToPath } from "node:url";
 import { currentHost } from "../runtimes/current.ts";
 import { median, printTable, quantile } from "./table.ts";
 
-const ROUNDS = Number(process.argv[2] ?? 5);
-const SECONDS = Number(process.argv[3] ?? 3);
+const BATCHES = Number(process.argv[2] ?? 3);
+const ROUNDS = Number(process.argv[3] ?? 7);
+const SECONDS = Number(process.argv[4] ?? 1);
 const FLAGS = currentHost.name === "deno" ? ["run", "-A", "--unstable-net", "--no-check"] : ["run"];
 
 const program = (name: string) => fileURLToPath(new URL(`./programs/${name}.ts`, import.meta.url));
 
-/** Something that serves, started anew for each measurement. */
+/** Something that serves. */
 interface Subject {
   readonly name: string;
   readonly workers: number;
@@ -48,6 +50,8 @@ const subjects = [1, 2].flatMap((workers): readonly Subject[] => [
   { name: "attach(node:http)", workers, start: (port) => [run("serve_attach", `${port}`, `${workers}`)] },
   { name: "node:cluster", workers, start: (port) => [run("serve_cluster", `${port}`, `${workers}`)] },
 ]);
+
+type Running = Subject & AsyncDisposable & { readonly port: number };
 
 const LOADS = { "keep-alive": [], "connection per request": ["-H", "Connection: close"] } as const;
 type Load = keyof typeof LOADS;
@@ -83,43 +87,71 @@ function wrk(port: number, load: Load, seconds: number): { readonly rate: number
   return { rate, p99: Number(value) * (unit === "us" ? 0.001 : unit === "s" ? 1000 : 1) };
 }
 
-const figures = new Map<string, { readonly rates: number[]; readonly p99s: number[] }>();
-const key = ({ name, workers }: Subject, load: string) => `${name} ${workers} ${load}`;
+interface Figures {
+  readonly rates: number[];
+  /** To the bare server, in the same round. */
+  readonly ratios: number[];
+  readonly p99s: number[];
+}
 
-async function measure(subject: Subject): Promise<void> {
+const figures = new Map<string, Figures>();
+const key = ({ name, workers }: Subject, load: Load) => `${name} ${workers} ${load}`;
+
+async function start(subject: Subject): Promise<Running> {
   const port = await freePort();
   const children = subject.start(port);
   const ended = children.map((child) => new Promise((resolve) => child.on("close", resolve)));
-  try {
-    await untilAnswered(port);
-    for (const load of ["keep-alive", "connection per request"] as const) {
-      wrk(port, load, 1);
-      const { rate, p99 } = wrk(port, load, SECONDS);
-      const own = figures.get(key(subject, load)) ?? { rates: [], p99s: [] };
-      figures.set(key(subject, load), { rates: [...own.rates, rate], p99s: [...own.p99s, p99] });
-    }
-  } finally {
-    for (const child of children) child.kill("SIGTERM");
-    await Promise.all(ended);
+  await untilAnswered(port);
+  for (const load of Object.keys(LOADS).filter(isLoad)) wrk(port, load, 1); // to warm up
+  return {
+    ...subject,
+    port,
+    async [Symbol.asyncDispose]() {
+      for (const child of children) child.kill("SIGTERM");
+      await Promise.all(ended);
+    },
+  };
+}
+
+function isLoad(name: string): name is Load {
+  return name in LOADS;
+}
+
+function measure(running: readonly Running[], load: Load): void {
+  const results = new Map(running.map((subject) => [subject, wrk(subject.port, load, SECONDS)]));
+  for (const [subject, { rate, p99 }] of results) {
+    const bare = running.find(({ name, workers }) => name.startsWith("bare") && workers === subject.workers);
+    const base = bare && results.get(bare)?.rate;
+    if (base === undefined) throw new Error("The bare server was not measured");
+    const own = figures.get(key(subject, load)) ?? { rates: [], ratios: [], p99s: [] };
+    figures.set(key(subject, load), own);
+    own.rates.push(rate);
+    own.ratios.push(rate / base);
+    own.p99s.push(p99);
   }
 }
 
-for (let round = 0; round < ROUNDS; round++) {
-  const shift = round % subjects.length;
-  for (const subject of [...subjects.slice(shift), ...subjects.slice(0, shift)]) await measure(subject);
+let turn = 0;
+for (let batch = 0; batch < BATCHES; batch++) {
+  await using stack = new AsyncDisposableStack();
+  const running: Running[] = [];
+  for (const subject of subjects) running.push(stack.use(await start(subject)));
+  for (let round = 0; round < ROUNDS; round++) {
+    const shift = turn++ % running.length;
+    const order = [...running.slice(shift), ...running.slice(0, shift)];
+    for (const load of Object.keys(LOADS).filter(isLoad)) measure(order, load);
+  }
 }
 
-for (const load of Object.keys(LOADS)) {
+for (const load of Object.keys(LOADS).filter(isLoad)) {
   const row = (subject: Subject): readonly string[] => {
-    const { rates = [], p99s = [] } = figures.get(key(subject, load)) ?? {};
-    const bare = subjects.find(({ name, workers }) => name.startsWith("bare") && workers === subject.workers);
-    const base = median(figures.get(key(bare ?? subject, load))?.rates ?? []);
-    const spread = [0, 0.5, 1].map((q) => (quantile(rates, q) / base).toFixed(2));
+    const { rates, ratios, p99s } = figures.get(key(subject, load)) ?? { rates: [], ratios: [], p99s: [] };
+    const spread = [0.25, 0.5, 0.75].map((q) => quantile(ratios, q).toFixed(2));
     return [`${subject.workers} × ${subject.name}`, median(rates).toFixed(0), ...spread, median(p99s).toFixed(2)];
   };
   printTable(
-    `requests a second, ${load}, ${ROUNDS} rounds of ${SECONDS} s`,
-    ["", "median", "least ratio to bare", "median ratio", "greatest", "p99 ms"],
+    `requests a second, ${load}, ${BATCHES} × ${ROUNDS} rounds of ${SECONDS} s`,
+    ["", "median", "a quarter below", "median ratio to bare", "a quarter above", "p99 ms"],
     subjects.map(row),
   );
 }
