@@ -58,6 +58,9 @@ export const bunHost: ProcessHost = {
       if (typeof timer === "object") timer.unref();
     }),
   getEnv: (name) => process.env[name],
+  setEnv(name, value) {
+    process.env[name] = value;
+  },
   unsetEnv(name) {
     delete process.env[name];
   },

@@ -56,6 +56,9 @@ export const denoHost: ProcessHost = {
   now: () => performance.now(),
   setTimer: (delayMs, callback) => makeTimer(delayMs, callback, unrefTimer),
   getEnv: (name) => isGranted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined,
+  setEnv(name, value) {
+    if (isGranted({ name: "env", variable: name })) Deno.env.set(name, value);
+  },
   unsetEnv(name) {
     if (isGranted({ name: "env", variable: name })) Deno.env.delete(name);
   },

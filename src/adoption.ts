@@ -47,19 +47,39 @@ export interface AdoptionParts {
   readonly shared: number;
 }
 
+/** The kinds of sockets for which a server has passed the test in this process. */
+const proven = new Set<SocketAddress["type"]>();
+
+/** Whether it is known that servers can accept from shared sockets of this kind here. */
+export function isProven(type: SocketAddress["type"]): boolean {
+  return proven.has(type);
+}
+
 /**
- * Puts a shared socket in the place of a server's own. Whether that works here is not told by any version number, so the
- * server first has to accept one connection from a scratch socket put in that place.
+ * Makes the place of a server's own socket ready for a shared one. Whether a server accepts from that is not told by any
+ * version number, so the first one of its kind has to accept a connection from a scratch socket put in that place.
  *
+ * @returns Puts the shared socket there.
  * @throws {Error} Says what does not work. The server's own socket is gone then.
  */
-export async function adopt(parts: AdoptionParts): Promise<Acceptor> {
-  const { libc, arch, shared } = parts;
-  const place = findPlace(libc, parts.own);
+export async function prepareAdoption(parts: AdoptionParts): Promise<() => Acceptor> {
+  const { libc, arch, shared, own } = parts;
+  const place = findPlace(libc, own);
   takeOverDeferral(libc, place.fd, shared);
-  await testAdoption(parts, place);
-  enter(libc, arch, place, shared);
-  return new AdoptedSocket(parts, place);
+  if (!isProven(own.type)) await testAdoption(parts, place);
+  proven.add(own.type);
+  empty(libc, place, own);
+  return () => {
+    enter(libc, arch, place, shared);
+    return new AdoptedSocket(parts, place);
+  };
+}
+
+/** Leaves nothing in the place that anybody could connect to. */
+function empty(libc: Libc, { fd }: Place, own: SocketAddress): void {
+  const plug = openSocket(libc, own);
+  libc.dup3(plug, fd, O_CLOEXEC);
+  libc.close(plug);
 }
 
 /** A shared socket in the place of a server's own. */

@@ -104,6 +104,8 @@ class Reader implements AsyncIterator<PreforkEvent, undefined> {
 export function levelOf(event: PreforkEvent): keyof Logger {
   switch (event.type) {
     case "spawn":
+    case "standby":
+    case "activate":
     case "ready":
     case "signal":
     case "relay":

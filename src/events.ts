@@ -10,6 +10,10 @@ import type { ExitStatus, ProcessUsage, Relay, Signal, WorkerInfo } from "./type
 export type PreforkEvent =
   /** A worker process was started. */
   | { readonly type: "spawn"; readonly worker: WorkerInfo }
+  /** A worker has booted, and waits just before its own code. `usage` is undefined where it cannot be read. */
+  | { readonly type: "standby"; readonly worker: WorkerInfo; readonly usage: ProcessUsage | undefined }
+  /** A worker that stood by has a slot now, and begins. */
+  | { readonly type: "activate"; readonly worker: WorkerInfo }
   /** A worker can handle signals and does its work. */
   | { readonly type: "ready"; readonly worker: WorkerInfo }
   /** A worker is gone. `expected` unless it failed; `reason` says in words how it ended. */
@@ -85,9 +89,13 @@ export function describeStatus(status: ExitStatus): string {
   return status.type === "exited" ? `exited with status ${status.code}` : `was killed by ${status.signal}`;
 }
 
-/** A worker's name in every log line: `worker=0 gen=1 pid=42`. */
-export function describeWorker(worker: WorkerInfo): string {
-  return `worker=${worker.slot} gen=${worker.generation} pid=${worker.pid}`;
+/** A worker's name in every log line: `worker=0 gen=1 pid=42`, or `standby gen=1 pid=42`. */
+export function describeWorker({ slot, generation, pid }: WorkerInfo): string {
+  return `${describeSlot(slot)} gen=${generation} pid=${pid}`;
+}
+
+function describeSlot(slot: number): string {
+  return slot < 0 ? "standby" : `worker=${slot}`;
 }
 
 /**
@@ -105,6 +113,10 @@ export function formatEvent(event: PreforkEvent): string {
   switch (event.type) {
     case "spawn":
       return `${describeWorker(event.worker)} spawned`;
+    case "standby":
+      return `${describeWorker(event.worker)} stands by${describeUsage(event.usage)}`;
+    case "activate":
+      return `${describeWorker(event.worker)} stood by, and begins`;
     case "ready":
       return `${describeWorker(event.worker)} is ready`;
     case "reap":
@@ -146,7 +158,7 @@ export function formatEvent(event: PreforkEvent): string {
       return `worker=${event.slot} waits ${Math.round(event.delayMs)} ms before its next start, after ` +
         `${event.failures} failure${event.failures === 1 ? "" : "s"} in a row`;
     case "spawnError":
-      return `worker=${event.slot} could not be started, next try in ${Math.round(event.delayMs)} ms: ` +
+      return `${describeSlot(event.slot)} could not be started, next try in ${Math.round(event.delayMs)} ms: ` +
         describeError(event.error);
     case "bootTimeout":
       return `${describeWorker(event.worker)} was not ready in time and is killed`;

@@ -14,7 +14,15 @@ import { EventHub } from "./event_hub.ts";
 import type { PreforkEvent } from "./events.ts";
 import { type CheckedOptions, checkOptions, encodeData, type PreforkOptions, trappedSignals } from "./options.ts";
 import { step } from "./pool.ts";
-import { type Effect, emptyPool, type Generation, type Input, type PoolState } from "./pool_state.ts";
+import {
+  type Effect,
+  emptyPool,
+  type Generation,
+  type Input,
+  type PoolState,
+  type PoolWorker,
+  type WorkerRef,
+} from "./pool_state.ts";
 import type { ReloadOptions, WaitOptions } from "./prefork.ts";
 import type { WorkerMessage } from "./protocol.ts";
 import { parseSignal, relayedSignal, signalNumber } from "./signals.ts";
@@ -23,8 +31,8 @@ import { SharedSockets } from "./sockets.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Traps } from "./traps.ts";
 import { Table } from "./table.ts";
-import { findWorker, liveWorkers, workerInfo } from "./turn.ts";
-import type { ProcessHost, Signal, Timer, WorkerInfo } from "./types.ts";
+import { findWorker, isStandby, liveWorkers, workerInfo } from "./turn.ts";
+import type { ProcessHost, Signal, StandbyInfo, Timer, WorkerInfo } from "./types.ts";
 import { checkRelayed, checkWork, type ReadyWork, type Work } from "./work.ts";
 
 /** A timer that keeps the process alive inside `start` and `waitAllChildren`; it is never due. */
@@ -127,9 +135,9 @@ export class Manager {
     return this.#maxWorkers;
   }
 
-  /** Live worker processes. */
+  /** Live worker processes, but those who stand by. */
   get numWorkers(): number {
-    return this.#staff.size;
+    return this.#staff.size - this.#staff.standbys;
   }
 
   /** What this pool listens on. */
@@ -143,8 +151,19 @@ export class Manager {
   }
 
   get workers(): readonly WorkerInfo[] {
+    return this.#live().filter((worker) => !isStandby(worker)).map(workerInfo);
+  }
+
+  /** Those who stand by, or boot to do so. */
+  get standbys(): readonly StandbyInfo[] {
+    return this.#live().filter(isStandby).map((worker) => {
+      return { ...workerInfo(worker), usage: this.#host.usage(worker.pid) };
+    });
+  }
+
+  #live(): readonly PoolWorker[] {
     const live = [...liveWorkers(this.#state)].filter(({ pid }) => pid !== 0);
-    return live.sort((a, b) => a.slot - b.slot || a.id - b.id).map(workerInfo);
+    return live.sort((a, b) => a.slot - b.slot || a.id - b.id);
   }
 
   /** Changes how many workers there are at most. */
@@ -209,6 +228,11 @@ export class Manager {
   }
 
   async #prepare(work: Work): Promise<ReadyWork> {
+    if (work.type === "command" && this.#state.config.standby > 0) {
+      throw new TypeError(
+        "Cannot keep standbys of a command: it cannot be told to wait; leave out the option 'standby'",
+      );
+    }
     const data = encodeData(work.type === "command" ? undefined : work.options.data);
     const ready = await this.#staff.prepare(work, data);
     checkRelayed(Object.values(this.#state.config.trapSignals).map(relayedSignal), ready.runtime);
@@ -317,6 +341,10 @@ export class Manager {
         return;
       case "welcome":
         return this.#staff.welcome(effect);
+      case "hold":
+        return this.#staff.hold(effect);
+      case "parked":
+        return this.#tellParked(effect);
       case "examine":
         return this.#examine(effect);
       case "kill":
@@ -346,6 +374,11 @@ export class Manager {
         this.#waited = undefined;
         return;
     }
+  }
+
+  #tellParked(ref: WorkerRef): void {
+    const worker = findWorker(this.#state, ref);
+    if (worker) this.hub.publish({ type: "standby", worker: workerInfo(worker), usage: this.#host.usage(worker.pid) });
   }
 
   /** Looks at a worker that is silent. */
@@ -424,7 +457,7 @@ export class Manager {
    * that ignore it the guard stays behind.
    */
   #die(signal: Signal): void {
-    for (const { pid } of this.workers) this.#kill(pid, signal, true);
+    for (const { pid } of this.#live()) this.#kill(pid, signal, true);
     this.#staff.abandon();
     this.#traps[Symbol.dispose]();
     try {
@@ -439,6 +472,7 @@ export class Manager {
       connected: (ref) => this.post({ type: "connected", ...ref }),
       rejected: (ref, reason) => this.post({ type: "rejected", reason, ...ref }),
       said: (ref, message) => {
+        if (message.type === "waits") return this.#staff.waits(ref);
         const input = toInput(message);
         if (input) this.post({ ...input, ...ref });
       },
@@ -463,7 +497,7 @@ function withData(work: Work, data: unknown): Work {
 }
 
 type Said =
-  | { readonly type: "begun" | "ready" }
+  | { readonly type: "begun" | "ready" | "parked" }
   | Extract<WorkerMessage, { type: "status" | "beat" | "extend" }>
   | { readonly type: "due"; readonly reason: string };
 
@@ -472,13 +506,15 @@ function toInput(message: WorkerMessage): Said | undefined {
     case "begin":
       return { type: "begun" };
     case "ready":
-      return { type: "ready" };
+    case "parked":
+      return { type: message.type };
     case "status":
     case "beat":
     case "extend":
       return message;
     case "recycle":
       return { type: "due", reason: message.reason };
+    case "waits":
     case "hello":
       return undefined;
   }

@@ -41,7 +41,10 @@ export interface WorkerUser {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Takes what one worker prints on one stream; see {@linkcode OutputReader} for how it slows the worker down. */
+/**
+ * Takes what one worker prints on one stream; see {@linkcode OutputReader} for how it slows the worker down. The slot of
+ * the worker is -1 for as long as it stands by.
+ */
 export type WorkerOutput = (worker: WorkerInfo, stream: "stdout" | "stderr") => OutputReader;
 
 /** When a worker is due to be replaced: at the first of these. */
@@ -97,6 +100,12 @@ export interface PreforkOptions {
   readonly hangTimeoutMs?: number;
   /** When a worker is replaced by a new one, which has to be ready first. @default never */
   readonly recycle?: RecycleOptions;
+  /**
+   * How many workers stand by: they have booted and wait just before their own code, to take the place of one that ended
+   * in well under a millisecond. Of a module only the default export waits: what stands before it has run by then, and
+   * cannot ask for {@linkcode currentWorker}. Not for commands. @default {0}
+   */
+  readonly standby?: number;
   /** How many workers there should be. @default {fixedPool()} */
   readonly policy?: Policy;
   /** Called in the manager before each spawn. What it returns reaches the new worker as `forkValue`. */
@@ -151,6 +160,7 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
   drainTimeoutMs: true,
   hangTimeoutMs: true,
   recycle: true,
+  standby: true,
   policy: true,
   beforeFork: true,
   afterFork: true,
@@ -196,6 +206,7 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
       ? undefined
       : checkLeast("hangTimeoutMs", options.hangTimeoutMs, LEAST_HANG_MS),
     recycle: checkRecycle(options.recycle ?? {}),
+    standby: checkCount("standby", options.standby ?? 0, 0),
     listen,
   };
 }

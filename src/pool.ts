@@ -1,7 +1,7 @@
 /**
  * The pool as a pure function: `step(state, input, now)` gives the next state and what is to be done. It has no clock,
  * does no I/O, and knows no runtime. Read it top down: what is heard here, then `pool_size.ts` (how many),
- * `pool_life.ts` (a worker's life), `pool_roll.ts` (who replaces whom),
+ * `pool_life.ts` (a worker's life), `pool_roll.ts` (who replaces whom), `pool_standby.ts` (who waits to be needed),
  * `pool_watch.ts` (who hangs, who is due), `pool_signals.ts` (who is sent what).
  *
  * @module
@@ -32,10 +32,11 @@ import {
   stopSignal,
 } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
+import { dismissStandbys, parked } from "./pool_standby.ts";
 import { beat, examined, extend, makeDue, noBeat, reject } from "./pool_watch.ts";
 import type { Effect, Generation, Input, PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal, relayedSignal } from "./signals.ts";
-import { findWorker, liveWorkers, putWorker, tell, type Turn, update, workerInfo } from "./turn.ts";
+import { findWorker, isStandby, liveWorkers, putWorker, tell, type Turn, update, workerInfo } from "./turn.ts";
 import type { Signal } from "./types.ts";
 
 /** Takes one input. `now` is in milliseconds on any clock that never goes back. */
@@ -54,6 +55,7 @@ function take(turn: Turn, input: Input): void {
       return reload(turn, input.generation);
     case "wait":
       endRoll(turn, "stopped", "start() returned, and no other was called");
+      dismissStandbys(turn);
       update(turn, { mode: "waiting" });
       return leaveIfEmpty(turn);
     case "unwait":
@@ -69,40 +71,42 @@ function take(turn: Turn, input: Input): void {
       update(turn, { maxWorkers: input.maxWorkers });
       return adjust(turn);
     case "spawned":
-      return spawned(turn, refOf(input), input.pid);
+      return spawned(turn, refOf(turn.pool, input), input.pid);
     case "spawnFailed":
-      return spawnFailed(turn, refOf(input), input.error);
+      return spawnFailed(turn, refOf(turn.pool, input), input.error);
     case "spawnCancelled":
-      return spawnCancelled(turn, refOf(input));
+      return spawnCancelled(turn, refOf(turn.pool, input));
     case "connected":
-      return connected(turn, refOf(input));
+      return connected(turn, refOf(turn.pool, input));
+    case "parked":
+      return parked(turn, refOf(turn.pool, input));
     case "begun": {
-      const worker = findWorker(turn.pool, input);
+      const worker = findWorker(turn.pool, refOf(turn.pool, input));
       return worker && !worker.begun ? begin(turn, worker) : undefined;
     }
     case "ready":
     case "settled":
-      return becomeReady(turn, refOf(input));
+      return becomeReady(turn, refOf(turn.pool, input));
     case "status":
-      return status(turn, input, input.status);
+      return status(turn, refOf(turn.pool, input), input.status);
     case "rejected":
-      return reject(turn, input, input.reason);
+      return reject(turn, refOf(turn.pool, input), input.reason);
     case "exited":
-      return reap(turn, refOf(input), input.status);
+      return reap(turn, refOf(turn.pool, input), input.status);
     case "bootDeadline":
-      return bootDeadline(turn, refOf(input), input.due);
+      return bootDeadline(turn, refOf(turn.pool, input), input.due);
     case "stopDeadline":
-      return stopDeadline(turn, refOf(input));
+      return stopDeadline(turn, refOf(turn.pool, input));
     case "beat":
-      return beat(turn, refOf(input), input.lagMs);
+      return beat(turn, refOf(turn.pool, input), input.lagMs);
     case "extend":
-      return extend(turn, refOf(input), input.delayMs);
+      return extend(turn, refOf(turn.pool, input), input.delayMs);
     case "noBeat":
-      return noBeat(turn, refOf(input), input.due, input.isSuspect);
+      return noBeat(turn, refOf(turn.pool, input), input.due, input.isSuspect);
     case "examined":
-      return examined(turn, refOf(input), input.isHeldBack, input.usage);
+      return examined(turn, refOf(turn.pool, input), input.isHeldBack, input.usage);
     case "due":
-      return makeDue(turn, refOf(input), input.reason);
+      return makeDue(turn, refOf(turn.pool, input), input.reason);
     case "slotFree":
       return slotFree(turn, input.slot);
     case "adjust":
@@ -114,8 +118,9 @@ function take(turn: Turn, input: Input): void {
   }
 }
 
-function refOf({ slot, id }: WorkerRef): WorkerRef {
-  return { slot, id };
+/** Whom an input is about. Those who were activated had no slot when they were made. */
+function refOf(pool: PoolState, { slot, id }: WorkerRef): WorkerRef {
+  return { slot: pool.seats.get(id) ?? slot, id };
 }
 
 /**
@@ -138,6 +143,7 @@ function replaceNobody(turn: Turn, generation: Generation): void {
   endRoll(turn, "superseded", `generation ${generation.number} took its place`);
   dismissSuccessors(turn);
   update(turn, { current: generation });
+  dismissStandbys(turn, generation);
   forgetTroubles(turn);
 }
 
@@ -175,6 +181,7 @@ function act(turn: Turn, received: Signal): void {
 function signalAll(turn: Turn, sent: Signal): void {
   for (const worker of liveWorkers(turn.pool)) {
     if (sent === "SIGKILL") kill(turn, worker);
+    else if (isStandby(worker)) continue; // it is told nothing yet
     const current = findWorker(turn.pool, worker);
     if (current) signalWorker(turn, current, sent);
   }

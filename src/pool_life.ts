@@ -8,6 +8,7 @@ import { describeError, describeStatus } from "./events.ts";
 import { endRoll, failRoll, inherit, proveGeneration, remainDue, takeOver } from "./pool_roll.ts";
 import { flushHeld, stopAll } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
+import { hasStandby } from "./pool_standby.ts";
 import type { PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal } from "./signals.ts";
 import { watch } from "./pool_watch.ts";
@@ -17,6 +18,7 @@ import {
   effect,
   findWorker,
   isHolder,
+  isStandby,
   isSuccessor,
   killFor,
   putWorker,
@@ -91,12 +93,14 @@ function dropUnspawned(turn: Turn, ref: WorkerRef): void {
 export function connected(turn: Turn, ref: WorkerRef): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.phase !== "booting" || worker.stopping) return;
+  if (isStandby(worker)) return effect(turn, { type: "hold", ...ref });
   putWorker(turn, { ...worker, phase: "starting" });
   effect(turn, { type: "welcome", ...ref });
 }
 
 /** The worker has reached the code it was made for. */
 export function begin(turn: Turn, worker: PoolWorker): void {
+  if (isStandby(worker)) return; // out of its turn
   putWorker(turn, { ...worker, begun: true });
   if (worker.phase === "ready" || !settles(turn.pool, worker)) return;
   effect(turn, { type: "clearTimer", key: timerKey.boot(worker) });
@@ -112,7 +116,7 @@ function settles({ config }: PoolState, worker: PoolWorker): boolean {
 /** The worker can handle signals now. */
 export function becomeReady(turn: Turn, ref: WorkerRef): void {
   const found = findWorker(turn.pool, ref);
-  if (found === undefined || found.phase === "ready") return;
+  if (found === undefined || found.phase === "ready" || isStandby(found)) return;
   const worker: PoolWorker = { ...found, phase: "ready", begun: true };
   putWorker(turn, worker);
   proveGeneration(turn, worker);
@@ -123,13 +127,14 @@ export function becomeReady(turn: Turn, ref: WorkerRef): void {
   watch(turn, worker);
   if (isSuccessor(turn.pool, worker)) takeOver(turn, worker);
   flushHeld(turn, worker);
-  if (turn.pool.roll !== null || turn.pool.due.length > 0) adjust(turn);
+  const { roll, due, config } = turn.pool;
+  if (roll !== null || due.length > 0 || config.standby > 0) adjust(turn);
 }
 
 /** The worker never reached the code it was made for, or never became ready. */
 export function bootDeadline(turn: Turn, ref: WorkerRef, due: number): void {
   const worker = findWorker(turn.pool, ref);
-  if (worker === undefined || worker.phase === "ready") return;
+  if (worker === undefined || worker.phase === "ready" || worker.phase === "standby") return;
   if (worker.begun && settles(turn.pool, worker)) return;
   if (turn.now - due > BOOT_GRACE_MS) {
     // Late by so much, the manager itself was held up: what the worker said meanwhile is still to be read.
@@ -173,8 +178,16 @@ export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
     if (succeeds) postponeReplacement(turn, worker);
   }
   if (held) freeSlot(turn, worker, expected);
+  if (isStandby(worker) && !expected) postponeStandbys(turn);
+  update(turn, { seats: turn.pool.seats.delete(worker.id) });
   leaveIfEmpty(turn);
   adjust(turn);
+}
+
+/** A standby has failed: each further try waits longer. */
+function postponeStandbys(turn: Turn): void {
+  const standbyFailures = turn.pool.standbyFailures + 1;
+  update(turn, { standbyFailures, standbyAfter: turn.now + backoffMs(turn, standbyFailures) });
 }
 
 function succeed(turn: Turn, worker: PoolWorker): void {
@@ -222,9 +235,11 @@ function freeSlot(turn: Turn, worker: PoolWorker, expected: boolean): void {
   }
   const stable = turn.now - worker.spawnedAt >= config.maxRespawnIntervalMs;
   const failures = stable ? 1 : (troubles.get(slot)?.failures ?? 0) + 1;
-  const delayMs = backoffMs(turn, failures);
   update(turn, { troubles: turn.pool.troubles.set(slot, { failures }) });
-  tell(turn, { type: "backoff", slot, failures, delayMs });
+  // Its place is taken at once: that is what the other stands by for. If that one fails too, the slot waits.
+  const isCovered = failures === 1 && worker.phase === "ready" && hasStandby(turn.pool, current);
+  const delayMs = isCovered ? 0 : backoffMs(turn, failures);
+  if (!isCovered) tell(turn, { type: "backoff", slot, failures, delayMs });
   if (delayMs === 0) return update(turn, { taken: turn.pool.taken.delete(slot) });
   setTimer(turn, `slot ${slot}`, delayMs, { type: "slotFree", slot });
 }

@@ -7,7 +7,9 @@
 
 import { describeWorker } from "./events.ts";
 import { dismiss, stopSignal, stopWorker } from "./pool_signals.ts";
-import { awaken, isPaced, spawnBeside, spawnInto } from "./pool_spawn.ts";
+import { awaken, isPaced } from "./pool_spawn.ts";
+import { canStaff, staffBeside, staffSlot } from "./pool_staffing.ts";
+import { dismissStandbys } from "./pool_standby.ts";
 import type { Generation, PoolState, PoolWorker, Roll } from "./pool_state.ts";
 import { dropWorker, effect, putWorker, seat, tell, type Turn, update, workerInfo } from "./turn.ts";
 import type { Signal } from "./types.ts";
@@ -82,6 +84,7 @@ export function proveGeneration(turn: Turn, worker: PoolWorker): void {
   if (roll?.phase !== "canary" || worker.generation !== roll.target.number) return;
   forgetTroubles(turn);
   update(turn, { current: roll.target, roll: { ...roll, phase: "rolling", canarySlot: null } });
+  dismissStandbys(turn, roll.target);
 }
 
 /** Gives a successor the slot it was made for, and tells the one who held it to stop. */
@@ -128,9 +131,9 @@ export function advance(turn: Turn): void {
 function sendCanary(turn: Turn, roll: Roll): void {
   const { successors, serving, workers, maxWorkers, config } = turn.pool;
   if (successors.size > 0) return;
-  if (roll.canarySlot !== null && roll.canarySlot < maxWorkers) return fillCanarySlot(turn, roll.canarySlot);
+  if (roll.canarySlot !== null && isOpen(turn.pool, roll.canarySlot)) return fillCanarySlot(turn, roll.canarySlot);
   const slot = Math.max(0, serving.first());
-  if (config.maxSurge > 0) return spawnBeside(turn, slot, roll.target);
+  if (config.maxSurge > 0) return staffBeside(turn, slot, roll.target);
   update(turn, { roll: { ...roll, canarySlot: slot } });
   forgetTrouble(turn, slot);
   const holder = workers.get(slot);
@@ -138,19 +141,24 @@ function sendCanary(turn: Turn, roll: Roll): void {
   else fillCanarySlot(turn, slot);
 }
 
+/** Whether the slot that was cleared for a canary can still be its own: the pool may have become smaller since. */
+function isOpen({ workers, serving, maxWorkers }: PoolState, slot: number): boolean {
+  return slot < maxWorkers && (workers.get(slot) !== undefined || serving.size < maxWorkers);
+}
+
 /** The canary takes its slot as soon as that is empty, even where a policy would leave it so. */
 function fillCanarySlot(turn: Turn, slot: number): void {
   const { workers, maxWorkers, roll } = turn.pool;
   if (roll === null || workers.get(slot) !== undefined || workers.size >= maxWorkers) return;
-  spawnInto(turn, slot, roll.target);
+  staffSlot(turn, slot, roll.target);
 }
 
 /** Replaces those that are due, as far as the limits allow. */
 function replaceDue(turn: Turn): void {
   for (let [next, ...rest] = turn.pool.due; next !== undefined; [next, ...rest] = turn.pool.due) {
     const holder = turn.pool.workers.get(next.slot);
-    const isOpen = holder?.id === next.id && !holder.stopping && turn.pool.successors.get(next.slot) === undefined;
-    if (isOpen) {
+    const isWaiting = holder?.id === next.id && !holder.stopping && turn.pool.successors.get(next.slot) === undefined;
+    if (isWaiting) {
       if (turn.now < turn.pool.dueAfter) return awaken(turn, "due", turn.pool.dueAfter);
       if (!replace(turn, holder)) return;
     }
@@ -167,9 +175,9 @@ function replaceNext(turn: Turn, roll: Roll): boolean {
 /** Replaces a worker, if the limits allow it now: by one beside it first, else by one after it. */
 function replace(turn: Turn, holder: PoolWorker): boolean {
   const { config, current, successors, serving, ready, vacating } = turn.pool;
-  if (isPaced(turn)) return false;
+  if (!canStaff(turn, current)) return false;
   const missing = vacating.size + serving.size - ready.size;
-  if (successors.size < config.maxSurge) spawnBeside(turn, holder.slot, current);
+  if (successors.size < config.maxSurge) staffBeside(turn, holder.slot, current);
   else if (missing < config.maxUnavailable) vacate(turn, holder);
   else return false;
   return true;
@@ -203,6 +211,7 @@ function isDone({ roll, workers, successors, vacating, serving, ready }: PoolSta
 
 function complete(turn: Turn, target: Generation): void {
   update(turn, { roll: null, current: target });
+  dismissStandbys(turn, target);
   tell(turn, { type: "reloaded", generation: target.number });
 }
 

@@ -10,6 +10,7 @@ import { isReplacing, isStopSignal, isUncatchable, relayedSignal } from "./signa
 import {
   effect,
   findWorker,
+  isStandby,
   liveWorkers,
   putWorker,
   sendSignal,
@@ -57,11 +58,11 @@ function relayToAll(turn: Turn, relay: Signal | StaggeredRelay | null, stop: boo
   if (relay === null) return;
   effect(turn, { type: "clearTimer", key: "stagger" });
   update(turn, { stagger: null });
-  if (typeof relay === "string") {
-    for (const worker of liveWorkers(turn.pool)) deliver(turn, worker, relay, stop);
-    return;
-  }
-  const byAge = [...liveWorkers(turn.pool)].map(({ slot, id }) => ({ slot, id })).sort((a, b) => a.id - b.id);
+  const all = [...liveWorkers(turn.pool)];
+  if (stop) { for (const worker of all.filter(isStandby)) stopWorker(turn, worker, stopSignal(turn.pool)); }
+  const workers = all.filter((worker) => !isStandby(worker));
+  if (typeof relay === "string") return workers.forEach((worker) => deliver(turn, worker, relay, stop));
+  const byAge = workers.map(({ slot, id }) => ({ slot, id })).sort((a, b) => a.id - b.id);
   update(turn, { stagger: { signal: relay.signal, intervalMs: relay.intervalMs, stop, rest: byAge } });
   staggerNext(turn);
 }
@@ -119,7 +120,8 @@ function wasTold(worker: PoolWorker, signal: Signal): boolean {
 
 /** Sends a signal once the worker can handle it: a relay must not kill a worker that has not put up its handlers. */
 export function signalWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
-  if (worker.phase === "ready" || (isUncatchable(signal) && worker.pid !== 0)) return sendSignal(turn, worker, signal);
+  const canTake = worker.phase === "ready" || worker.phase === "standby";
+  if (canTake || (isUncatchable(signal) && worker.pid !== 0)) return sendSignal(turn, worker, signal);
   if (!worker.held.includes(signal)) putWorker(turn, { ...worker, held: [...worker.held, signal] });
 }
 

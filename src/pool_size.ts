@@ -7,7 +7,9 @@
 import type { Policy, PoolView } from "./policy.ts";
 import { retire } from "./pool_signals.ts";
 import { advance, dismissSuccessor, generationFor } from "./pool_roll.ts";
-import { awaken, isPaced, spawnInto } from "./pool_spawn.ts";
+import { awaken } from "./pool_spawn.ts";
+import { canStaff, staffSlot } from "./pool_staffing.ts";
+import { keepStandbys } from "./pool_standby.ts";
 import { tell, type Turn, update } from "./turn.ts";
 
 /**
@@ -19,6 +21,7 @@ export function adjust(turn: Turn): void {
   retireSurplus(turn);
   follow(turn);
   advance(turn);
+  keepStandbys(turn);
 }
 
 /** Does what the policy says. */
@@ -73,8 +76,9 @@ function grow(turn: Turn, wanted: number): number {
   let count = 0;
   while (count < wanted && turn.pool.workers.size < turn.pool.maxWorkers) {
     const slot = turn.pool.taken.firstFree();
-    if (slot >= turn.pool.maxWorkers || isPaced(turn)) return count;
-    spawnInto(turn, slot, generationFor(turn.pool, slot));
+    const generation = generationFor(turn.pool, slot);
+    if (slot >= turn.pool.maxWorkers || !canStaff(turn, generation)) return count;
+    staffSlot(turn, slot, generation);
     count++;
   }
   return count;

@@ -1,11 +1,11 @@
 /**
- * New workers: in a free slot, or beside the one they are to replace; no faster than the pace allows.
+ * New processes, no faster than the pace allows.
  *
  * @module
  */
 
 import type { Generation, PoolWorker } from "./pool_state.ts";
-import { effect, putWorker, seat, setTimer, type Turn, update } from "./turn.ts";
+import { effect, setTimer, type Turn, update } from "./turn.ts";
 
 /** Asks the pool to look at its size again at a time to come. */
 export function awaken(turn: Turn, key: string, at: number): void {
@@ -19,20 +19,8 @@ export function isPaced(turn: Turn): boolean {
   return true;
 }
 
-/** Makes a worker for a free slot. */
-export function spawnInto(turn: Turn, slot: number, generation: Generation): void {
-  update(turn, { taken: turn.pool.taken.add(slot) });
-  seat(turn, spawn(turn, slot, generation));
-}
-
-/** Makes a worker that replaces the one in the slot once it is ready. */
-export function spawnBeside(turn: Turn, slot: number, generation: Generation): void {
-  const worker = spawn(turn, slot, generation);
-  update(turn, { successors: turn.pool.successors.set(slot, worker.id) });
-  putWorker(turn, worker);
-}
-
-function spawn(turn: Turn, slot: number, generation: Generation): PoolWorker {
+/** Asks for a process. */
+export function newWorker(turn: Turn, slot: number, generation: Generation): PoolWorker {
   const { nextId: id, config } = turn.pool;
   update(turn, { nextId: id + 1 });
   if (config.spawnIntervalMs > 0) update(turn, { spawnAfter: turn.now + config.spawnIntervalMs });

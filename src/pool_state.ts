@@ -30,6 +30,8 @@ export interface PoolConfig {
   /** How long a worker's event loop may stand still; no limit if undefined. */
   readonly hangTimeoutMs: number | undefined;
   readonly recycle: Recycling;
+  /** How many workers wait just before their own code. */
+  readonly standby: number;
   /** How many workers may fail before the first one ever became ready; no limit if undefined. */
   readonly maxBootFailures: number | undefined;
 }
@@ -51,13 +53,14 @@ export interface WorkerRef {
 }
 
 /**
- * One worker. `booting`: no code of its own runs yet. `starting`: it runs, but may not handle signals yet, so they are
- * held. `ready`: it handles signals. Being told to stop is apart from that, since a worker may be told at any time.
+ * One worker. `booting`: no code of its own runs yet. `standby`: it waits just before that. `starting`: its code runs, but
+ * may not handle signals yet, so they are held. `ready`: it handles signals. Being told to stop is apart from that, since
+ * a worker may be told at any time.
  */
 export interface PoolWorker extends WorkerRef {
   readonly pid: number;
   readonly generation: number;
-  readonly phase: "booting" | "starting" | "ready";
+  readonly phase: "booting" | "standby" | "starting" | "ready";
   /** A worker with a control channel tells when it begins; one without begins when it is spawned. */
   readonly channel: boolean;
   /** Whether it reached the code it was made for. */
@@ -153,6 +156,13 @@ export interface PoolState {
   readonly dueFailures: number;
   /** Slots whose worker was told to stop before its replacement was made. */
   readonly vacating: SlotSet;
+  /** Those of `others` that wait to be activated, or boot to do so, by id, the oldest first. */
+  readonly standbys: readonly number[];
+  /** The slots of those who were activated, by id: what they say may still come from the time when they had none. */
+  readonly seats: SlotMap<number>;
+  /** No standby is made before this time. */
+  readonly standbyAfter: number;
+  readonly standbyFailures: number;
   /** The next `start` replaces the workers, which get this signal then. */
   readonly replaceBy: Signal | null;
   /** No worker is spawned before this time. */
@@ -184,7 +194,7 @@ export type Input =
   | { readonly type: "setMaxWorkers"; readonly maxWorkers: number }
   | { readonly type: "spawned"; readonly pid: number } & WorkerRef
   | { readonly type: "spawnFailed"; readonly error: unknown } & WorkerRef
-  | { readonly type: "spawnCancelled" | "connected" | "begun" | "ready" } & WorkerRef
+  | { readonly type: "spawnCancelled" | "connected" | "parked" | "begun" | "ready" } & WorkerRef
   | { readonly type: "status"; readonly status: string } & WorkerRef
   | { readonly type: "rejected"; readonly reason: string } & WorkerRef
   | { readonly type: "exited"; readonly status: ExitStatus } & WorkerRef
@@ -202,7 +212,7 @@ export type Input =
 /** What the pool wants done. */
 export type Effect =
   | { readonly type: "spawn"; readonly generation: Generation } & WorkerRef
-  | { readonly type: "welcome" } & WorkerRef
+  | { readonly type: "welcome" | "hold" | "parked" } & WorkerRef
   | { readonly type: "examine"; readonly pid: number } & WorkerRef
   | {
     readonly type: "reaped";
@@ -242,6 +252,10 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
     dueAfter: 0,
     dueFailures: 0,
     vacating: SlotSet.empty,
+    standbys: [],
+    seats: emptySlots(),
+    standbyAfter: 0,
+    standbyFailures: 0,
     replaceBy: null,
     spawnAfter: 0,
     spawnFailures: 0,

@@ -11,7 +11,7 @@ import type { Manager } from "./manager.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { PoolSnapshot } from "./protocol.ts";
 import type { Listener } from "./serving.ts";
-import type { Json, Signal, WorkerCommand, WorkerInfo } from "./types.ts";
+import type { Json, Signal, StandbyInfo, WorkerCommand, WorkerInfo } from "./types.ts";
 import type { ModuleOptions, StartOptions, Work } from "./work.ts";
 import { currentWorker, session, type Worker } from "./worker.ts";
 
@@ -128,7 +128,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     return this.#manager?.generation ?? session?.worker?.generation ?? 0;
   }
 
-  /** How many workers live, those told to stop included. 0 in a worker. */
+  /** How many workers live, those told to stop included, those who stand by not. 0 in a worker. */
   get numWorkers(): number {
     return this.#manager?.numWorkers ?? 0;
   }
@@ -146,7 +146,12 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     return this.#manager?.listeners ?? [];
   }
 
-  /** The live workers, lowest slot first. Empty in a worker. */
+  /** The workers that stand by, and the memory of each. Empty in a worker. */
+  get standbys(): readonly StandbyInfo[] {
+    return this.#manager?.standbys ?? [];
+  }
+
+  /** The live workers, lowest slot first; those who stand by are not among them. Empty in a worker. */
   get workers(): readonly WorkerInfo[] {
     return this.#manager?.workers ?? [];
   }

@@ -1,25 +1,60 @@
 /**
  * Runs before the program of a module worker: the program itself begins once the manager's welcome is there, and runs
- * as it is. What it exports by default comes then: a function is called, an object with `fetch` is served.
+ * as it is. What it exports by default comes then: a function is called, an object with `fetch` is served. A worker that
+ * stands by waits before its program, or before that, if the work is known to begin there.
  *
  * @module
  */
 
 import { currentHost } from "../runtimes/current.ts";
+import type { SocketAddress } from "./address.ts";
 import { MODULE_KEY } from "./identity.ts";
-import type { ServeHandler, ServeOptions, WorkerServer } from "./serving.ts";
-import { session, type Worker } from "./worker.ts";
+import type { Hold } from "./protocol.ts";
+import type { ServeHandler, ServeOptions } from "./serving.ts";
+import { session, type Worker, type WorkerSession } from "./worker.ts";
 
 if (session?.isModule) {
-  const passage = await session.pass(MODULE_KEY, true, "module");
-  if (passage.type === "worker") void callDefault(passage.worker);
+  const held = await session.held();
+  if (held?.runsModule) void standBy(session, held);
+  else await begin(session);
 }
 
-async function callDefault(worker: Worker): Promise<void> {
-  const exports: { readonly default?: unknown } = await currentHost.mainExports(worker.listeners[0]?.address);
-  const main = exports.default;
-  if (typeof main === "function") await session?.run(() => main(worker));
-  if (isServed(main)) await session?.run(() => serveDefault(worker, main));
+async function begin(own: WorkerSession): Promise<void> {
+  const worker = await pass(own);
+  if (worker) void callDefault(own, worker);
+}
+
+async function pass(own: WorkerSession): Promise<Worker | undefined> {
+  const passage = await own.pass(MODULE_KEY, true, "module");
+  return passage.type === "worker" ? passage.worker : undefined;
+}
+
+async function callDefault(own: WorkerSession, worker: Worker): Promise<void> {
+  const main = await loadDefault(worker.listeners[0]?.address);
+  if (typeof main !== "function" && !isServed(main)) return;
+  own.tellWaits();
+  if (typeof main === "function") return await own.run(() => main(worker));
+  const { handler, options } = serving(main);
+  await own.run(() => worker.serve(handler, options));
+}
+
+/** The program has run when the welcome comes, and its server lacks nothing but its socket. */
+async function standBy(own: WorkerSession, held: Hold): Promise<void> {
+  const main = await loadDefault(held.listeners[0]?.address);
+  if (isServed(main) && held.listeners.length > 0) {
+    const { handler, options } = serving(main);
+    const { prepareRequests } = await import("./serve.ts");
+    const prepared = await prepareRequests(own.site(held), handler, options);
+    if (await pass(own)) await own.run(() => own.serve(({ serveOn }, self) => serveOn(self, prepared)));
+    return;
+  }
+  const worker = await pass(own);
+  if (worker) await callDefault(own, worker);
+}
+
+async function loadDefault(address: SocketAddress | undefined): Promise<unknown> {
+  const exports: { readonly default?: unknown } = await currentHost.mainExports(address);
+  return exports.default;
 }
 
 type Served = ServeOptions & { readonly fetch: ServeHandler };
@@ -29,7 +64,7 @@ function isServed(main: unknown): main is Served {
 }
 
 /** Where it would listen by itself is for the manager to say. */
-function serveDefault(worker: Worker, main: Served): Promise<WorkerServer> {
+function serving(main: Served): { readonly handler: ServeHandler; readonly options: ServeOptions } {
   const { fetch: _fetch, port: _port, hostname: _hostname, unix: _unix, ...options } = main;
-  return worker.serve((request, info) => main.fetch(request, info), options);
+  return { handler: (request, info) => main.fetch(request, info), options };
 }

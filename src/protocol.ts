@@ -14,6 +14,8 @@ export const PROTOCOL_VERSION = 1;
 export type WorkerMessage =
   | { readonly type: "hello"; readonly version: number; readonly token: string }
   | { readonly type: "begin" | "ready" }
+  /** It is a module whose work begins with its default export; or it stands by, and can go no further. */
+  | { readonly type: "waits" | "parked" }
   | { readonly type: "status"; readonly status: string }
   /** Its event loop turns; the timer that says so came `lagMs` late. */
   | { readonly type: "beat"; readonly lagMs: number }
@@ -68,6 +70,19 @@ export interface Welcome extends WorkerFacts {
   readonly via: readonly WorkerFacts[];
 }
 
+/** What the manager tells a worker that is to stand by until its welcome. */
+export interface Hold {
+  readonly type: "hold";
+  readonly version: number;
+  /** Whether the program of a module may run up to its default export. */
+  readonly runsModule: boolean;
+  readonly listeners: readonly ListenerMessage[];
+  readonly adoption: boolean;
+}
+
+/** What the manager says. */
+export type ManagerMessage = Hold | Welcome;
+
 /** The part of a welcome that a worker's own workers are told, too. */
 export function factsOf({ slot, generation, managerPid, forkValue, data }: Welcome): WorkerFacts {
   return { slot, generation, managerPid, forkValue, data };
@@ -76,6 +91,11 @@ export function factsOf({ slot, generation, managerPid, forkValue, data }: Welco
 /** A message as a line. */
 export function encode(message: WorkerMessage): string {
   return `${JSON.stringify(message)}\n`;
+}
+
+/** A hold as a line. */
+export function encodeHold(hold: Omit<Hold, "type" | "version">): string {
+  return `${JSON.stringify({ type: "hold", version: PROTOCOL_VERSION, ...hold })}\n`;
 }
 
 /** A welcome as a line, with `data` already as JSON, since all workers of a generation share it. */
@@ -92,7 +112,7 @@ export function encodeWelcome(welcome: Omit<Welcome, "data" | "type" | "version"
 export function decodeWorkerMessage(line: string): WorkerMessage {
   const message = parseObject(line);
   const { type, version, token, status, lagMs, delayMs, reason } = message;
-  if (type === "begin" || type === "ready") return { type };
+  if (type === "begin" || type === "ready" || type === "waits" || type === "parked") return { type };
   if (type === "status" && typeof status === "string") return { type, status };
   if (type === "beat" && typeof lagMs === "number") return { type, lagMs };
   if (type === "extend" && typeof delayMs === "number" && delayMs >= 0) return { type, delayMs };

@@ -7,9 +7,10 @@
 
 import { currentLibc } from "../runtimes/current_libc.ts";
 import { currentServing } from "../runtimes/current_serving.ts";
-import { adopt } from "./adoption.ts";
+import { type AdoptionParts, isProven, prepareAdoption } from "./adoption.ts";
 import { drain } from "./drain.ts";
 import { reason } from "./host_common.ts";
+import type { Libc } from "./libc.ts";
 import { relay } from "./relay.ts";
 import type {
   Acceptor,
@@ -30,12 +31,16 @@ const YIELD_MS = 5;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 
-/** What serving takes of the worker it is in. */
-export interface ServingWorker {
+/** Where a worker serves, as far as that is known before it begins. */
+export interface ServingSite {
   readonly host: ProcessHost;
   readonly listeners: readonly WorkerListener[];
   /** Whether adoption is not switched off. */
   readonly adoption: boolean;
+}
+
+/** What serving takes of the worker it is in. */
+export interface ServingWorker extends ServingSite {
   readonly drainTimeoutMs: number;
   /** Aborts when the worker is told to stop. */
   readonly signal: AbortSignal;
@@ -51,21 +56,36 @@ export interface SharedServer {
   readonly acceptor: Acceptor;
 }
 
+/** A server that lacks nothing but the connections of its shared socket. */
+export interface PreparedServer {
+  readonly listener: WorkerListener;
+  begin(): SharedServer | Promise<SharedServer>;
+}
+
 /** Opens a private server, of the kind that is asked for. */
 type Open = (kind: PrivateKind) => Promise<PrivateServer>;
 
 /** Serves requests by the runtime's own server. */
-export function serveRequests(
+export async function serveRequests(
   worker: ServingWorker,
   handler: ServeHandler<never>,
-  { listener, ...options }: ServeOptions,
+  options: ServeOptions,
 ): Promise<WorkerServer> {
+  return await serveOn(worker, await prepareRequests(worker, handler, options));
+}
+
+/** Makes the servers of the runtime that will answer requests. */
+export async function prepareRequests(
+  site: ServingSite,
+  handler: ServeHandler<never>,
+  { listener, ...options }: ServeOptions,
+): Promise<readonly PreparedServer[]> {
   checkOptions(options);
-  return serveOn(worker, choose(worker, listener), (kind) => currentServing.open(handler, options, kind));
+  return await prepareAll(site, choose(site, listener), (kind) => currentServing.open(handler, options, kind));
 }
 
 /** Has a server of the user's accept from a shared socket. */
-export function attachServer(
+export async function attachServer(
   worker: ServingWorker,
   server: AttachableServer,
   listener: string | undefined,
@@ -76,7 +96,25 @@ export function attachServer(
     const names = worker.listeners.map(({ name, text }) => name ?? text).join(", ");
     throw new TypeError(`Cannot attach one server to several sockets: name the one meant, of ${names}`);
   }
-  return serveOn(worker, chosen, (kind) => currentServing.attach(server, kind));
+  return await serveOn(worker, await prepareAll(worker, chosen, (kind) => currentServing.attach(server, kind)));
+}
+
+/**
+ * Finds out, by a server that nobody will use, whether servers can accept from shared sockets here, so that it is known
+ * and all that takes is loaded when a server is to be made.
+ */
+export async function rehearse(site: ServingSite): Promise<void> {
+  if (!site.adoption) return;
+  try {
+    for (const listener of site.listeners) {
+      const kind = kindOf(site, listener);
+      if (isProven(kind.type)) continue;
+      const native = await currentServing.open(() => new Response(), {}, kind);
+      await prepareAdoption(partsOf(site, currentLibc(), native, listener)).finally(() => native.close());
+    }
+  } catch {
+    // Whoever serves in earnest will be told.
+  }
 }
 
 const FIXED = ["port", "hostname", "host", "path", "unix", "fd", "reusePort", "signal"];
@@ -90,7 +128,7 @@ function checkOptions(options: Omit<ServeOptions, "listener">): void {
 }
 
 function choose(
-  { listeners }: ServingWorker,
+  { listeners }: ServingSite,
   names: string | readonly string[] | undefined,
 ): readonly WorkerListener[] {
   if (listeners.length === 0) {
@@ -109,16 +147,24 @@ function choose(
   });
 }
 
-async function serveOn(worker: ServingWorker, listeners: readonly WorkerListener[], open: Open): Promise<WorkerServer> {
-  const { signal } = worker; // from here on a stop is a drain
+/** Serves by servers that were made ready for it. */
+export async function serveOn(worker: ServingWorker, prepared: readonly PreparedServer[]): Promise<WorkerServer> {
+  const { signal } = worker;
   const shared: SharedServer[] = [];
-  for (const listener of listeners) shared.push(await share(worker, listener, open));
+  for (const one of prepared) shared.push(await begin(worker, one));
   worker.ready();
   return {
-    listeners,
+    listeners: prepared.map(({ listener }) => listener),
     servers: shared.map(({ native }) => native.server),
     finished: untilAborted(signal).then(() => drain(worker.host, shared, worker.drainTimeoutMs)),
   };
+}
+
+async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<SharedServer> {
+  const { native, acceptor } = await prepared.begin();
+  native.correct(prepared.listener);
+  if (worker.served) native.onRequest(worker.served);
+  return { native, acceptor };
 }
 
 function untilAborted(signal: AbortSignal): Promise<void> {
@@ -126,18 +172,27 @@ function untilAborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
-async function share(worker: ServingWorker, listener: WorkerListener, open: Open): Promise<SharedServer> {
-  const { native, acceptor } = await tryAdoption(worker, listener, open) ?? await shareByRelay(listener, open);
-  native.correct(listener);
-  if (worker.served) native.onRequest(worker.served);
-  return { native, acceptor };
+async function prepareAll(
+  site: ServingSite,
+  listeners: readonly WorkerListener[],
+  open: Open,
+): Promise<readonly PreparedServer[]> {
+  const prepared: PreparedServer[] = [];
+  for (const listener of listeners) {
+    const adopt = await tryAdoption(site, listener, open);
+    prepared.push({ listener, begin: adopt ?? (() => shareByRelay(listener, open)) });
+  }
+  return prepared;
 }
 
+/** Gives what has the server accept from the shared socket; nothing where that does not work. */
 async function tryAdoption(
-  { host, adoption }: ServingWorker,
-  { address, fd, text }: WorkerListener,
+  site: ServingSite,
+  listener: WorkerListener,
   open: Open,
-): Promise<SharedServer | undefined> {
+): Promise<(() => SharedServer) | undefined> {
+  const { host, adoption } = site;
+  const { fd, text } = listener;
   if (!adoption) return undefined;
   const libc = openLibc(host, text);
   if (libc === undefined) return undefined;
@@ -145,9 +200,7 @@ async function tryAdoption(
   if (!isListening(libc, fd)) {
     throw new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`);
   }
-  const kind: PrivateKind = address.type === "tcp"
-    ? { type: "tcp" }
-    : { type: "unix", path: `@prefork-${host.pid}-${fd}` };
+  const kind = kindOf(site, listener);
   const native = await open(kind).catch((error: unknown) => {
     // The relay asks for the same, unless it is a matter of the kind.
     if (kind.type === "unix") sayRelay(host, text, reason(error));
@@ -155,15 +208,25 @@ async function tryAdoption(
   });
   if (native === undefined) return undefined;
   try {
-    const { arch } = currentServing;
-    const acceptor = await adopt({ host, libc, arch, own: native.address, shared: fd });
-    if (currentServing.acceptsWithoutEnd) yieldOften(host, native, acceptor);
-    return { native, acceptor };
+    const enter = await prepareAdoption(partsOf(site, libc, native, listener));
+    return () => {
+      const acceptor = enter();
+      if (currentServing.acceptsWithoutEnd) yieldOften(host, native, acceptor);
+      return { native, acceptor };
+    };
   } catch (error) {
     sayRelay(host, text, reason(error));
     await native.close();
     return undefined;
   }
+}
+
+function kindOf({ host }: ServingSite, { address, fd }: WorkerListener): PrivateKind {
+  return address.type === "tcp" ? { type: "tcp" } : { type: "unix", path: `@prefork-${host.pid}-${fd}` };
+}
+
+function partsOf({ host }: ServingSite, libc: Libc, native: PrivateServer, { fd }: WorkerListener): AdoptionParts {
+  return { host, libc, arch: currentServing.arch, own: native.address, shared: fd };
 }
 
 /**
@@ -180,7 +243,7 @@ function yieldOften(host: ProcessHost, native: PrivateServer, acceptor: Acceptor
   });
 }
 
-function openLibc(host: ProcessHost, text: string): ReturnType<typeof currentLibc> | undefined {
+function openLibc(host: ProcessHost, text: string): Libc | undefined {
   try {
     return currentLibc();
   } catch (error) {

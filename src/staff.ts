@@ -12,10 +12,11 @@ import { Leftovers } from "./leftovers.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { Effect, Input, PoolConfig, WorkerRef } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
-import { encodeWelcome, type PoolSnapshot } from "./protocol.ts";
+import { encodeHold, encodeWelcome, type ListenerMessage, type PoolSnapshot } from "./protocol.ts";
 import { relayedSignal, STOP_SIGNALS } from "./signals.ts";
 import type { SharedSockets } from "./sockets.ts";
 import { Table } from "./table.ts";
+import { isStandby, NO_SLOT } from "./turn.ts";
 import type { Child, Json, Output, ProcessHost, RuntimeName, Signal, SpawnCommand, WorkerInfo } from "./types.ts";
 import { prepareWork, type ReadyWork, spawnCommand, type Work } from "./work.ts";
 import { session } from "./worker.ts";
@@ -37,6 +38,15 @@ interface Member extends WorkerRef {
   readonly forkValue: Json | null;
   readonly work: ReadyWork;
   readonly pools: Readonly<Record<string, PoolSnapshot>>;
+}
+
+/** The work of one generation. */
+interface Assignment {
+  readonly generation: number;
+  readonly asked: Work;
+  readonly work: ReadyWork;
+  /** Whether it is known to begin with the default export of a module. */
+  readonly waits: boolean;
 }
 
 /** The pool that a manager works for. */
@@ -80,7 +90,7 @@ export class Staff {
   #server: ControlServer | undefined;
   #guard: Guard | undefined;
   /** What the workers of each generation do that may still get one. */
-  #work: readonly { readonly generation: number; readonly asked: Work; readonly work: ReadyWork }[] = [];
+  #work: readonly Assignment[] = [];
 
   constructor({ owner, host, options, drainTimeoutMs, config, sockets, sink, hub }: StaffParts) {
     this.#owner = owner;
@@ -108,6 +118,11 @@ export class Staff {
     return this.#members.size;
   }
 
+  /** How many of them stand by. */
+  get standbys(): number {
+    return [...this.#members.values()].filter(isStandby).length;
+  }
+
   /** The runtimes of the workers, as far as they are known. */
   get runtimes(): readonly (RuntimeName | undefined)[] {
     return this.#work.map(({ work }) => work.runtime);
@@ -115,7 +130,12 @@ export class Staff {
 
   /** Gives a generation its work. Generations before `oldest` will have no new workers any more. */
   assign(generation: number, asked: Work, work: ReadyWork, oldest: number): void {
-    this.#work = [...this.#work.filter((known) => known.generation >= oldest), { generation, asked, work }];
+    this.#work = [...this.#work.filter((known) => known.generation >= oldest), {
+      generation,
+      asked,
+      work,
+      waits: false,
+    }];
   }
 
   /** What was asked of a generation that may still get workers. */
@@ -197,7 +217,7 @@ export class Staff {
 
   #environment(slot: number, generation: number, path: string | undefined, token: string | undefined) {
     return {
-      PREFORK_SLOT: String(slot),
+      ...(slot === NO_SLOT ? {} : { PREFORK_SLOT: String(slot) }),
       PREFORK_GENERATION: String(generation),
       PREFORK_MANAGER_PID: String(this.#host.pid),
       ...activationEnv(this.#sockets?.workerListeners(this.#lends(path)) ?? []),
@@ -210,11 +230,20 @@ export class Staff {
   #outputs({ slot, id, generation }: SpawnEffect, pid: () => number): { stdout?: Output; stderr?: Output } {
     const { output } = this.#options;
     if (output === undefined) return {};
+    let lastSlot = slot;
+    const seat = (): number => lastSlot = this.#members.get(id)?.slot ?? lastSlot;
     const reader = (stream: "stdout" | "stderr"): Output => {
       let read: ReturnType<typeof output> | undefined;
       return async (chunk) => {
-        const worker: WorkerInfo = { slot, generation: generation.number, pid: pid(), state: "starting", status: "_" };
-        read ??= output(worker, stream);
+        read ??= output({
+          get slot() {
+            return seat();
+          },
+          generation: generation.number,
+          pid: pid(),
+          state: "starting",
+          status: "_",
+        }, stream);
         this.#reading.set(id, (this.#reading.get(id) ?? 0) + 1);
         try {
           await read(chunk);
@@ -237,10 +266,27 @@ export class Staff {
     return this.#reading.get(id) !== undefined;
   }
 
-  /** Tells a worker that its own code may run. */
-  welcome({ slot, id }: WorkerRef): void {
+  /** A worker's module has its work in its default export, so that others may run as far as that and wait there. */
+  waits({ id }: WorkerRef): void {
+    const generation = this.#members.get(id)?.generation;
+    this.#work = this.#work.map((known) => known.generation === generation ? { ...known, waits: true } : known);
+  }
+
+  /** Tells a worker to stand by. */
+  hold({ id }: WorkerRef): void {
     const member = this.#members.get(id);
     if (member === undefined) return;
+    const runsModule = this.#work.find(({ generation }) => generation === member.generation)?.waits ?? false;
+    this.#server?.send(id, encodeHold({ runsModule, ...this.#serving(member) }));
+  }
+
+  /** Tells a worker that its own code may run. */
+  welcome({ slot, id }: WorkerRef): void {
+    const found = this.#members.get(id);
+    if (found === undefined) return;
+    const isActivated = isStandby(found);
+    const member = isActivated ? { ...found, slot, pools: this.#owner.snapshotOthers() } : found;
+    if (isActivated) this.#members.set(id, member);
     const { generation, pools, forkValue, work } = member;
     const { hangTimeoutMs, recycle: { maxRequests, maxLagMs, jitter } } = this.#config;
     const beatMs = hangTimeoutMs !== undefined ? hangTimeoutMs / BEATS : maxLagMs !== undefined ? BEAT_MS : null;
@@ -255,13 +301,17 @@ export class Staff {
       generation,
       managerPid: this.#host.pid,
       forkValue,
-      listeners: (this.#sockets?.workerListeners(this.#lends(work.path)) ?? []).map((listener) => ({
-        ...listener,
-        name: listener.name ?? null,
-      })),
-      adoption: this.#options.adoption ?? true,
+      ...this.#serving(member),
     }, work.data);
     this.#server?.send(id, line);
+  }
+
+  #serving({ work }: Member): { readonly listeners: readonly ListenerMessage[]; readonly adoption: boolean } {
+    const listeners = this.#sockets?.workerListeners(this.#lends(work.path)) ?? [];
+    return {
+      listeners: listeners.map((listener) => ({ ...listener, name: listener.name ?? null })),
+      adoption: this.#options.adoption ?? true,
+    };
   }
 
   /** A worker is gone. The guard stays with what it left behind. */

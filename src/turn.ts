@@ -43,6 +43,14 @@ export function findWorker(pool: PoolState, ref: WorkerRef): PoolWorker | undefi
   return holder?.id === ref.id ? holder : pool.others.get(ref.id);
 }
 
+/** The slot of a worker that has none. */
+export const NO_SLOT = -1;
+
+/** Whether a worker stands by, or boots to do so. */
+export function isStandby({ slot }: WorkerRef): boolean {
+  return slot === NO_SLOT;
+}
+
 /** Whether a worker holds its slot. */
 export function isHolder(pool: PoolState, { slot, id }: WorkerRef): boolean {
   return pool.workers.get(slot)?.id === id;
@@ -64,6 +72,7 @@ export function putWorker(turn: Turn, worker: PoolWorker): void {
   if (isHolder(turn.pool, worker)) return seat(turn, worker);
   const { others, successors } = turn.pool;
   update(turn, { others: others.set(worker.id, worker) });
+  if (worker.stopping && isStandby(worker)) leaveStandbys(turn, worker);
   if (worker.stopping && isSuccessor(turn.pool, worker)) update(turn, { successors: successors.delete(worker.slot) });
 }
 
@@ -105,6 +114,7 @@ export function dropWorker(turn: Turn, ref: WorkerRef): void {
   const { workers, others, successors, serving, ready, idle, vacating } = turn.pool;
   if (!isHolder(turn.pool, ref)) {
     const left = isSuccessor(turn.pool, ref) ? successors.delete(slot) : successors;
+    if (isStandby(ref)) leaveStandbys(turn, ref);
     return update(turn, { others: others.delete(id), successors: left });
   }
   update(turn, {
@@ -114,6 +124,10 @@ export function dropWorker(turn: Turn, ref: WorkerRef): void {
     idle: idle.delete(slot),
     vacating: vacating.delete(slot),
   });
+}
+
+function leaveStandbys(turn: Turn, { id }: WorkerRef): void {
+  update(turn, { standbys: turn.pool.standbys.filter((other) => other !== id) });
 }
 
 /** A worker as others may see it. */

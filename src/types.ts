@@ -214,6 +214,8 @@ export interface ProcessHost {
   setTimer(delayMs: number, callback: () => void): Timer;
   /** Reads an environment variable; undefined if it is unset or may not be read. Never prompts. */
   getEnv(name: string): string | undefined;
+  /** Sets an environment variable, where that is allowed. */
+  setEnv(name: string, value: string): void;
   /** Removes an environment variable, where that is allowed. */
   unsetEnv(name: string): void;
   /** How to run this program again as a worker. Rejects with a sentence for programs that cannot be run again. */
@@ -278,16 +280,17 @@ export interface ReplacingRelay {
 export type TrapSignals = Readonly<Partial<Record<Signal, Relay>>>;
 
 /**
- * Where a worker stands in its life. `booting`: spawned, none of its own code runs yet. `starting`: its code runs, but
- * it is not ready, so signals for it are held. `ready`: it can handle signals. `stopping`: it was told to stop.
+ * Where a worker stands in its life. `booting`: spawned, none of its own code runs yet. `standby`: it waits just before
+ * its own code. `starting`: its code runs, but it is not ready, so signals for it are held. `ready`: it can handle
+ * signals. `stopping`: it was told to stop.
  */
-export type WorkerState = "booting" | "starting" | "ready" | "stopping";
+export type WorkerState = "booting" | "standby" | "starting" | "ready" | "stopping";
 
 /** One worker, as seen by the manager. */
 export interface WorkerInfo {
   /** Process id; 0 while the process is being made. */
   readonly pid: number;
-  /** Its place in the pool, 0 to n-1: stable, and reused by the worker that replaces it. */
+  /** Its place in the pool, 0 to n-1: stable, and reused by the worker that replaces it. -1 while it stands by. */
   readonly slot: number;
   /** Which call of `start` or `reload` it was made under. */
   readonly generation: number;
@@ -295,6 +298,12 @@ export interface WorkerInfo {
   readonly state: WorkerState;
   /** What it last gave to `setStatus`; `_` (idle) before that. */
   readonly status: string;
+}
+
+/** A worker that stands by, and what that costs. */
+export interface StandbyInfo extends WorkerInfo {
+  /** Undefined where it cannot be read. */
+  readonly usage: ProcessUsage | undefined;
 }
 
 /** A program in any language, for `startCommand`. */

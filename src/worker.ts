@@ -10,16 +10,22 @@ import { decideRole, type Form, MODULE_KEY, parsePath, type Role } from "./ident
 import {
   encode,
   factsOf,
+  type Hold,
   LineReader,
+  type ListenerMessage,
+  type ManagerMessage,
   type PoolSnapshot,
   PROTOCOL_VERSION,
   type Welcome,
   type WorkerFacts,
   type WorkerMessage,
 } from "./protocol.ts";
-import type { AttachableServer, ServeHandler, ServeOptions, WorkerListener, WorkerServer } from "./serving.ts";
-import type { ServingWorker } from "./serve.ts";
+import type { WorkerListener, WorkerServer } from "./serving.ts";
+import type { ServingSite, ServingWorker } from "./serve.ts";
 import type { ControlConnection, Json, ProcessHost, Signal } from "./types.ts";
+import type { Passage, Worker } from "./worker_context.ts";
+
+export type * from "./worker_context.ts";
 
 /** The longest status, in characters. */
 const MAX_STATUS = 1024;
@@ -30,78 +36,6 @@ const STATUS_INTERVAL_MS = 100;
 /** The status of a worker that was told to stop a second time: 128+15, as a shell tells of SIGTERM. */
 const EXIT_AT_ONCE = 143;
 
-/** What a worker can know and say. Given to callbacks and worker modules; {@linkcode currentWorker} has it elsewhere. */
-export interface Worker<Data = Json | null> {
-  /** Process id of this worker. */
-  readonly pid: number;
-  /** Process id of the manager. */
-  readonly managerPid: number;
-  /** The place in the pool, 0 to n-1: stable, and reused by the worker that replaces this one. */
-  readonly slot: number;
-  /** Which call of `start` or `reload` this worker was made under. */
-  readonly generation: number;
-  /** What the manager gave to `start` as `data`; null if nothing. It came by the control channel, as JSON. */
-  readonly data: Data;
-  /** What the `beforeFork` hook returned for this worker; null if nothing. */
-  readonly forkValue: Json | null;
-  /**
-   * Aborts when this worker is told to stop, or its manager is gone. The first look at it installs handlers for the
-   * signals that mean stop; a worker that never looks keeps their default disposition, or its own handlers.
-   */
-  readonly signal: AbortSignal;
-  /** Tells the manager that this worker can handle signals. Without it, that is assumed after one second. */
-  ready(): void;
-  /** The pool's listening sockets, in the order of the option `listen`. */
-  readonly listeners: readonly WorkerListener[];
-  /**
-   * Serves requests by the runtime's own server (`Deno.serve`, `Bun.serve`), which accepts from the pool's sockets.
-   * Resolves once it does; this worker is ready then. When the worker is told to stop, what is open is answered before
-   * {@linkcode WorkerServer.finished} resolves, and a worker's callback ends with that. A second stop ends it at once.
-   *
-   * @typeParam Info What the handler takes besides the request: `Deno.ServeHandlerInfo`, or Bun's server.
-   * @throws {Error} If the pool listens on nothing, or the runtime's server does not start.
-   * @throws {TypeError} If an option would say where to listen, or names no socket of the pool.
-   */
-  serve<Info = unknown>(handler: ServeHandler<Info>, options?: ServeOptions): Promise<WorkerServer>;
-  /**
-   * The same for a server of `node:http`, `node:https` or `node:net` that does not listen yet, and what is built on them
-   * (Express, Fastify, Hono's node server); or for what `Deno.listen` or `Bun.listen` gave on 127.0.0.1, port 0. Of raw
-   * connections the program is told by {@linkcode signal}: they are waited for until the deadline.
-   *
-   * @param listener The name of the socket, if the pool has several.
-   * @throws {Error} As `serve`, or if the server listens already.
-   * @throws {TypeError} If it is no such server, or the name of no socket.
-   */
-  attach(server: AttachableServer, listener?: string): Promise<WorkerServer>;
-  /**
-   * Tells the manager what this worker does: `_` is idle, anything else busy, as in
-   * Parallel::Prefork::SpareWorkers. At most ten reports a second are sent; the last one always is.
-   *
-   * @throws {RangeError} If it has more than 1024 characters.
-   */
-  setStatus(status: string): void;
-  /**
-   * Asks for time: the deadline that runs, to become ready, to show life ({@linkcode PreforkOptions.hangTimeoutMs}) or to
-   * stop, is put off to `delayMs` from now. For work that keeps the event loop from turning.
-   *
-   * @returns Resolves when the manager will hear of it, whatever this worker does next.
-   * @throws {RangeError} If `delayMs` is no time.
-   */
-  extendDeadline(delayMs: number): Promise<void>;
-  /**
-   * Asks to be replaced: a new worker is made, and this one is told to stop when that one is ready.
-   *
-   * @param reason For the log, as the end of a sentence that begins with "it".
-   */
-  recycle(reason?: string): void;
-}
-
-/** What a `start` comes to in a worker process. */
-export type Passage =
-  | { readonly type: "worker"; readonly worker: Worker }
-  | { readonly type: "passed"; readonly signalReceived: Signal | "" }
-  | { readonly type: "manager" };
-
 /** The worker's end of the control channel, and its way through the program to its own code. */
 export class WorkerSession {
   readonly host: ProcessHost;
@@ -109,9 +43,13 @@ export class WorkerSession {
   readonly pathText: string;
   readonly #path: readonly string[];
   readonly #welcomed: Promise<Welcome>;
+  /** Resolves by the first word of the manager: to begin, or to stand by. */
+  readonly #admitted = Promise.withResolvers<void>();
   readonly #stop = new AbortController();
   #connection: ControlConnection | undefined;
   #welcome: Welcome | undefined;
+  #hold: Hold | undefined;
+  #isParked = false;
   #reached: readonly string[] = [];
   #form: Form = "fallThrough";
   #worker: Worker | undefined;
@@ -157,7 +95,7 @@ export class WorkerSession {
   async pass(key: string, madeBefore: boolean, form: Form): Promise<Passage> {
     this.#stayAlive(true);
     const early = this.#enter(key, madeBefore, form, undefined);
-    const welcome = await this.#welcomed;
+    const welcome = await this.#admission();
     const decided = early.type === "worker" || early.type === "refused";
     const role = decided ? early : this.#enter(key, madeBefore, form, welcome.pools[key]);
     switch (role.type) {
@@ -197,6 +135,34 @@ export class WorkerSession {
     await undefined; // what ready() has put off
     await this.#connection?.flush();
     return this.host.exit(code);
+  }
+
+  /** What the manager said if this worker is to stand by; undefined if it may begin. */
+  async held(): Promise<Hold | undefined> {
+    this.#stayAlive(true);
+    await this.#admitted.promise;
+    return this.#welcome === undefined ? this.#hold : undefined;
+  }
+
+  /** Tells that the work of this worker's module begins with its default export. */
+  tellWaits(): void {
+    this.#send({ type: "waits" });
+  }
+
+  /** Resolves when this worker's own code may run. One that is to stand by makes itself as ready for it as it can. */
+  async #admission(): Promise<Welcome> {
+    const held = await this.held();
+    if (held !== undefined && !this.#isParked) {
+      this.#isParked = true;
+      if (held.listeners.length > 0) await (await import("./serve.ts")).rehearse(this.site(held));
+      this.#send({ type: "parked" });
+    }
+    return await this.#welcomed;
+  }
+
+  /** Where a worker that stands by will serve. */
+  site({ adoption, listeners }: Hold): ServingSite {
+    return { host: this.host, adoption, listeners: listeners.map(toListener) };
   }
 
   /** Decides what a pool is here. A step along the path is taken by it. */
@@ -244,14 +210,17 @@ export class WorkerSession {
     const { promise, resolve, reject } = Promise.withResolvers<Welcome>();
     const lines = new LineReader();
     const take = (line: string): void => {
-      const welcome: Welcome = JSON.parse(line);
-      if (welcome.version !== PROTOCOL_VERSION) {
+      const message: ManagerMessage = JSON.parse(line);
+      this.#admitted.resolve();
+      if (message.version !== PROTOCOL_VERSION) {
         const seen =
-          `the manager speaks version ${welcome.version} of the control protocol, this worker ${PROTOCOL_VERSION}`;
+          `the manager speaks version ${message.version} of the control protocol, this worker ${PROTOCOL_VERSION}`;
         return reject(new Error(`Cannot work in this pool: ${seen}; use the same version of prefork for both`));
       }
-      this.#welcome = welcome;
-      resolve(welcome);
+      if (message.type === "hold") return void (this.#hold = message);
+      this.#welcome = message;
+      if (this.#hold !== undefined) this.host.setEnv("PREFORK_SLOT", String(message.slot));
+      resolve(message);
     };
     try {
       this.#connection = await this.host.connectControl(control, {
@@ -298,8 +267,8 @@ export class WorkerSession {
         return listen();
       },
       listeners: isLast ? this.#listeners() : [],
-      serve: (handler, options = {}) => this.#serve(({ serveRequests }, self) => serveRequests(self, handler, options)),
-      attach: (server, listener) => this.#serve(({ attachServer }, self) => attachServer(self, server, listener)),
+      serve: (handler, options = {}) => this.serve(({ serveRequests }, self) => serveRequests(self, handler, options)),
+      attach: (server, listener) => this.serve(({ attachServer }, self) => attachServer(self, server, listener)),
       // Not before the code after it has had its turn, which may be the one to look at `signal` first.
       ready: () => isLast && queueMicrotask(() => this.#send({ type: "ready" })),
       setStatus: (status) => isLast && this.#setStatus(status),
@@ -351,10 +320,11 @@ export class WorkerSession {
   }
 
   #listeners(): readonly WorkerListener[] {
-    return (this.#welcome?.listeners ?? []).map((listener) => ({ ...listener, name: listener.name ?? undefined }));
+    return (this.#welcome?.listeners ?? []).map(toListener);
   }
 
-  async #serve(
+  /** Has this worker serve, in a way that the module for it knows. */
+  async serve(
     serve: (module: typeof import("./serve.ts"), self: ServingWorker) => Promise<WorkerServer>,
   ): Promise<WorkerServer> {
     const { host, worker, welcome } = { host: this.host, worker: this.#worker, welcome: this.#welcome };
@@ -411,6 +381,10 @@ export class WorkerSession {
   #send(message: WorkerMessage): void {
     this.#connection?.send(encode(message));
   }
+}
+
+function toListener({ name, ...listener }: ListenerMessage): WorkerListener {
+  return { ...listener, name: name ?? undefined };
 }
 
 /** Several copies of this module in one process (a preload's and the program's own) must see one session. */

@@ -210,6 +210,10 @@ export class FakeHost implements ProcessHost {
     return this.env.get(name);
   }
 
+  setEnv(name: string, value: string): void {
+    this.env.set(name, value);
+  }
+
   unsetEnv(name: string): void {
     this.env.delete(name);
   }

@@ -17,7 +17,7 @@ type Act =
   | { readonly do: "signal"; readonly signal: Signal }
   | { readonly do: "exit"; readonly pick: number; readonly code: number }
   | { readonly do: "crash"; readonly pick: number }
-  | { readonly do: "tell"; readonly pick: number; readonly what: "connected" | "begun" | "ready" }
+  | { readonly do: "tell"; readonly pick: number; readonly what: "connected" | "parked" | "begun" | "ready" }
   | { readonly do: "status"; readonly pick: number; readonly status: string }
   | { readonly do: "pass"; readonly ms: number }
   | { readonly do: "resize"; readonly to: number }
@@ -41,7 +41,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant("tell" as const),
       pick,
-      what: fc.constantFrom("connected" as const, "begun" as const, "ready" as const),
+      what: fc.constantFrom("connected" as const, "parked" as const, "begun" as const, "ready" as const),
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("status" as const), pick, status: fc.constantFrom("_", "A") }) },
@@ -77,6 +77,7 @@ const world = fc.record({
   reloadTimeoutMs: fc.constantFrom(undefined, 5000),
   limits: fc.constantFrom({}, { maxSurge: 3 }, { maxSurge: 0, maxUnavailable: 1 }, { maxSurge: 1, maxUnavailable: 2 }),
   settles: fc.boolean(),
+  standby: fc.constantFrom(0, 0, 1, 2),
   eager: fc.boolean(),
   obedient: fc.boolean(),
   spare: fc.boolean(),
@@ -112,7 +113,9 @@ class Daemon {
         if (worker) sim.exit(worker.id, { type: "signaled", signal: "SIGSEGV" });
         break;
       case "tell":
-        if (worker && (act.what === "connected" || worker.welcomed)) sim.tell(worker.id, act.what);
+        if (worker && (act.what === "connected" || act.what === "parked" || worker.welcomed)) {
+          sim.tell(worker.id, act.what);
+        }
         break;
       case "status":
         if (worker) sim.send({ type: "status", slot: worker.slot, id: worker.id, status: act.status });
@@ -153,6 +156,7 @@ class Daemon {
     for (let i = 0; i < 60; i++) {
       for (const worker of [...this.sim.workers.values()]) {
         this.sim.tell(worker.id, "connected");
+        this.sim.tell(worker.id, "parked");
         if (worker.welcomed) this.sim.tell(worker.id, "ready");
         if (worker.signals.includes("SIGTERM")) this.sim.exit(worker.id);
       }
@@ -174,13 +178,16 @@ function forAnyLife(check: (daemon: Daemon, world: World) => void): void {
 }
 
 it("whatever happened, the pool returns to its target and to rest", { timeout: 120_000 }, () => {
-  forAnyLife((daemon, { spare }) => {
+  forAnyLife((daemon, { spare, standby }) => {
     daemon.calm();
     const { state, timers } = daemon.sim;
     const target = spare ? Math.min(state.maxWorkers, 1) : state.maxWorkers;
     assert.ok(state.serving.size >= target && state.workers.size <= state.maxWorkers, `${state.workers.size}`);
     if (!spare) assert.equal(state.workers.size, state.maxWorkers);
     assert.deepEqual(timers, []);
+    const parked = state.standbys.map((id) => state.others.get(id)?.phase);
+    assert.deepEqual(parked, state.maxWorkers === 0 ? parked : Array.from({ length: standby }, () => "standby"));
+    assert.equal(state.seats.size <= state.workers.size, true, "no seat of the dead is kept");
   });
 });
 
@@ -228,7 +235,7 @@ it(
   { timeout: 120_000 },
   () => {
     forAnyLife((daemon) => {
-      const alive = [...daemon.sim.workers.values()];
+      const alive = [...daemon.sim.workers.values()].filter(({ slot }) => slot >= 0);
       daemon.do({ do: "signal", signal: "SIGHUP" });
       daemon.calm();
       for (const { id, signals } of alive) {

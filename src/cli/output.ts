@@ -23,8 +23,8 @@ const COLORS = [36, 33, 32, 35, 34];
 
 /** Names a worker before each of its lines. */
 export function workerPrefix(slot: number, pid: number, color: boolean): string {
-  const name = `[${slot} ${pid}]`;
-  return color ? `\x1b[${COLORS[slot % COLORS.length]}m${name}\x1b[0m ` : `${name} `;
+  const name = slot < 0 ? `[standby ${pid}]` : `[${slot} ${pid}]`;
+  return color ? `\x1b[${COLORS.at(slot % COLORS.length)}m${name}\x1b[0m ` : `${name} `;
 }
 
 /** Passes on what workers print. */
@@ -40,16 +40,17 @@ export class OutputRelay {
   }
 
   /** For the option `output` of a pool. */
-  readonly output: WorkerOutput = ({ slot, pid }, stream) => {
+  readonly output: WorkerOutput = (worker, stream) => {
     const { outlet, prefix } = this.#destinations[stream];
-    const owner = this.#live.get(pid) ?? {};
-    if (!this.#live.has(pid)) outlet.abandon(owner);
-    return this.#read(outlet, owner, new TextEncoder().encode(prefix(slot, pid)));
+    const owner = this.#live.get(worker.pid) ?? {};
+    if (!this.#live.has(worker.pid)) outlet.abandon(owner);
+    return this.#read(outlet, owner, () => prefix(worker.slot, worker.pid));
   };
 
-  #read(outlet: Outlet, owner: object, prefix: Uint8Array): OutputReader {
+  #read(outlet: Outlet, owner: object, name: () => string): OutputReader {
     const splitter = new LineSplitter();
     return (chunk) => {
+      const prefix = new TextEncoder().encode(name());
       const ended = chunk.length === 0;
       if (ended) this.#streamEnded();
       const block = ended ? splitter.end() : splitter.push(chunk);

@@ -19,7 +19,7 @@ interface SimWorker {
   readonly id: number;
   readonly pid: number;
   readonly spawnedAt: number;
-  welcomed: boolean;
+  readonly welcomed: boolean;
   readonly signals: Signal[];
 }
 
@@ -72,6 +72,7 @@ export class PoolSim {
           maxLagMs: undefined,
           jitter: 0,
         },
+        standby: 0,
         maxBootFailures: undefined,
         ...rules,
       },
@@ -135,7 +136,7 @@ export class PoolSim {
     this.send({ type: "exited", slot: worker.slot, id, status });
   }
 
-  tell(id: number, type: "connected" | "begun" | "ready"): void {
+  tell(id: number, type: "connected" | "parked" | "begun" | "ready"): void {
     const worker = this.workers.get(id);
     if (worker) this.send({ type, slot: worker.slot, id });
   }
@@ -152,7 +153,7 @@ export class PoolSim {
 
   /** What must hold after every single input. */
   check(): void {
-    const { workers, serving, ready, idle, taken, troubles, others, successors, config } = this.state;
+    const { workers, serving, ready, idle, taken, troubles, others, successors, standbys, config } = this.state;
     const known = [...workers.entries()].map(([, worker]) => worker);
     const made = [...liveWorkers(this.state)].filter(({ pid }) => pid !== 0).map(({ id }) => id);
     assert.deepEqual(made.sort(), this.#told().sort(), "who lives");
@@ -163,8 +164,9 @@ export class PoolSim {
     assert.ok(successors.size <= config.maxSurge, "how many replacements boot");
     const beside = [...others.entries()].map(([, worker]) => worker);
     for (const { slot, id, stopping } of beside) {
-      assert.equal(successors.get(slot) === id, !stopping, "who is to leave");
+      assert.equal(standbys.includes(id) || successors.get(slot) === id, !stopping, "who is to leave");
     }
+    assert.ok(standbys.length <= config.standby, "how many stand by");
     for (const { slot } of known) assert.ok(taken.has(slot), `slot ${slot} is taken`);
     assert.ok(taken.size <= workers.size + troubles.size, "which slots are taken");
   }
@@ -190,7 +192,12 @@ export class PoolSim {
       case "spawn":
         return this.#spawn(effect);
       case "welcome":
-        return this.#welcome(effect.id);
+        return this.#welcome(effect.slot, effect.id);
+      case "hold":
+        if (this.#manners.eager) this.#inbox.push({ type: "parked", slot: effect.slot, id: effect.id });
+        return;
+      case "parked":
+        return;
       case "kill":
         return this.#kill(effect.pid, effect.signal);
       case "setTimer":
@@ -240,11 +247,12 @@ export class PoolSim {
     if (this.#manners.eager) this.#inbox.push({ type: "connected", slot, id });
   }
 
-  #welcome(id: number): void {
+  #welcome(slot: number, id: number): void {
     const worker = this.workers.get(id);
     if (worker === undefined) return;
-    worker.welcomed = true;
+    this.workers.set(id, { ...worker, welcomed: true, slot });
     if (!this.#manners.eager) return;
+    // A standby goes on with the connection it had before it was given a slot.
     this.#inbox.push({ type: "begun", slot: worker.slot, id }, { type: "ready", slot: worker.slot, id });
   }
 
