@@ -84,6 +84,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       : { type: "tcp", host: "127.0.0.1", family: 4, port: server.port },
     server,
     isRaw: false,
+    finishes: false,
     get open() {
       return server.pendingRequests;
     },
@@ -185,6 +186,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
+    finishes: false,
     open: 0,
     pulse: 0,
     onRequest() {},

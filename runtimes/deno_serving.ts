@@ -33,25 +33,31 @@ export const denoServing: ServingHost = {
 // deno-lint-ignore require-await
 async function open(handler: ServeHandler<never>, options: ServeOptions, kind: PrivateKind): Promise<PrivateServer> {
   needNet(kind);
+  // When a response has streamed to its end only `info.completed` would tell, which costs a tenth of a short request.
   let open = 0;
   let pulse = 0;
   let draining = false;
   let begins = (): void => {};
-  const end = (): void => {
-    open--;
-    pulse++;
-  };
   const finish = (response: Response | undefined | void): Response => {
+    open--;
     if (!(response instanceof Response)) throw new TypeError("The handler gave no Response");
     return draining ? closing(response) : response;
+  };
+  const fail = (error: unknown): never => {
+    open--;
+    throw error;
   };
   const answer = (request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response> => {
     open++;
     pulse++;
     begins();
-    info.completed.then(end, end); // dear (0.7 µs), but nothing else tells when a response has streamed to its end
-    const response = handler(request, info as never); // what it takes of this, only its writer knows
-    return response instanceof Promise ? response.then(finish) : finish(response);
+    let response: ReturnType<typeof handler>;
+    try {
+      response = handler(request, info as never); // what it takes of this, only its writer knows
+    } catch (error) {
+      return fail(error);
+    }
+    return response instanceof Promise ? response.then(finish, fail) : finish(response);
   };
   const { tls, error, onListen, ...rest } = options;
   const server = attemptServe(
@@ -70,6 +76,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       : { type: "tcp", host: "127.0.0.1", family: 4, port: "port" in server.addr ? server.addr.port : 0 },
     server,
     isRaw: false,
+    finishes: true,
     get open() {
       return open;
     },
@@ -129,6 +136,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
+    finishes: false,
     open: 0,
     pulse: 0,
     onRequest() {},

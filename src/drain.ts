@@ -23,16 +23,19 @@ const CLOSE_MS = 1000;
 /** Ends servers that share sockets. Resolves when nothing is open, or the time is up. */
 export async function drain(host: ProcessHost, servers: readonly SharedServer[], timeoutMs: number): Promise<void> {
   const start = host.now();
+  const deadline = start + timeoutMs;
   for (const { acceptor } of servers) acceptor.leave();
   for (const { native } of servers) native.drain();
   let quietSince = start;
   let pulse = -1;
-  while (host.now() - start < timeoutMs) {
+  while (host.now() < deadline) {
     const beat = servers.reduce((sum, { native }) => sum + native.pulse, 0);
     const isBusy = countOpen(servers) > 0;
     if (isBusy || beat !== pulse) quietSince = host.now();
     pulse = beat;
-    if (!isBusy && servers.every(({ acceptor }) => acceptor.connections() === 0)) return await close(host, servers);
+    if (!isBusy && servers.every(({ acceptor }) => acceptor.connections() === 0)) {
+      return void await close(host, servers, deadline);
+    }
     if (host.now() - quietSince >= IDLE_MS) break;
     await pause(host, LOOK_MS);
   }
@@ -42,19 +45,25 @@ export async function drain(host: ProcessHost, servers: readonly SharedServer[],
     const what = left === 1 ? `1 ${noun} is` : `${left} ${noun}s are`;
     host.write(`prefork: ${what} cut off: not answered ${timeoutMs} ms after the stop\n`);
   }
-  await close(host, servers);
+  if (await close(host, servers, deadline) || left > 0) return;
+  host.write(`prefork: what was on its way ${timeoutMs} ms after the stop is cut off\n`);
 }
 
 function countOpen(servers: readonly SharedServer[]): number {
   return servers.reduce((sum, { native, acceptor }) => sum + (native.isRaw ? acceptor.connections() : native.open), 0);
 }
 
-async function close(host: ProcessHost, servers: readonly SharedServer[]): Promise<void> {
-  const end = host.now() + CLOSE_MS;
-  const closed = Promise.all(servers.map(({ native }) => native.close().catch(() => {})));
-  await Promise.race([closed, pause(host, CLOSE_MS)]);
+/** Closes what is left; tells whether servers that finish answers have done so in time. */
+async function close(host: ProcessHost, servers: readonly SharedServer[], deadline: number): Promise<boolean> {
+  const finishing = servers.filter(({ native }) => native.finishes);
+  const closing = new Map(servers.map((server) => [server, server.native.close().catch(() => {})]));
+  await Promise.race([Promise.all(closing.values()), pause(host, CLOSE_MS)]);
+  const finished = Promise.all(finishing.map((server) => closing.get(server))).then(() => true);
+  const isFinished = await Promise.race([finished, pause(host, Math.max(0, deadline - host.now())).then(() => false)]);
   // What was said last, such as the close frame of a WebSocket, may still be on its way through a relay.
+  const end = host.now() + CLOSE_MS;
   while (host.now() < end && servers.some(({ acceptor }) => acceptor.connections() > 0)) await pause(host, LOOK_MS);
+  return isFinished;
 }
 
 function pause(host: ProcessHost, delayMs: number): Promise<void> {

@@ -60,6 +60,7 @@ export async function openNodeServer(server: FullServer, kind: PrivateKind): Pro
     address: ownAddress(server, kind),
     server,
     isRaw,
+    finishes: false,
     get open() {
       return work.open;
     },

@@ -89,8 +89,10 @@ export interface PrivateServer {
   readonly server: unknown;
   /** Whether nobody here knows what its connections are for: each is busy until it is closed. */
   readonly isRaw: boolean;
-  /** How many requests are not answered in full yet. */
+  /** How many requests are not answered yet: in full, or, where it `finishes`, by their handlers. */
   readonly open: number;
+  /** Whether `close` waits for answers that are on their way. */
+  readonly finishes: boolean;
   /** How often a request has begun or ended: as long as it changes there is life. */
   readonly pulse: number;
   /** Calls `listener`, among others, as each request begins, before its handler. */

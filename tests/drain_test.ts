@@ -11,6 +11,7 @@ class FakeServer {
   pulse = 0;
   connections = 0;
   isRaw = false;
+  finishes = false;
   readonly asked: string[] = [];
   closes: () => Promise<void> = () => Promise.resolve();
 
@@ -24,6 +25,9 @@ class FakeServer {
       server: undefined,
       get isRaw() {
         return own().isRaw;
+      },
+      get finishes() {
+        return own().finishes;
       },
       get open() {
         return own().open;
@@ -157,6 +161,22 @@ describe("drain", () => {
       3000,
       ["prefork: 1 connection is cut off: not answered 3000 ms after the stop\n"],
     ]);
+  });
+
+  it("waits for what a server finishes as it closes, but not beyond the deadline", async () => {
+    for (const [finishedAt, ended] of [[2500, 2500], [10_000, 3000]] as const) {
+      const server = new FakeServer();
+      server.finishes = true;
+      server.connections = 1;
+      const finished = Promise.withResolvers<void>();
+      server.closes = () => finished.promise;
+      const { host, endedAt } = begin([server], 3000);
+      host.setTimer(finishedAt, finished.resolve);
+      await host.advance(20_000);
+      assert.equal(endedAt(), ended);
+      const cutOff = "prefork: what was on its way 3000 ms after the stop is cut off\n";
+      assert.deepEqual(host.written, ended === 3000 ? [cutOff] : []);
+    }
   });
 
   it("waits no longer than a second for a server that does not close", async () => {

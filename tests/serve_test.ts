@@ -139,6 +139,17 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       await stopPool(program);
     });
 
+    it("lets a response stream to its end, however seldom a word of it comes", options, async () => {
+      await using program = runApp({ runtime: worker });
+      using client = new Client({ port: await portOf(program) });
+      client.send("GET /drip HTTP/1.1\r\nhost: x\r\n\r\n");
+      await client.waitFor(/first/);
+      program.kill("SIGTERM");
+      await client.waitFor(/last\r\n0\r\n\r\n$/);
+      assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null });
+      assert.deepEqual(program.errorLines.filter((line) => line.includes("cut off")), []);
+    });
+
     it("cuts off at the deadline what is still open, and says so", options, async () => {
       await using program = runApp({ runtime: worker, options: { drainTimeoutMs: 300 } });
       using inHand = await begin({ port: await portOf(program) });
