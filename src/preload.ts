@@ -10,6 +10,7 @@ import { currentHost } from "../runtimes/current.ts";
 import type { SocketAddress } from "./address.ts";
 import { MODULE_KEY } from "./identity.ts";
 import type { Hold } from "./protocol.ts";
+import type { PreparedServer } from "./serve.ts";
 import type { ServeHandler, ServeOptions } from "./serving.ts";
 import { session, type Worker, type WorkerSession } from "./worker.ts";
 
@@ -21,7 +22,7 @@ if (session?.isModule) {
 
 async function begin(own: WorkerSession): Promise<void> {
   const worker = await pass(own);
-  if (worker) void callDefault(own, worker);
+  if (worker) void loadDefault(worker.listeners[0]?.address).then((main) => callDefault(own, worker, main));
 }
 
 async function pass(own: WorkerSession): Promise<Worker | undefined> {
@@ -29,8 +30,7 @@ async function pass(own: WorkerSession): Promise<Worker | undefined> {
   return passage.type === "worker" ? passage.worker : undefined;
 }
 
-async function callDefault(own: WorkerSession, worker: Worker): Promise<void> {
-  const main = await loadDefault(worker.listeners[0]?.address);
+async function callDefault(own: WorkerSession, worker: Worker, main: unknown): Promise<void> {
   if (typeof main !== "function" && !isServed(main)) return;
   own.tellWaits();
   if (typeof main === "function") return await own.run(() => main(worker));
@@ -40,16 +40,19 @@ async function callDefault(own: WorkerSession, worker: Worker): Promise<void> {
 
 /** The program has run when the welcome comes, and its server lacks nothing but its socket. */
 async function standBy(own: WorkerSession, held: Hold): Promise<void> {
+  own.stayAlive(false); // Deno begins with the program when nothing of the preload keeps the event loop alive
   const main = await loadDefault(held.listeners[0]?.address);
-  if (isServed(main) && held.listeners.length > 0) {
-    const { handler, options } = serving(main);
-    const { prepareRequests } = await import("./serve.ts");
-    const prepared = await prepareRequests(own.site(held), handler, options);
-    if (await pass(own)) await own.run(() => own.serve(({ serveOn }, self) => serveOn(self, prepared)));
-    return;
-  }
+  const prepared = isServed(main) && held.listeners.length > 0 ? await prepare(own, held, main) : undefined;
   const worker = await pass(own);
-  if (worker) await callDefault(own, worker);
+  if (worker === undefined) return;
+  if (prepared === undefined) return await callDefault(own, worker, main);
+  await own.run(() => own.serve(({ serveOn }, self) => serveOn(self, prepared)));
+}
+
+async function prepare(own: WorkerSession, held: Hold, main: Served): Promise<readonly PreparedServer[]> {
+  const { handler, options } = serving(main);
+  const { prepareRequests } = await import("./serve.ts");
+  return await prepareRequests(own.site(held), handler, options);
 }
 
 async function loadDefault(address: SocketAddress | undefined): Promise<unknown> {

@@ -93,7 +93,7 @@ export class WorkerSession {
 
   /** Goes through a `start`: resolves as it does in this process, which may be never. */
   async pass(key: string, madeBefore: boolean, form: Form): Promise<Passage> {
-    this.#stayAlive(true);
+    this.stayAlive(true);
     const early = this.#enter(key, madeBefore, form, undefined);
     const welcome = await this.#admission();
     const decided = early.type === "worker" || early.type === "refused";
@@ -102,10 +102,10 @@ export class WorkerSession {
       case "worker":
         return { type: "worker", worker: this.#reach(welcome, role.step) };
       case "manager":
-        this.#stayAlive(false);
+        this.stayAlive(false);
         return { type: "manager" };
       case "passed":
-        this.#stayAlive(false);
+        this.stayAlive(false);
         return { type: "passed", signalReceived: welcome.pools[key]?.signalReceived ?? "" };
       case "pending":
         return await this.#stayPending(key, role.warn);
@@ -118,7 +118,7 @@ export class WorkerSession {
 
   /** Runs a worker's code, and ends this process with it. */
   async run(work: () => unknown): Promise<never> {
-    this.#stayAlive(true);
+    this.stayAlive(true);
     try {
       await work();
       await Promise.all(this.#servers);
@@ -139,7 +139,7 @@ export class WorkerSession {
 
   /** What the manager said if this worker is to stand by; undefined if it may begin. */
   async held(): Promise<Hold | undefined> {
-    this.#stayAlive(true);
+    this.stayAlive(true);
     await this.#admitted.promise;
     return this.#welcome === undefined ? this.#hold : undefined;
   }
@@ -182,7 +182,7 @@ export class WorkerSession {
     if (!isLast) return this.#worker;
     this.#send({ type: "begin" });
     if (welcome.beatMs !== null) this.#beat(welcome.beatMs);
-    this.#stayAlive(false);
+    this.stayAlive(false);
     return this.#worker;
   }
 
@@ -190,7 +190,7 @@ export class WorkerSession {
    * Whether the line to the manager keeps this process alive: while its own code is still to come, or waits to be told
    * to stop. Else a program that has nothing left to do ends, as it would by hand.
    */
-  #stayAlive(stays: boolean): void {
+  stayAlive(stays: boolean): void {
     this.#staysAlive = stays;
     if (stays) this.#connection?.ref();
     else this.#connection?.unref();
@@ -231,7 +231,7 @@ export class WorkerSession {
       this.host.write(`prefork: cannot reach the manager at ${control}: ${String(error)}\n`);
       return this.host.exit(1);
     }
-    this.#stayAlive(this.#staysAlive);
+    this.stayAlive(this.#staysAlive);
     this.#send({ type: "hello", version: PROTOCOL_VERSION, token });
     return promise;
   }
@@ -280,7 +280,7 @@ export class WorkerSession {
   #listen(): AbortSignal {
     if (!this.#listening) {
       this.#listening = true;
-      this.#stayAlive(true);
+      this.stayAlive(true);
       for (const signal of this.#welcome?.stopSignals ?? []) {
         this.host.onSignal(signal, () => this.#told(signal));
       }

@@ -14,6 +14,7 @@ export const HELP = `Keeps a pool of worker processes alive, and turns the signa
 Pool
   -w, --workers N         how many workers (default: WEB_CONCURRENCY, else one for each CPU)
   --spare MIN:MAX         as many as keep MIN to MAX idle, at most N (workers tell by setStatus)
+  --standby N             how many booted workers wait to take the place of one that ends (default 0)
   -t, --trap SIG=ACTION   USR2=reload, or what workers get: HUP=TERM, USR2=none,
                           USR2=TERM:500 (one worker every 500 ms)
   --surge N  --unavailable N   in a reload, how many new workers may boot beside the old ones

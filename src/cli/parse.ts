@@ -36,6 +36,7 @@ export interface RunOptions {
   readonly group?: string;
   readonly cwd?: string;
   readonly envFile?: string;
+  readonly standby?: number;
   readonly maxSurge?: number;
   readonly maxUnavailable?: number;
   readonly hangTimeoutMs?: number;
@@ -86,6 +87,7 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--group": { example: "www-data", read: (text) => ({ group: text }) },
   "--cwd": { example: "/srv/app", read: (text) => ({ cwd: text }) },
   "--env-file": { example: ".env", read: (text) => ({ envFile: text }) },
+  "--standby": { example: "1", read: (text) => ({ standby: parseCount("--standby", text) }) },
   "--surge": { example: "2", read: (text) => ({ maxSurge: parseCount("--surge", text) }) },
   "--unavailable": { example: "1", read: (text) => ({ maxUnavailable: parseCount("--unavailable", text) }) },
   "--hang-timeout": { example: "30s", read: (text) => ({ hangTimeoutMs: parseDuration("--hang-timeout", text) }) },

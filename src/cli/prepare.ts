@@ -69,6 +69,9 @@ function prepareCommand(
   if (flag !== undefined) {
     throw new UsageError(`Cannot use ${flag} with the command ${command}: it is for worker modules only`);
   }
+  if ((options.standby ?? 0) > 0) {
+    throw new UsageError(`Cannot use --standby with the command ${command}: it cannot be told to wait; leave it out`);
+  }
   const program = findProgram(command, here, host.getEnv("PATH"));
   if (program === undefined) throw noProgram(command, here);
   const found = command.includes("/") ? program : command;
