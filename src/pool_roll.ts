@@ -132,8 +132,8 @@ function sendCanary(turn: Turn, roll: Roll): void {
   const { successors, serving, workers, maxWorkers, config } = turn.pool;
   if (successors.size > 0) return;
   if (roll.canarySlot !== null && isOpen(turn.pool, roll.canarySlot)) return fillCanarySlot(turn, roll.canarySlot);
-  const slot = Math.max(0, serving.first());
-  if (config.maxSurge > 0) return staffBeside(turn, slot, roll.target);
+  if (config.maxSurge > 0) return staffBeside(turn, Math.max(0, serving.first()), roll.target);
+  const slot = leastMissed(turn.pool);
   update(turn, { roll: { ...roll, canarySlot: slot } });
   forgetTrouble(turn, slot);
   const holder = workers.get(slot);
@@ -144,6 +144,16 @@ function sendCanary(turn: Turn, roll: Roll): void {
 /** Whether the slot that was cleared for a canary can still be its own: the pool may have become smaller since. */
 function isOpen({ workers, serving, maxWorkers }: PoolState, slot: number): boolean {
   return slot < maxWorkers && (workers.get(slot) !== undefined || serving.size < maxWorkers);
+}
+
+/** The slot whose worker is missed least: one that makes room already, else one that is not ready, if there is such. */
+function leastMissed({ workers, vacating, serving, maxWorkers }: PoolState): number {
+  const vacated = vacating.first();
+  if (vacated >= 0 && vacated < maxWorkers) return vacated;
+  for (const [slot, { stopping, phase }] of workers.entries()) {
+    if (slot < maxWorkers && (stopping || phase !== "ready")) return slot;
+  }
+  return Math.max(0, serving.first());
 }
 
 /** The canary takes its slot as soon as that is empty, even where a policy would leave it so. */

@@ -95,6 +95,19 @@ describe("pool: reload", () => {
     assert.deepEqual(generations(sim), [2, 2, 2, 2, 2]);
   });
 
+  it("takes no second worker away for a reload that gives up one before it", () => {
+    const sim = poolAtRest({ maxSurge: 0, maxUnavailable: 1, maxWorkers: 2 }, { obedient: false });
+    sim.reload();
+    sim.reload();
+    assert.deepEqual([...sim.workers.values()].map(({ signals }) => signals), [["SIGTERM"], []]);
+    sim.exit(1);
+    goOn(sim);
+    assert.deepEqual([...sim.workers.values()].map(({ id, signals }) => [id, signals]), [[2, ["SIGTERM"]], [3, []]]);
+    sim.exit(2);
+    sim.reload();
+    assert.deepEqual([...sim.workers.keys()], [3, 5]); // the one that boots made room, not the one that serves
+  });
+
   it("keeps the old generation when the canary dies, and says why", () => {
     const sim = poolAtRest();
     sim.reload();
