@@ -135,7 +135,6 @@ function sendCanary(turn: Turn, roll: Roll): void {
   if (config.maxSurge > 0) return staffBeside(turn, Math.max(0, serving.first()), roll.target);
   const slot = leastMissed(turn.pool);
   update(turn, { roll: { ...roll, canarySlot: slot } });
-  forgetTrouble(turn, slot);
   const holder = workers.get(slot);
   if (holder) vacate(turn, holder);
   else fillCanarySlot(turn, slot);
@@ -160,6 +159,7 @@ function leastMissed({ workers, vacating, serving, maxWorkers }: PoolState): num
 function fillCanarySlot(turn: Turn, slot: number): void {
   const { workers, maxWorkers, roll } = turn.pool;
   if (roll === null || workers.get(slot) !== undefined || workers.size >= maxWorkers) return;
+  forgetTrouble(turn, slot);
   staffSlot(turn, slot, roll.target);
 }
 

@@ -108,6 +108,14 @@ describe("pool: reload", () => {
     assert.deepEqual([...sim.workers.keys()], [3, 5]); // the one that boots made room, not the one that serves
   });
 
+  it("does not wait for the back-off of the worker that made room for it", () => {
+    const sim = poolAtRest({ maxSurge: 0, maxUnavailable: 1, maxWorkers: 1, hangTimeoutMs: 4000 }, { obedient: false });
+    sim.reload();
+    sim.advance(5100);
+    assert.match(sim.of("reap")[0]?.reason ?? "", /hung/);
+    assert.deepEqual([generations(sim), sim.timers], [[2], [`boot 0 ${newest(sim).id}`]]);
+  });
+
   it("keeps the old generation when the canary dies, and says why", () => {
     const sim = poolAtRest();
     sim.reload();
