@@ -129,9 +129,9 @@ export function advance(turn: Turn): void {
 }
 
 function sendCanary(turn: Turn, roll: Roll): void {
-  const { successors, serving, workers, maxWorkers, config } = turn.pool;
+  const { successors, serving, workers, config } = turn.pool;
   if (successors.size > 0) return;
-  if (roll.canarySlot !== null && isOpen(turn.pool, roll.canarySlot)) return fillCanarySlot(turn, roll.canarySlot);
+  if (roll.canarySlot !== null && hasRoomIn(turn.pool, roll.canarySlot)) return fillCanarySlot(turn, roll.canarySlot);
   if (config.maxSurge > 0) return staffBeside(turn, Math.max(0, serving.first()), roll.target);
   const slot = leastMissed(turn.pool);
   update(turn, { roll: { ...roll, canarySlot: slot } });
@@ -140,8 +140,8 @@ function sendCanary(turn: Turn, roll: Roll): void {
   else fillCanarySlot(turn, slot);
 }
 
-/** Whether the slot that was cleared for a canary can still be its own: the pool may have become smaller since. */
-function isOpen({ workers, serving, maxWorkers }: PoolState, slot: number): boolean {
+/** Whether a slot has room for the canary, or will have: a pool that was made smaller may be full without it. */
+function hasRoomIn({ workers, serving, maxWorkers }: PoolState, slot: number): boolean {
   return slot < maxWorkers && (workers.get(slot) !== undefined || serving.size < maxWorkers);
 }
 

@@ -280,6 +280,18 @@ describe("pool: reload", () => {
     assert.deepEqual([sim.size, sim.of("reloaded").length], [0, 1]);
   });
 
+  it("goes on when a pool without surge is made smaller while its canary waits for room", () => {
+    const sim = poolAtRest({ maxSurge: 0, maxUnavailable: 1, maxWorkers: 2 }, { obedient: false });
+    sim.reload();
+    sim.send({ type: "setMaxWorkers", maxWorkers: 1 });
+    sim.exit(1);
+    const [left] = [...sim.workers.values()];
+    assert.deepEqual([left?.slot, left?.signals], [1, ["SIGTERM"]]);
+    sim.exit(left?.id ?? 0);
+    goOn(sim);
+    assert.deepEqual([generations(sim), newest(sim).slot, sim.of("reloaded").length], [[2], 0, 1]);
+  });
+
   it("lets an old worker finish, as long as reloadTimeoutMs allows", () => {
     const sim = poolAtRest({ maxWorkers: 1, reloadTimeoutMs: 7000 }, { obedient: false });
     const [old] = [...sim.workers.values()];
