@@ -55,6 +55,10 @@ function ask(turn: Turn, policy: Policy, view: PoolView): number {
 /** Retires workers beyond `maxWorkers`, highest slot first, so that the slots left are 0 to n-1. */
 function retireSurplus(turn: Turn): void {
   while (turn.pool.serving.size > turn.pool.maxWorkers) retireSlot(turn, turn.pool.serving.last());
+  const { successors, serving, maxWorkers } = turn.pool;
+  for (const [slot] of successors.entries()) {
+    if (slot >= maxWorkers && !serving.has(slot)) dismissSuccessor(turn, slot);
+  }
 }
 
 /** Retires idle workers; a busy one is never taken. */

@@ -280,6 +280,15 @@ describe("pool: reload", () => {
     assert.deepEqual([sim.size, sim.of("reloaded").length], [0, 1]);
   });
 
+  it("leaves no canary behind in a pool that is made smaller than its slot, when nobody stands there", () => {
+    const sim = poolAtRest({ maxWorkers: 1 });
+    sim.reload();
+    const canary = newest(sim);
+    sim.exit(1, FAILED);
+    sim.send({ type: "setMaxWorkers", maxWorkers: 0 });
+    assert.deepEqual([canary.signals, sim.size, sim.of("reloaded").length], [["SIGKILL"], 0, 1]);
+  });
+
   it("goes on when a pool without surge is made smaller while its canary waits for room", () => {
     const sim = poolAtRest({ maxSurge: 0, maxUnavailable: 1, maxWorkers: 2 }, { obedient: false });
     sim.reload();
