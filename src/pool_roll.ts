@@ -116,12 +116,15 @@ function moveIn(turn: Turn, worker: PoolWorker): void {
   update(turn, { taken: turn.pool.taken.add(slot), vacating: turn.pool.vacating.delete(slot) });
 }
 
-/** Goes on with a change of generation, as far as its limits allow. */
+/** Goes on with replacing workers, as far as its limits allow: a change of generation first, then those that are due. */
 export function advance(turn: Turn): void {
-  const { roll, mode, maxWorkers } = turn.pool;
-  if (mode !== "running") return;
-  if (roll === null) return replaceDue(turn);
-  if (maxWorkers === 0) return complete(turn, roll.target);
+  if (turn.pool.mode !== "running") return;
+  if (turn.pool.roll) advanceRoll(turn, turn.pool.roll);
+  if (turn.pool.roll === null) replaceDue(turn);
+}
+
+function advanceRoll(turn: Turn, roll: Roll): void {
+  if (turn.pool.maxWorkers === 0) return complete(turn, roll.target);
   if (isPaced(turn)) return;
   if (roll.phase === "canary") return sendCanary(turn, roll);
   while (replaceNext(turn, roll));

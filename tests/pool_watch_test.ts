@@ -209,6 +209,22 @@ describe("pool: recycling", () => {
     assert.equal(sim.state.successors.size, 1);
   });
 
+  it("comes to those of the new generation who became due during a reload, once that is over", () => {
+    const sim = new PoolSim({ maxWorkers: 2 }, { eager: false, obedient: false });
+    sim.start();
+    const ready = () => {
+      for (const { id } of [...sim.workers.values()]) {
+        for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+      }
+    };
+    ready();
+    sim.reload();
+    ready();
+    sim.send({ type: "due", slot: 0, id: 3, reason: "asked for it" });
+    ready();
+    assert.deepEqual([sim.of("reloaded").length, [...sim.state.successors.entries()]], [1, [[0, 5]]]);
+  });
+
   it("replaces workers of one age at different times", () => {
     const recycle = { ...FOREVER, maxLifetimeMs: 100_000, jitter: 0.2 };
     const sim = new PoolSim({ maxWorkers: 8, recycle });
