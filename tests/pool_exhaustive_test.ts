@@ -1,0 +1,131 @@
+/**
+ * Two workers, their program, their operator and their timers, in every order in which they can act. Where processes are
+ * quick, the worlds this can lead to are few enough for all of them to be seen: what holds there holds for any number of
+ * inputs. Where they take their time there are more, and so many inputs are tried as take seconds.
+ */
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import type { PoolState, PoolWorker } from "../src/pool_state.ts";
+import { liveWorkers } from "../src/turn.ts";
+import { type Checks, search } from "./support/pool_search.ts";
+import { type Move, newWorld, type World } from "./support/pool_world.ts";
+
+const WORKERS = 2;
+const QUICK = { isQuick: true, isRecycling: false, sizes: [1, 2] };
+const RECYCLING = { isQuick: true, isRecycling: true, sizes: [1, 2] };
+const SLOW = { isQuick: false, isRecycling: false, sizes: [0, 1, 2] };
+
+/** How many inputs are tried, and how many worlds they lead to at least. */
+const CASES = [
+  { maxSurge: 1, maxUnavailable: 0, manners: QUICK, inputs: Infinity, worlds: 14_000 },
+  { maxSurge: 0, maxUnavailable: 1, manners: QUICK, inputs: Infinity, worlds: 14_000 },
+  { maxSurge: 2, maxUnavailable: 1, manners: QUICK, inputs: Infinity, worlds: 14_000 },
+  { maxSurge: 1, maxUnavailable: 0, manners: RECYCLING, inputs: 8, worlds: 14_000 },
+  { maxSurge: 0, maxUnavailable: 1, manners: RECYCLING, inputs: 8, worlds: 8000 },
+  { maxSurge: 2, maxUnavailable: 1, manners: RECYCLING, inputs: 8, worlds: 14_000 },
+  { maxSurge: 1, maxUnavailable: 0, manners: SLOW, inputs: 6, worlds: 28_000 },
+  { maxSurge: 0, maxUnavailable: 1, manners: SLOW, inputs: 6, worlds: 13_000 },
+  { maxSurge: 2, maxUnavailable: 1, manners: SLOW, inputs: 6, worlds: 28_000 },
+];
+
+const checks: Checks = {
+  afterMove(world, before, move) {
+    nobodyIsLostOrKept(world);
+    limitsHold(world, before);
+    slotsAreFilled(world);
+    timersHaveAWorker(world);
+    if (world.isStopped) nothingIsMade(world, before);
+    if (world.isStopped && world.pool.mode !== "idle") everybodyHasToEnd(world);
+    if (!mayTakeAway(world, before, move)) nobodyReadyIsMissed(world, before);
+  },
+  atRest(world) {
+    const { pool, processes, timers, asked } = world;
+    assert.deepEqual(asked, [], "reloads that are not answered");
+    assert.deepEqual([pool.roll, pool.successors.size, pool.vacating.size], [null, 0, 0], "a reload that goes on");
+    if (world.isStopped) {
+      assert.deepEqual([processes.length, world.isWaited], [0, true], "the stop is over");
+      return;
+    }
+    assert.equal(pool.mode, "running");
+    assert.equal(pool.workers.size, pool.maxWorkers, "slots filled");
+    assert.deepEqual([pool.others.size, pool.ready.size, pool.degraded], [0, pool.maxWorkers, false], "all ready");
+    assert.ok([...liveWorkers(pool)].every(({ isDue }) => !isDue), "somebody is due and stays");
+    const watches = [...liveWorkers(pool)].map(({ slot, id }) => `beat ${slot} ${id}`);
+    assert.deepEqual([...timers.keys()].sort(), watches.sort(), "timers at rest");
+  },
+};
+
+function nobodyIsLostOrKept({ pool, processes }: World): void {
+  const known = [...liveWorkers(pool)].map(({ id }) => id).sort((a, b) => a - b);
+  assert.deepEqual(known, processes.map(({ id }) => id), "who lives");
+}
+
+function serving(pool: PoolState): readonly PoolWorker[] {
+  return [...liveWorkers(pool)].filter(({ stopping }) => !stopping);
+}
+
+function readyOnes(pool: PoolState): number {
+  return serving(pool).filter(({ phase }) => phase === "ready").length;
+}
+
+function limitsHold({ pool }: World, before: World): void {
+  const { config: { maxSurge, maxUnavailable }, maxWorkers, mode } = pool;
+  if (mode === "running") assert.ok(serving(pool).length <= maxWorkers + maxSurge, "more workers than allowed");
+  const vacated = slotsOf(pool).filter((slot) => pool.vacating.has(slot));
+  const isNew = vacated.some((slot) => !before.pool.vacating.has(slot));
+  assert.ok(!isNew || vacated.length <= maxUnavailable, "more slots vacated than allowed");
+}
+
+/** Whoever is missing waits for its back-off. */
+function slotsAreFilled({ pool, timers }: World): void {
+  if (pool.mode !== "running") return;
+  const heldBack = slotsOf(pool).filter((slot) => timers.has(`slot ${slot}`));
+  assert.ok(pool.workers.size + heldBack.length >= pool.maxWorkers, "a slot without worker and back-off");
+}
+
+function slotsOf({ maxWorkers }: PoolState): readonly number[] {
+  return Array.from({ length: maxWorkers }, (_, slot) => slot);
+}
+
+function timersHaveAWorker({ pool, timers }: World): void {
+  const workers = [...liveWorkers(pool)].map(({ id }) => id);
+  for (const [key, input] of timers) {
+    if ("id" in input) assert.ok(workers.includes(input.id), `timer ${key} without worker`);
+    if (input.type === "slotFree") assert.equal(pool.workers.get(input.slot), undefined, `timer ${key} of a worker`);
+  }
+}
+
+function nothingIsMade({ processes }: World, before: World): void {
+  for (const { id } of processes) {
+    assert.ok(before.processes.some((process) => process.id === id), "spawned after a stop");
+  }
+}
+
+/** By its own doing, by a deadline, or since it was killed. */
+function everybodyHasToEnd({ processes, timers }: World): void {
+  for (const { slot, id, signals } of processes) {
+    assert.ok(signals.includes("SIGKILL") || timers.has(`stop ${slot} ${id}`), `${id} may stay for good`);
+  }
+}
+
+function mayTakeAway(world: World, before: World, move: Move): boolean {
+  if (move.by?.becomes === "gone" || world.isStopped || move.name.startsWith("timer stop")) return true;
+  return serving(before.pool).length > world.pool.maxWorkers;
+}
+
+function nobodyReadyIsMissed({ pool }: World, before: World): void {
+  const missing = readyOnes(before.pool) - readyOnes(pool);
+  assert.ok(missing <= pool.config.maxUnavailable, `${missing} ready workers fewer`);
+}
+
+for (const { manners, inputs, worlds, ...limits } of CASES) {
+  const many = inputs === Infinity ? "any number of" : inputs;
+  const who = `${manners.isQuick ? "quick" : "slow"} workers${manners.isRecycling ? " that are due now and then" : ""}`;
+  const named = `${many} inputs, ${who}, maxSurge ${limits.maxSurge}, maxUnavailable ${limits.maxUnavailable}`;
+  it(`holds in any order: ${named}`, { timeout: 120_000 }, () => {
+    // Time stands still, so back-offs of those that are due would never be over.
+    const rules = manners.isRecycling ? { ...limits, errRespawnIntervalMs: 0 } : limits;
+    const met = search(newWorld(rules, WORKERS, manners), inputs, checks);
+    assert.ok(met >= worlds, `only ${met} worlds were met`);
+  });
+}
