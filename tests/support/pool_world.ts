@@ -84,6 +84,7 @@ export function newWorld(rules: Partial<PoolConfig>, maxWorkers: number, manners
         maxLagMs: undefined,
         jitter: 0,
       },
+      standby: 0,
       maxBootFailures: undefined,
       ...rules,
     },
@@ -149,6 +150,8 @@ function perform(world: MutableWorld, effect: Effect): readonly Input[] {
       return [];
     case "event":
     case "welcome":
+    case "hold":
+    case "parked":
     case "examine":
     case "reaped":
     case "gaveUp":
