@@ -25,7 +25,13 @@ export { formatEvent, type PreforkEvent } from "./src/events.ts";
 export type { Listen, ListenOptions, SocketOwner } from "./src/listen.ts";
 export type { Logger, PreforkOptions, RecycleOptions, WorkerOutput, WorkerUser } from "./src/options.ts";
 export { fixedPool, type Policy, type PoolView, spareWorkers, type SpareWorkersOptions } from "./src/policy.ts";
-export { Prefork, type ReloadOptions, type WaitOptions, type WorkerCallback } from "./src/prefork.ts";
+export {
+  Prefork,
+  type ReloadOptions,
+  type UpgradeOptions,
+  type WaitOptions,
+  type WorkerCallback,
+} from "./src/prefork.ts";
 export type {
   AttachableServer,
   BunSocketListener,

@@ -19,6 +19,7 @@ import type { SocketAddress } from "../src/address.ts";
 import type {
   Child,
   ExitStatus,
+  ManagerCommand,
   ModuleCommand,
   Output,
   ProcessHost,
@@ -65,6 +66,7 @@ export const bunHost: ProcessHost = {
     delete process.env[name];
   },
   selfCommand,
+  managerCommand,
   moduleCommand,
   mayRun: () => true,
   mainExports,
@@ -79,7 +81,7 @@ export const bunHost: ProcessHost = {
 
 function spawn(command: SpawnCommand): Child {
   const options: BunSpawnOptions = {
-    env: { ...process.env, ...command.env },
+    env: command.clearEnv ? { ...command.env } : { ...process.env, ...command.env },
     detached: true,
     stdio: [
       command.stdin === "pipe" ? "pipe" : "ignore",
@@ -169,6 +171,11 @@ function isIgnored(signal: Signal): boolean {
 async function selfCommand(): Promise<SelfCommand> {
   const { bunSelfCommand } = await import("./bun_reexec.ts");
   return bunSelfCommand({ executable, directory: startDirectory });
+}
+
+async function managerCommand(): Promise<ManagerCommand> {
+  const { bunManagerCommand } = await import("./bun_reexec.ts");
+  return bunManagerCommand({ executable, directory: startDirectory });
 }
 
 async function moduleCommand(command: ModuleCommand): Promise<SelfCommand> {

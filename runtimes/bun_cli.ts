@@ -6,6 +6,7 @@
 
 import type { CommandLineHost, OutputStream } from "../src/cli/host.ts";
 import type { BunSink } from "./bun_api.ts";
+import { withSwallowedDashes } from "./bun_cmdline.ts";
 
 interface BunFile {
   writer(): Omit<BunSink, "write"> & { write(bytes: Uint8Array): number | Promise<number> };
@@ -13,7 +14,6 @@ interface BunFile {
 
 interface FileSystem {
   fstatSync(descriptor: number): { isFIFO(): boolean; isSocket(): boolean };
-  readFileSync(path: string, encoding: "utf8"): string;
   write(
     descriptor: number,
     bytes: Uint8Array,
@@ -48,22 +48,6 @@ export const bunCommandLine: CommandLineHost = {
     process.env[name] = value;
   },
 };
-
-/** `bun run mod.ts -- CMD` drops the `--` that follows the program; the kernel still knows it. */
-function withSwallowedDashes(args: readonly string[]): readonly string[] {
-  const given = commandLine();
-  return given.at(-args.length - 1) === "--" && given.slice(given.length - args.length).join("\0") === args.join("\0")
-    ? ["--", ...args]
-    : args;
-}
-
-function commandLine(): readonly string[] {
-  try {
-    return process.getBuiltinModule("node:fs").readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(0, -1);
-  } catch {
-    return []; // Not Linux: `run -- CMD` is there for that.
-  }
-}
 
 type Writer = (bytes: Uint8Array) => Promise<number>;
 

@@ -10,8 +10,9 @@ import {
   denoModuleCommand as writeDeno,
   preloadUrl,
 } from "../src/module_command.ts";
-import type { ModuleCommand, SelfCommand } from "../src/types.ts";
+import type { ManagerCommand, ModuleCommand, SelfCommand } from "../src/types.ts";
 import type { BunProcess, BunRuntime } from "./bun_api.ts";
+import { startEnvironment, withSwallowedDashes } from "./bun_cmdline.ts";
 import { denoWorkerFlags } from "./deno_grants.ts";
 
 declare const Bun: BunRuntime;
@@ -28,9 +29,10 @@ export interface BunOrigin {
 /**
  * How to run this program again as a worker.
  *
+ * @param write Writes its arguments so that Bun gives them to it.
  * @throws {Error} A sentence, if that cannot be.
  */
-export function bunSelfCommand({ executable, directory }: BunOrigin): SelfCommand {
+export function bunSelfCommand({ executable, directory }: BunOrigin, write = bunArguments): SelfCommand {
   const args = process.argv.slice(2);
   if (isCompiled()) return { command: executable, args, cwd: directory };
   const unnamed = /\/\[(eval|stdin)\]$/.exec(Bun.main)?.[1];
@@ -41,7 +43,17 @@ export function bunSelfCommand({ executable, directory }: BunOrigin): SelfComman
     throw new Error(`A worker of ${Bun.main} would run all its tests again: put the program into a file of its own.`);
   }
   const flags = bunWorkerFlags(process.execArgv);
-  return { command: executable, args: ["run", ...flags, Bun.main, ...bunArguments(args)], cwd: directory };
+  return { command: executable, args: ["run", ...flags, Bun.main, ...write(args)], cwd: directory };
+}
+
+/**
+ * How to run this program again as a manager.
+ *
+ * @throws {Error} A sentence, if that cannot be.
+ */
+export function bunManagerCommand(origin: BunOrigin): ManagerCommand {
+  const { command, args, cwd } = bunSelfCommand(origin, withSwallowedDashes);
+  return { command, args, cwd, env: startEnvironment() };
 }
 
 /**

@@ -23,6 +23,7 @@ import type {
   Child,
   ControlGrant,
   ExitStatus,
+  ManagerCommand,
   ModuleCommand,
   Output,
   ProcessHost,
@@ -63,6 +64,7 @@ export const denoHost: ProcessHost = {
     if (isGranted({ name: "env", variable: name })) Deno.env.delete(name);
   },
   selfCommand,
+  managerCommand,
   moduleCommand,
   mayRun: (command) => isGranted({ name: "run", command }),
   mainExports,
@@ -90,6 +92,7 @@ function spawn(command: SpawnCommand): Child {
   const options: Deno.CommandOptions = {
     args: [...command.args],
     env: { ...command.env },
+    clearEnv: command.clearEnv ?? false,
     detached: true,
     stdin: command.stdin === "pipe" ? "piped" : "null",
     stdout: stdioOf(command.stdout),
@@ -193,6 +196,11 @@ function unrefTimer(timer: number | { unref(): unknown }): void {
 async function selfCommand(grant: ControlGrant): Promise<SelfCommand> {
   const { denoSelfCommand } = await import("./deno_reexec.ts");
   return await denoSelfCommand({ executable, directory: startDirectory }, grant);
+}
+
+async function managerCommand(): Promise<ManagerCommand> {
+  const { denoManagerCommand } = await import("./deno_reexec.ts");
+  return await denoManagerCommand({ executable, directory: startDirectory });
 }
 
 async function moduleCommand(command: ModuleCommand): Promise<SelfCommand> {

@@ -53,7 +53,7 @@ export function spawnWithSockets(command: SpawnCommand, sockets: readonly number
   }
   const child = process.getBuiltinModule("node:child_process").spawn(command.command, command.args, {
     stdio: [command.stdin === "pipe" ? "pipe" : "ignore", stdioOf(command.stdout), stdioOf(command.stderr), ...sockets],
-    env: { ...Deno.env.toObject(), ...command.env },
+    env: command.clearEnv ? command.env : { ...Deno.env.toObject(), ...command.env },
     detached: true,
     ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
     ...(command.uid === undefined ? {} : { uid: command.uid }),

@@ -1,9 +1,10 @@
 /**
- * How a Deno manager learns its own flags. Deno does not tell a program. The system does, by `/proc`, which Deno guards:
+ * How a Deno manager learns its own flags, and the environment that it was started with. Deno does not tell a program. The system does, by `/proc`, which Deno guards:
  * reading it takes all permissions, or the right to call libc, or to run a program that may. Workers never load this.
  *
  * @module
  */
+import { readEnvironment } from "../src/handover.ts";
 import { type DenoLine, parseLine } from "./deno_flags.ts";
 import type { Granted } from "./deno_grants.ts";
 
@@ -23,19 +24,31 @@ export function ownLine(origin: DenoOrigin): Promise<DenoLine | undefined> {
 }
 
 async function learnLine(origin: DenoOrigin): Promise<DenoLine | undefined> {
-  const argv = Deno.build.os === "linux"
-    ? readDirectly() ?? readByLibc() ?? await readByChild(origin)
-    : await readByPs(origin);
+  const argv = Deno.build.os === "linux" ? await readOwn("cmdline", origin) : await readByPs(origin);
   return argv === undefined ? undefined : parseLine(argv, Deno.args);
 }
 
-const CMDLINE = "/proc/self/cmdline";
+/**
+ * The environment this process was started with: without what Deno read from `--env-file` since, or the program has set.
+ * Undefined where it cannot be read, and where some variables may not be handed on: who may run a list of programs only
+ * may not set those of the loader.
+ */
+export async function startEnvironment(origin: DenoOrigin): Promise<Readonly<Record<string, string>> | undefined> {
+  if (Deno.build.os !== "linux" || !granted("run")) return undefined;
+  const entries = await readOwn("environ", origin);
+  return entries === undefined ? undefined : readEnvironment(entries);
+}
+
+/** A file of this process in `/proc`, cut at each NUL. */
+async function readOwn(file: "cmdline" | "environ", origin: DenoOrigin): Promise<readonly string[] | undefined> {
+  return readDirectly(`/proc/self/${file}`) ?? readByLibc(`/proc/self/${file}`) ?? await readByChild(file, origin);
+}
 
 /** Works if all is allowed; Deno throws, and never asks, where reading is allowed but not all. */
-function readDirectly(): readonly string[] | undefined {
-  if (!granted("read", CMDLINE)) return undefined;
+function readDirectly(path: string): readonly string[] | undefined {
+  if (!granted("read", path)) return undefined;
   try {
-    return splitNul(Deno.readTextFileSync(CMDLINE));
+    return splitNul(Deno.readTextFileSync(path));
   } catch {
     return undefined;
   }
@@ -43,7 +56,7 @@ function readDirectly(): readonly string[] | undefined {
 
 const LIBC_NAMES: readonly string[] = ["libc.so.6", `libc.musl-${Deno.build.arch}.so.1`, "libc.so"];
 
-function readByLibc(): readonly string[] | undefined {
+function readByLibc(path: string): readonly string[] | undefined {
   if (!granted("ffi")) return undefined;
   for (const name of LIBC_NAMES) {
     try {
@@ -52,7 +65,7 @@ function readByLibc(): readonly string[] | undefined {
         read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
         close: { parameters: ["i32"], result: "i32" },
       });
-      const text = readFile(libc.symbols, CMDLINE);
+      const text = readFile(libc.symbols, path);
       libc.close();
       return splitNul(text);
     } catch {
@@ -113,8 +126,8 @@ async function outputOf(command: string, args: readonly string[]): Promise<strin
   }
 }
 
-async function readByChild(origin: DenoOrigin): Promise<readonly string[] | undefined> {
-  const path = `/proc/${Deno.pid}/cmdline`;
+async function readByChild(file: string, origin: DenoOrigin): Promise<readonly string[] | undefined> {
+  const path = `/proc/${Deno.pid}/${file}`;
   const program = `await new Response(Deno.readFileSync("${path}")).body.pipeTo(Deno.stdout.writable)`;
   const text = await askChild(["cat", path], program, origin);
   return text === undefined ? undefined : splitNul(text);

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { UPGRADE_VARIABLE } from "../src/handover.ts";
 import { type DenoFlag, type DenoLine, inheritedFlags, isPermission, writeFlags } from "./deno_flags.ts";
 
 /** What a worker reads from its environment. */
@@ -75,10 +76,28 @@ raw.githubusercontent.com:443,gist.githubusercontent.com:443";
 export function denoWorkerFlags(request: WorkerFlagsRequest): readonly string[] {
   const { line = { subcommand: "run", flags: [] }, form, denoArgs, holdsAll = false } = request;
   const inherited = inheritedFlags(line, form, denoArgs);
-  // deno eval and deno x allow everything without a word.
-  const silentlyAll = holdsAll && denoArgs === undefined && !inherited.some(isPermission);
-  const flags = silentlyAll ? [...inherited, { name: "--allow-all", words: ["-A"] }] : inherited;
-  return [...writeFlags(flags), ...missingGrants(flags, denoArgs === undefined ? request : withoutOwn(request))];
+  const flags = denoArgs === undefined ? withAll(inherited, holdsAll) : inherited;
+  const asked = denoArgs === undefined ? request : withoutOwn(request);
+  return [...writeFlags(flags), ...missingGrants(flags, needs(asked), asked)];
+}
+
+/** What the flags of a manager that is started again are made of. */
+export type ManagerFlagsRequest = Required<Pick<WorkerFlagsRequest, "line" | "granted" | "holdsAll">>;
+
+/**
+ * The flags a manager is started with again: its own, and the right to be told what it takes over.
+ *
+ * @throws {Error} A sentence, if flags cannot give it that.
+ */
+export function denoManagerFlags({ line, granted, holdsAll }: ManagerFlagsRequest): readonly string[] {
+  const flags = withAll(inheritedFlags(line, "self", undefined), holdsAll);
+  const needed: Need = { kind: "env", value: UPGRADE_VARIABLE };
+  return [...writeFlags(flags), ...missingGrants(flags, [needed], { controlPath: "", granted })];
+}
+
+/** deno eval and deno x allow everything without a word. */
+function withAll(flags: readonly DenoFlag[], holdsAll: boolean): readonly DenoFlag[] {
+  return holdsAll && !flags.some(isPermission) ? [...flags, { name: "--allow-all", words: ["-A"] }] : flags;
 }
 
 /** What this process may do tells nothing of flags that the user gave. */
@@ -86,9 +105,13 @@ function withoutOwn({ controlPath, preload }: GrantRequest): GrantRequest {
   return preload === undefined ? { controlPath } : { controlPath, preload };
 }
 
-/** The flags that are missing for a worker to reach its control socket. */
-function missingGrants(flags: readonly DenoFlag[], request: GrantRequest): readonly string[] {
-  const judged = needs(request).map((need) => ({ need, verdict: judge(need, flags, request.granted) }));
+/** The flags that are missing for what is needed, such as for a worker to reach its control socket. */
+function missingGrants(
+  flags: readonly DenoFlag[],
+  needed: readonly Need[],
+  request: GrantRequest,
+): readonly string[] {
+  const judged = needed.map((need) => ({ need, verdict: judge(need, flags, request.granted) }));
   const withVerdict = (wanted: Verdict) => judged.filter(({ verdict }) => verdict === wanted).map(({ need }) => need);
   const denied = withVerdict("denied")[0];
   if (denied !== undefined) throw new Error(deniedSentence(denied, flags));

@@ -5,10 +5,10 @@
  * @module
  */
 import { denoModuleCommand as writeModuleCommand, preloadUrl } from "../src/module_command.ts";
-import type { ControlGrant, ModuleCommand, SelfCommand } from "../src/types.ts";
-import { type DenoOrigin, granted, holdsAll, ownLine, runnable } from "./deno_cmdline.ts";
+import type { ControlGrant, ManagerCommand, ModuleCommand, SelfCommand } from "../src/types.ts";
+import { type DenoOrigin, granted, holdsAll, ownLine, runnable, startEnvironment } from "./deno_cmdline.ts";
 import { checkRepeatable, type DenoLine } from "./deno_flags.ts";
-import { checkCompiled, denoWorkerFlags } from "./deno_grants.ts";
+import { checkCompiled, denoManagerFlags, denoWorkerFlags } from "./deno_grants.ts";
 
 /**
  * How to run this program again as a worker.
@@ -21,14 +21,29 @@ export async function denoSelfCommand(origin: DenoOrigin, grant: ControlGrant): 
     return { command: origin.executable, args: [...Deno.args], cwd: origin.directory };
   }
   const line = await ownLine(origin);
+  return runAgain(origin, line, () => workerFlags(line, "self", grant));
+}
+
+/**
+ * How to run this program again as a manager.
+ *
+ * @throws {Error} A sentence, if that cannot be.
+ */
+export async function denoManagerCommand(origin: DenoOrigin): Promise<ManagerCommand> {
+  const env = await startEnvironment(origin);
+  if (Deno.build.standalone) return { command: origin.executable, args: [...Deno.args], cwd: origin.directory, env };
+  const line = await ownLine(origin);
+  return { ...runAgain(origin, line, () => managerFlags(line)), env };
+}
+
+function runAgain(origin: DenoOrigin, line: DenoLine | undefined, flags: () => readonly string[]): SelfCommand {
   checkRepeatable(line, Deno.mainModule);
-  const flags = workerFlags(line, "self", grant);
   const named = line?.script ?? "";
   // What a package's specifier stands for is resolved again: its main module alone lacks the package's own settings.
   const main = /^(jsr|npm):/.test(named) && line?.subcommand === "run" ? named : Deno.mainModule;
   return {
     command: runnable(origin),
-    args: ["run", ...flags, main, ...Deno.args],
+    args: ["run", ...flags(), main, ...Deno.args],
     cwd: origin.directory,
   };
 }
@@ -60,6 +75,16 @@ function workerFlags(line: DenoLine | undefined, form: "self" | "module", grant:
     holdsAll: holdsAll(),
     ...(form === "module" ? { preload: preloadUrl().href } : {}),
   });
+}
+
+function managerFlags(line: DenoLine | undefined): readonly string[] {
+  if (line === undefined && !holdsAll()) {
+    throw new Error(
+      "Cannot learn the flags this program was started with, so it cannot be started again: add --allow-ffi, or allow " +
+        "any program to be run (--allow-run).",
+    );
+  }
+  return denoManagerFlags({ line: line ?? NO_FLAGS, granted, holdsAll: holdsAll() });
 }
 
 /** What can be told where the command line cannot be read: everything is allowed, or the user knows. */

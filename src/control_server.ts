@@ -24,6 +24,12 @@ export interface ControlSink {
   rejected(ref: WorkerRef, reason: string): void;
 }
 
+/** What nobody can guess. */
+export function makeToken(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** Listens for the workers of one manager. */
 export class ControlServer implements Disposable {
   /** The directory of the socket. */
@@ -55,8 +61,7 @@ export class ControlServer implements Disposable {
 
   /** Makes the one-time token by which a worker will be known. */
   expect(ref: WorkerRef): string {
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    const token = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    const token = makeToken();
     this.#tokens.set(token, ref);
     return token;
   }

@@ -115,6 +115,9 @@ export function levelOf(event: PreforkEvent): keyof Logger {
     case "replace":
     case "recycle":
     case "recovered":
+    case "upgrade":
+    case "upgraded":
+    case "takeover":
       return "info";
     case "stopped":
       return event.killed.length === 0 ? "info" : "warn";
@@ -134,6 +137,7 @@ export function levelOf(event: PreforkEvent): keyof Logger {
     case "giveUp":
       return "error";
     case "reloadFailed":
+    case "upgradeFailed":
       return event.cause === "failed" ? "error" : "info";
   }
 }

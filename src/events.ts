@@ -79,6 +79,17 @@ export type PreforkEvent =
   | { readonly type: "protocolError"; readonly worker: WorkerInfo; readonly reason: string }
   /** A hook or the logger threw; the pool goes on. */
   | { readonly type: "hookError"; readonly hook: string; readonly error: unknown }
+  /** A new manager was started, by `upgrade`: it has to prove itself, and this one goes on meanwhile. */
+  | { readonly type: "upgrade"; readonly pid: number }
+  /** The new manager has taken over: this one stops, as by a signal. */
+  | { readonly type: "upgraded"; readonly pid: number }
+  /**
+   * The new manager has not taken over, and is gone; this one is as it was. The new one `failed`, or this one was
+   * `stopped` meanwhile.
+   */
+  | { readonly type: "upgradeFailed"; readonly cause: "failed" | "stopped"; readonly reason: string }
+  /** This manager has taken over from the one that started it, and the sockets are its own. */
+  | { readonly type: "takeover"; readonly pid: number }
   /** Nothing ever became ready: `start` rejects. */
   | { readonly type: "giveUp"; readonly failures: number; readonly reason: string }
   /** The reader of the events was too slow: this many were dropped. */
@@ -168,6 +179,16 @@ export function formatEvent(event: PreforkEvent): string {
       return `${describeWorker(event.worker)} is killed: ${event.reason}`;
     case "hookError":
       return `${event.hook} threw: ${describeError(event.error)}`;
+    case "upgrade":
+      return `upgrade: the new manager pid=${event.pid} has to prove itself, this one serves meanwhile`;
+    case "upgraded":
+      return `the new manager pid=${event.pid} has taken over: this one stops`;
+    case "upgradeFailed":
+      return event.cause === "failed"
+        ? `the upgrade failed, this manager goes on: ${event.reason}`
+        : `the upgrade was given up: ${event.reason}`;
+    case "takeover":
+      return `took over from the manager pid=${event.pid}`;
     case "giveUp":
       return `gave up after ${event.failures} failures, and no worker ever became ready: the last one ${event.reason}`;
     case "dropped":

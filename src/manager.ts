@@ -23,12 +23,13 @@ import {
   type PoolWorker,
   type WorkerRef,
 } from "./pool_state.ts";
-import type { ReloadOptions, WaitOptions } from "./prefork.ts";
+import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./prefork.ts";
 import type { WorkerMessage } from "./protocol.ts";
-import { parseSignal, relayedSignal, signalNumber } from "./signals.ts";
+import { isStopSignal, parseSignal, relayedSignal, signalNumber } from "./signals.ts";
 import type { Listener } from "./serving.ts";
 import { SharedSockets } from "./sockets.ts";
 import { type Owner, Staff } from "./staff.ts";
+import { Succession, takeoverOn } from "./succession.ts";
 import { Traps } from "./traps.ts";
 import { Table } from "./table.ts";
 import { findWorker, isStandby, liveWorkers, workerInfo } from "./turn.ts";
@@ -79,11 +80,12 @@ export class Manager {
   readonly #staff: Staff;
   readonly #traps: Traps;
   readonly #sockets: SharedSockets | undefined;
+  readonly #succession: Succession;
   readonly #alarms: Alarms<Input>;
   readonly #inbox: Input[] = [];
   /** Processes still to be made. */
   readonly #spawns: SpawnEffect[] = [];
-  readonly #abort = (): void => this.post({ type: "signal", signal: "SIGTERM" });
+  readonly #stop = (): void => this.post({ type: "signal", signal: "SIGTERM" });
   #state: PoolState;
   /** What was asked for last; the state has it once the inbox is empty. */
   #maxWorkers: number;
@@ -98,7 +100,8 @@ export class Manager {
 
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
     const { maxWorkers, drainTimeoutMs, listen, ...config } = checked;
-    this.#sockets = listen.length === 0 ? undefined : SharedSockets.open(listen, host, currentLibc);
+    const given = takeoverOn(host)?.inheritance;
+    this.#sockets = listen.length === 0 ? undefined : SharedSockets.open(listen, host, currentLibc, given);
     this.#host = host;
     this.#maxWorkers = maxWorkers;
     this.#alarms = new Alarms(host, (input) => this.post(input));
@@ -115,6 +118,8 @@ export class Manager {
       sink: this.#sink(),
       hub: this.hub,
     });
+    const { hub } = this;
+    this.#succession = new Succession({ host, owner, config, hub, sockets: this.#sockets, stop: this.#stop });
     const trapped = trappedSignals(config.trapSignals);
     this.#traps = new Traps(
       host,
@@ -123,8 +128,8 @@ export class Manager {
       (signal) => this.#die(signal),
     );
     if (host.name === "deno" && trapped.includes("SIGUSR1")) this.#warnOfInspector();
-    options.signal?.addEventListener("abort", this.#abort, { once: true });
-    if (options.signal?.aborted) this.#abort();
+    options.signal?.addEventListener("abort", this.#stop, { once: true });
+    if (options.signal?.aborted) this.#stop();
   }
 
   get generation(): number {
@@ -183,6 +188,7 @@ export class Manager {
     for (const runtime of this.#staff.runtimes) checkRelayed([signal], runtime);
     this.post({ type: "signalAll", signal });
     if (signal === "SIGKILL") this.#staff.killLeftovers();
+    if (signal === "SIGKILL") this.#succession.kill();
   }
 
   /** Runs the pool until a signal comes. */
@@ -206,12 +212,14 @@ export class Manager {
     this.#traps.watchFatal();
     const { maxMemoryBytes } = this.#state.config.recycle;
     if (maxMemoryBytes !== undefined && this.#memoryTimer === undefined) this.#watchMemory(maxMemoryBytes);
+    this.#succession.begin();
     this.post({ type: "start", generation: this.#nextGeneration(work, ready) });
     return await started.promise;
   }
 
   /** Replaces all workers by new ones, a canary first. */
   async reload({ data }: ReloadOptions): Promise<void> {
+    this.#succession.refuseIfUpgrading("reload");
     const started = this.#started;
     const before = this.#staff.askedOf(this.#state.current.number);
     if (started === undefined || before === undefined) {
@@ -225,6 +233,11 @@ export class Manager {
     this.#reloads.set(generation.number, reloaded);
     this.post({ type: "reload", generation });
     await reloaded.promise;
+  }
+
+  /** Has this program started again, and stops once the new manager has taken over. */
+  async upgrade(options: UpgradeOptions): Promise<void> {
+    await this.#succession.upgrade(options, this.#state);
   }
 
   async #prepare(work: Work): Promise<ReadyWork> {
@@ -253,6 +266,7 @@ export class Manager {
     const { timeoutMs, signal } = options;
     if (timeoutMs !== undefined) checkTime("timeoutMs", timeoutMs);
     signal?.throwIfAborted();
+    this.#succession.abandon("the pool waits for its workers to end");
     const waited = Promise.withResolvers<void>();
     this.#waited = waited;
     const over = Promise.withResolvers<void>();
@@ -271,6 +285,7 @@ export class Manager {
     try {
       await waited.promise;
       if (this.#staff.size === 0) await Promise.race([this.#staff.cleared(), over.promise]);
+      if (this.#staff.size === 0) await Promise.race([this.#succession.over(), over.promise]);
     } finally {
       signal?.removeEventListener("abort", abort);
     }
@@ -286,7 +301,7 @@ export class Manager {
     await this.wait({}); // which lets go of all else, since nobody is left
     this.#sockets?.[Symbol.dispose]();
     this.#traps[Symbol.dispose]();
-    this.#options.signal?.removeEventListener("abort", this.#abort);
+    this.#options.signal?.removeEventListener("abort", this.#stop);
     this.hub.close();
   }
 
@@ -321,6 +336,7 @@ export class Manager {
     try {
       const [state, effects] = step(this.#state, input, this.#host.now());
       this.#state = state;
+      this.#succession.look(state);
       for (const effect of effects) this.#perform(effect);
     } catch (error) {
       this.hub.publish({ type: "hookError", hook: `the manager, at '${input.type}',`, error });
@@ -359,6 +375,7 @@ export class Manager {
       case "reaped":
         return this.#staff.reaped(effect);
       case "returned":
+        if (isStopSignal(effect.signal)) this.#succession.abandon(`the pool was told to stop by ${effect.signal}`);
         return this.#settleStart((started) => started.resolve(effect.signal));
       case "gaveUp":
         return this.#settleStart((started) =>

@@ -33,6 +33,16 @@ export interface ReloadOptions {
   readonly data?: unknown;
 }
 
+/** What {@linkcode Prefork.upgrade} may be given. */
+export interface UpgradeOptions {
+  /**
+   * How long the new manager may take until its workers are ready, in milliseconds.
+   *
+   * @default {PreforkOptions.bootTimeoutMs} and ten seconds
+   */
+  readonly timeoutMs?: number;
+}
+
 /**
  * Runs in each worker. What it returns is awaited and dropped; the worker then exits with status 0.
  *
@@ -43,6 +53,9 @@ export type WorkerCallback<Data = Json | null> = (worker: Worker<Data>) => unkno
 /** The pools of this process, in the order they were made, past ones included: where each stands, by its key. */
 const pools = new Map<string, () => PoolSnapshot>();
 let made = 0;
+
+/** Those of them that this process manages, and that were not disposed of. */
+const managed = new Set<Prefork>();
 
 /** Where all other pools of this process stand, for a worker that runs the same program. */
 function snapshotOthers(own: string): Record<string, PoolSnapshot> {
@@ -103,6 +116,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
       starting: this.#starting,
       started: this.#started,
     }));
+    if (this.#manager) managed.add(this);
   }
 
   /**
@@ -237,6 +251,42 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   }
 
   /**
+   * Replaces the whole manager, without a gap: this program is started again, from its file as it is now, and inherits
+   * the listening sockets. Once all the workers that it wants first are ready, it takes over: `start` returns here as by
+   * SIGTERM, and the workers of this manager answer what they have in hand. Whatever goes wrong before that, the new
+   * manager and its workers go, and this one is as it was.
+   *
+   * The new manager has the arguments, the directory and the environment that this one was started with, leads a session
+   * of its own, and has another process id. A reload and an upgrade exclude each other.
+   *
+   * @returns Resolves when the new manager has taken over.
+   * @throws {UpgradeError} If this manager goes on; the message says why.
+   * @throws {Error} In a worker, before the first `start`, during a reload or another upgrade, and beside another pool.
+   *
+   * @example
+   * ```ts ignore
+   * while (pm.signalReceived !== "SIGTERM") { // which is what start() returns by when a new manager has taken over
+   *   if (pm.signalReceived === "SIGUSR2") pm.upgrade().catch((error) => console.error(error.message));
+   *   if (await pm.start()) continue;
+   *   await work();
+   *   await pm.finish();
+   * }
+   * ```
+   */
+  async upgrade(options: UpgradeOptions = {}): Promise<void> {
+    if (this.#manager === undefined || session !== undefined) {
+      throw new Error("Cannot upgrade: this process is a worker, and starts anew with the manager above it");
+    }
+    const other = [...managed].find((pool) => pool !== this && pool.#isInUse);
+    if (other !== undefined) {
+      throw new Error(
+        `Cannot upgrade: pool '${other.#key}' of this program is in use, too, and a new manager takes over one pool only`,
+      );
+    }
+    await this.#manager.upgrade(options);
+  }
+
+  /**
    * Ends a worker.
    *
    * @param code Exit status: anything but 0 makes its slot wait before the next worker.
@@ -280,8 +330,13 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   async [Symbol.asyncDispose](): Promise<void> {
     const last = pools.get(this.#key)?.();
     await this.#manager?.dispose();
+    managed.delete(this);
     // Workers of later pools still come by this one on their way; the pool itself is not kept for that.
     if (last) pools.set(this.#key, () => ({ ...last, starting: false }));
+  }
+
+  get #isInUse(): boolean {
+    return this.#starting || this.numWorkers > 0 || this.listeners.length > 0;
   }
 
   async #beginOnly(work: Work): Promise<true> {

@@ -7,6 +7,7 @@
 
 import { fromServerStarter, fromSystemd, type GivenSocket } from "./activation.ts";
 import { type Address, formatAddress, parseAddress, type SocketAddress } from "./address.ts";
+import { absolute, askedFor, type Claimed, type HandedSocket, type Inheritance } from "./handover.ts";
 import { type Bytes, cString, errnoText, int32, type Libc, NoLibcError } from "./libc.ts";
 import { INHERIT, type ListenOptions } from "./listen.ts";
 import type { Listener, WorkerListener } from "./serving.ts";
@@ -50,24 +51,36 @@ interface SharedSocket extends Omit<Listener, "text"> {
   readonly fd: number;
   /** The file of a Unix socket made here. */
   readonly file: string | undefined;
+  /** What it was asked for as. */
+  readonly asked: string;
+  /** What the manager before this one handed over; undefined if it is this one's from the beginning. */
+  readonly claimed?: Claimed;
 }
 
 /** The sockets of one pool. */
 export class SharedSockets implements Disposable {
   readonly #libc: Libc;
-  readonly #sockets: SharedSocket[] = [];
+  readonly #inheritance: Inheritance | undefined;
+  #sockets: SharedSocket[] = [];
 
-  private constructor(libc: Libc) {
+  private constructor(libc: Libc, inheritance: Inheritance | undefined) {
     this.#libc = libc;
+    this.#inheritance = inheritance;
   }
 
   /**
    * Opens what is to be listened on, all or nothing.
    *
+   * @param inheritance What the manager before this one has open.
    * @throws {Error} Names the address that cannot be listened on, and why.
    */
-  static open(wanted: readonly ListenOptions[], host: ProcessHost, libc: () => Libc): SharedSockets {
-    const sockets = new SharedSockets(loadLibc(libc));
+  static open(
+    wanted: readonly ListenOptions[],
+    host: ProcessHost,
+    libc: () => Libc,
+    inheritance?: Inheritance,
+  ): SharedSockets {
+    const sockets = new SharedSockets(loadLibc(libc), inheritance);
     try {
       for (const one of wanted) sockets.#openOne(one, host);
       return sockets;
@@ -123,6 +136,34 @@ export class SharedSockets implements Disposable {
     }
   }
 
+  /** The sockets as the next manager has them, at their numbers here or from 3 on. */
+  handed(atOwnNumbers: boolean): readonly HandedSocket[] {
+    return this.#sockets.map(({ fd, asked, address, name, file }, index) => ({
+      fd: atOwnNumbers ? fd : FIRST_FD + index,
+      asked,
+      bound: formatAddress(address),
+      name,
+      file,
+    }));
+  }
+
+  /** The places of those that the manager before this one handed over, in its list. */
+  get kept(): readonly number[] {
+    return this.#sockets.flatMap(({ claimed }) => claimed === undefined ? [] : [claimed.place]);
+  }
+
+  /** The manager before this one leaves the files of its sockets to this one. */
+  own(): void {
+    this.#sockets = this.#sockets.map(({ claimed, ...socket }) => ({ ...socket, file: claimed?.file ?? socket.file }));
+  }
+
+  /** The next manager listens on those at these places: their files are its own. */
+  disown(places: readonly number[]): void {
+    this.#sockets = this.#sockets.map((socket, place) =>
+      places.includes(place) ? { ...socket, file: undefined } : socket
+    );
+  }
+
   /** Stops listening, and removes the files of Unix sockets that were made here. */
   [Symbol.dispose](): void {
     for (const { fd, file } of this.#sockets.splice(0)) {
@@ -133,21 +174,32 @@ export class SharedSockets implements Disposable {
   }
 
   #openOne(wanted: ListenOptions, host: ProcessHost): void {
+    const asked = askedFor(wanted.address, host.directory);
+    const claimed = this.#inheritance?.claim(asked) ?? [];
+    if (claimed.length > 0) return claimed.forEach((one) => this.#takeOver(one, wanted, asked));
     if (wanted.address === INHERIT) {
       const given = givenSockets(host);
-      if (given.length > 0) return given.forEach((socket) => this.#take(socket.fd, wanted.name ?? socket.name));
+      if (given.length > 0) return given.forEach((socket) => this.#take(socket.fd, wanted.name ?? socket.name, asked));
       throw new Error(
         "Cannot listen on inherited sockets: neither LISTEN_FDS with LISTEN_PID (systemd) nor SERVER_STARTER_PORT " +
           "(start_server) gives this process any",
       );
     }
     const { name, address } = parseAddress(wanted.address);
-    if (address.type === "fd") this.#take(address.fd, wanted.name ?? name);
-    else this.#bind({ name: wanted.name ?? name, address }, wanted, host);
+    if (address.type === "fd") this.#take(address.fd, wanted.name ?? name, asked);
+    else this.#bind({ name: wanted.name ?? name, address }, wanted, host, asked);
+  }
+
+  /** Takes a socket of the manager before this one. Its file is that one's until all is handed over. */
+  #takeOver(claimed: Claimed, wanted: ListenOptions, asked: string): void {
+    const name = wanted.name ?? (asked === INHERIT ? claimed.name : parseAddress(wanted.address).name);
+    const fd = this.#libc.fcntl(claimed.fd, F_DUPFD_CLOEXEC, LEAST_FD);
+    this.#libc.close(claimed.fd);
+    this.#keep({ fd, name, file: undefined, asked, claimed });
   }
 
   /** Takes a socket that somebody else has opened. */
-  #take(fd: number, name: string | undefined): void {
+  #take(fd: number, name: string | undefined, asked: string): void {
     const address = localAddress(this.#libc, fd);
     if (address === undefined) {
       throw new Error(`Cannot listen on fd:${fd}: that is no open TCP or Unix socket in this process`);
@@ -157,10 +209,15 @@ export class SharedSockets implements Disposable {
     }
     // Workers get their own; no other process that is started from here is to have it.
     this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
-    this.#keep(this.#libc.fcntl(fd, F_DUPFD_CLOEXEC, LEAST_FD), name, undefined, `fd:${fd}`);
+    this.#keep({ fd: this.#libc.fcntl(fd, F_DUPFD_CLOEXEC, LEAST_FD), name, file: undefined, asked }, `fd:${fd}`);
   }
 
-  #bind({ name, address }: Pick<Listener, "name" | "address">, options: ListenOptions, host: ProcessHost): void {
+  #bind(
+    { name, address }: Pick<Listener, "name" | "address">,
+    options: ListenOptions,
+    host: ProcessHost,
+    asked: string,
+  ): void {
     const libc = this.#libc;
     const text = formatAddress(address);
     const place = address.type === "unix" ? { ...address, path: absolute(address.path, host.directory) } : address;
@@ -190,7 +247,7 @@ export class SharedSockets implements Disposable {
       libc.close(fd);
       throw error;
     }
-    this.#keep(fd, name, file, text);
+    this.#keep({ fd, name, file, asked }, text);
   }
 
   /** The mode is there from the first moment: nobody slips in before a chmod. */
@@ -228,12 +285,12 @@ export class SharedSockets implements Disposable {
     libc.unlink(cString(file));
   }
 
-  #keep(fd: number, name: string | undefined, file: string | undefined, text: string): void {
+  #keep(socket: Omit<SharedSocket, "address">, text = socket.asked): void {
     const libc = this.#libc;
-    const address = fd < 0 ? undefined : localAddress(libc, fd);
+    const address = socket.fd < 0 ? undefined : localAddress(libc, socket.fd);
     if (address === undefined) throw new Error(`Cannot listen on ${text}: ${errnoText(libc.errno())}`);
-    setNonBlocking(libc, fd);
-    this.#sockets.push({ name, address, fd, file });
+    setNonBlocking(libc, socket.fd);
+    this.#sockets.push({ ...socket, address });
   }
 }
 
@@ -261,10 +318,6 @@ export function givenSockets(host: ProcessHost): readonly GivenSocket[] {
 function familyOf(address: SocketAddress): number {
   if (address.type === "unix") return AF_UNIX;
   return address.family === 4 ? AF_INET : AF_INET6;
-}
-
-function absolute(path: string, directory: string): string {
-  return path.startsWith("/") || path.startsWith("@") ? path : `${directory}/${path}`;
 }
 
 function bindFailure(errno: number, address: Address): string {

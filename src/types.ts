@@ -85,6 +85,8 @@ export interface SpawnCommand {
   readonly args: readonly string[];
   /** Variables added to the environment of this process, which the new one inherits. */
   readonly env: Readonly<Record<string, string>>;
+  /** Whether the new process inherits nothing of the environment, so that `env` is all of it. @default {false} */
+  readonly clearEnv?: boolean;
   /** The working directory; that of the parent by default. */
   readonly cwd?: string;
   /** User id to run as; needs root. */
@@ -157,6 +159,12 @@ export interface SelfCommand {
   readonly cwd: string;
 }
 
+/** How this program was started, so that it can be started again as the manager it is. */
+export interface ManagerCommand extends SelfCommand {
+  /** Its environment as it was then; undefined where that cannot be read. */
+  readonly env: Readonly<Record<string, string>> | undefined;
+}
+
 /** What a Deno worker must be allowed for its control connection, and what the user asked for on top. */
 export interface ControlGrant {
   /** Path of the worker's control socket. */
@@ -220,6 +228,8 @@ export interface ProcessHost {
   unsetEnv(name: string): void;
   /** How to run this program again as a worker. Rejects with a sentence for programs that cannot be run again. */
   selfCommand(grant: ControlGrant): Promise<SelfCommand>;
+  /** How to run this program again as a manager. Rejects with a sentence for programs that cannot be run again. */
+  managerCommand(): Promise<ManagerCommand>;
   /** How to run a worker module. Rejects with a sentence if that cannot be. */
   moduleCommand(command: ModuleCommand): Promise<SelfCommand>;
   /** Whether {@linkcode spawn} may start this program. Never prompts. */

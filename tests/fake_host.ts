@@ -10,6 +10,7 @@ import type {
   ControlHandlers,
   ControlListener,
   ExitStatus,
+  ManagerCommand,
   ModuleCommand,
   ProcessHost,
   ProcessUsage,
@@ -159,7 +160,7 @@ export class FakeHost implements ProcessHost {
     this.#now += this.spawnTakesMs;
     const failure = this.spawnFailure(command);
     if (failure !== undefined) throw failure;
-    const env = { ...Object.fromEntries(this.env), ...command.env };
+    const env = command.clearEnv ? command.env : { ...Object.fromEntries(this.env), ...command.env };
     return this.#start(command, env, this.#nextPid, this.programs.get(command.command));
   }
 
@@ -220,6 +221,11 @@ export class FakeHost implements ProcessHost {
 
   selfCommand(_grant: ControlGrant): Promise<SelfCommand> {
     return Promise.resolve({ command: `/fake/${this.name}`, args: ["run", "main.ts"], cwd: this.directory });
+  }
+
+  managerCommand(): Promise<ManagerCommand> {
+    const args = ["run", "main.ts", "argument"];
+    return Promise.resolve({ command: "/fake/manager", args, cwd: this.directory, env: Object.fromEntries(this.env) });
   }
 
   moduleCommand(command: ModuleCommand): Promise<SelfCommand> {

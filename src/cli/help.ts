@@ -15,8 +15,8 @@ Pool
   -w, --workers N         how many workers (default: WEB_CONCURRENCY, else one for each CPU)
   --spare MIN:MAX         as many as keep MIN to MAX idle, at most N (workers tell by setStatus)
   --standby N             how many booted workers wait to take the place of one that ends (default 0)
-  -t, --trap SIG=ACTION   USR2=reload, or what workers get: HUP=TERM, USR2=none,
-                          USR2=TERM:500 (one worker every 500 ms)
+  -t, --trap SIG=ACTION   USR2=reload, or what workers get: HUP=TERM, WINCH=none,
+                          HUP=TERM:500 (one worker every 500 ms)
   --surge N  --unavailable N   in a reload, how many new workers may boot beside the old ones
                           (default 1), and how many old ones may stop before (default 0)
   --boot-timeout TIME     how long a worker may take to be ready (30s, 500ms; default 30s)
@@ -42,8 +42,8 @@ Manager
                           terminal, else json)
   -h, --help  -V, --version
 
-Signals  TERM, INT, QUIT stop, a second one at once; HUP replaces all workers, if the first
-         new one comes to be ready; TTIN, TTOU: one worker more, one less
+Signals  TERM, INT, QUIT stop, a second one at once; HUP replaces all workers, USR2 the manager
+         with them, if the new ones come to be ready; TTIN, TTOU: one worker more, one less
 Status   0 stopped as asked, 2 bad command line, 3 no worker ever became ready,
          128+n died of signal n
 

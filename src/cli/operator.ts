@@ -16,6 +16,8 @@ export interface Operations {
   hangUp(): void;
   /** One worker more or less. */
   resize(signal: Signal, by: 1 | -1): void;
+  /** A new manager in the place of this one. */
+  upgrade(signal: Signal): void;
 }
 
 /** `timeout` signals its command and then the whole group; `npm run` hands on a Ctrl-C: two in no time are one. */
@@ -45,6 +47,7 @@ export function listenToOperator(
   for (const [signal, by] of [["SIGTTIN", 1], ["SIGTTOU", -1]] as const) {
     if (traps[signal] === undefined) stack.use(host.onSignal(signal, () => operations.resize(signal, by)));
   }
+  if (traps.SIGUSR2 === undefined) stack.use(host.onSignal("SIGUSR2", () => operations.upgrade("SIGUSR2")));
   return stack;
 }
 

@@ -96,6 +96,10 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
       pool.maxWorkers = maxWorkers;
       log.tell("info", `received ${signal}: now ${describeCount(maxWorkers)}`);
     },
+    upgrade(signal) {
+      log.tell("info", `received ${signal}: a new manager is to take over`);
+      pool.upgrade().catch((error: unknown) => tellRefusal(error, log));
+    },
   });
   log.tell("info", describeStart(request, prepared), { event: "start", pid: currentHost.pid });
   for (const { name, text } of pool.listeners) {
@@ -201,6 +205,12 @@ async function tellEvents(pool: Prefork, log: Log): Promise<readonly WorkerInfo[
     else log.event(event);
   }
   return killed;
+}
+
+/** What went wrong after it had begun is an event. */
+function tellRefusal(error: unknown, log: Log): void {
+  const isTold = error instanceof Error && error.name === "UpgradeError";
+  if (!isTold) log.tell("warning", describeError(error));
 }
 
 function tellStopped(killed: readonly WorkerInfo[], log: Log): void {

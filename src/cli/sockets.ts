@@ -8,6 +8,7 @@ import { parseAddress } from "../address.ts";
 import { INHERIT, type ListenOptions } from "../listen.ts";
 import { describeError } from "../events.ts";
 import { givenSockets } from "../sockets.ts";
+import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
 import type { RunRequest } from "./parse.ts";
 import { UsageError } from "./usage_error.ts";
@@ -57,7 +58,7 @@ function findAddresses({ options, target }: RunRequest, host: ProcessHost): Addr
 
 function countGiven(host: ProcessHost): number {
   try {
-    return givenSockets(host).length;
+    return takeoverOn(host)?.inheritance.count(INHERIT) ?? givenSockets(host).length;
   } catch (error) {
     throw new UsageError(describeError(error));
   }

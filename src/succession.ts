@@ -1,0 +1,117 @@
+/**
+ * A manager's part in upgrades: as the one that takes over, and as the one that is taken over from.
+ *
+ * @module
+ */
+
+import { currentHost } from "../runtimes/current.ts";
+import { checkKeys, checkTime } from "./checks.ts";
+import type { EventHub } from "./event_hub.ts";
+import type { PoolConfig, PoolState } from "./pool_state.ts";
+import type { UpgradeOptions } from "./prefork.ts";
+import type { SharedSockets } from "./sockets.ts";
+import type { Owner } from "./staff.ts";
+import { type Takeover, takeover } from "./takeover.ts";
+import type { ProcessHost } from "./types.ts";
+import { Upgrade } from "./upgrade.ts";
+
+/** How long a new manager may take to come to its workers, whose own time is `bootTimeoutMs`. */
+const MANAGER_BOOT_MS = 10_000;
+
+/** What a succession is made of. */
+export interface SuccessionParts {
+  readonly host: ProcessHost;
+  readonly hub: EventHub;
+  readonly owner: Owner;
+  readonly config: PoolConfig;
+  readonly sockets: SharedSockets | undefined;
+  /** Stops the pool as SIGTERM does. */
+  stop(): void;
+}
+
+/** How a program on this host takes over from the manager that started it, if it does. */
+export function takeoverOn(host: ProcessHost): Takeover | undefined {
+  return host === currentHost ? takeover : undefined;
+}
+
+/** Who was there before this manager, and who comes after it. */
+export class Succession {
+  readonly #parts: SuccessionParts;
+  readonly #takeover: Takeover | undefined;
+  /** Why there is nothing to be upgraded, if there is not. */
+  #idle: string | undefined = "this pool was not started yet; call start() first";
+  #upgrade: Upgrade | undefined;
+  #over: Promise<void> = Promise.resolve();
+
+  constructor(parts: SuccessionParts) {
+    this.#parts = parts;
+    this.#takeover = takeoverOn(parts.host);
+  }
+
+  /** The pool begins. */
+  begin(): void {
+    this.#idle = undefined;
+    const { owner, config, sockets, hub, stop } = this.#parts;
+    this.#takeover?.begin({
+      pool: owner.key,
+      stopTimeoutMs: config.stopTimeoutMs,
+      kept: () => sockets?.kept ?? [],
+      takenOver(pid) {
+        sockets?.own();
+        hub.publish({ type: "takeover", pid });
+      },
+      stop,
+    });
+  }
+
+  /** The pool has made a step. */
+  look(state: PoolState): void {
+    this.#takeover?.look(this.#parts.owner.key, state);
+  }
+
+  /**
+   * Only one change at a time.
+   *
+   * @throws {Error} If an upgrade is under way.
+   */
+  refuseIfUpgrading(what: string): void {
+    if (this.#upgrade === undefined) return;
+    throw new Error(`Cannot ${what}: an upgrade is under way, and the new manager brings new workers; await it first`);
+  }
+
+  /** Has a new manager take over, and stops this one then. */
+  async upgrade(options: UpgradeOptions, { roll }: PoolState): Promise<void> {
+    const { host, hub, sockets, owner, config: { bootTimeoutMs, stopTimeoutMs }, stop } = this.#parts;
+    checkKeys("upgrade", options, ["timeoutMs"]);
+    const timeoutMs = checkTime("timeoutMs", options.timeoutMs ?? bootTimeoutMs + MANAGER_BOOT_MS);
+    if (this.#idle !== undefined) throw new Error(`Cannot upgrade: ${this.#idle}`);
+    this.refuseIfUpgrading("upgrade");
+    if (roll !== null) throw new Error("Cannot upgrade: a reload is under way; await its end first");
+    const upgrade = new Upgrade({ host, hub, sockets, pool: owner.key, timeoutMs, stopTimeoutMs });
+    const running = upgrade.run();
+    this.#upgrade = upgrade;
+    this.#over = running.catch(() => {}); // told to whoever awaits upgrade()
+    try {
+      await running;
+      stop();
+    } finally {
+      this.#upgrade = undefined;
+    }
+  }
+
+  /** This manager is to end: whoever was to take over ends, too. */
+  abandon(reason: string): void {
+    this.#idle = reason;
+    this.#upgrade?.abandon(reason);
+  }
+
+  /** The same, and at once. */
+  kill(): void {
+    this.#upgrade?.kill();
+  }
+
+  /** Resolves when no upgrade is under way. */
+  over(): Promise<void> {
+    return this.#over;
+  }
+}
