@@ -7,16 +7,20 @@
 import { currentHost } from "../runtimes/current.ts";
 import { checkKeys, checkTime } from "./checks.ts";
 import type { EventHub } from "./event_hub.ts";
-import type { PoolConfig, PoolState } from "./pool_state.ts";
+import type { PoolConfig, PoolState, PoolWorker } from "./pool_state.ts";
 import type { UpgradeOptions } from "./prefork.ts";
 import type { SharedSockets } from "./sockets.ts";
 import type { Owner } from "./staff.ts";
 import { type Takeover, takeover } from "./takeover.ts";
-import type { ProcessHost } from "./types.ts";
+import { liveWorkers } from "./turn.ts";
+import type { ProcessHost, Signal } from "./types.ts";
 import { Upgrade } from "./upgrade.ts";
 
 /** How long a new manager may take to come to its workers, whose own time is `bootTimeoutMs`. */
 const MANAGER_BOOT_MS = 10_000;
+
+/** How long workers that were never ready may take to end, in a pool that is not wanted any more. */
+const EARLY_END_MS = 1000;
 
 /** What a succession is made of. */
 export interface SuccessionParts {
@@ -41,6 +45,7 @@ export class Succession {
   /** Why there is nothing to be upgraded, if there is not. */
   #idle: string | undefined = "this pool was not started yet; call start() first";
   #upgrade: Upgrade | undefined;
+  #workers: () => Iterable<PoolWorker> = () => [];
   #over: Promise<void> = Promise.resolve();
 
   constructor(parts: SuccessionParts) {
@@ -51,7 +56,7 @@ export class Succession {
   /** The pool begins. */
   begin(): void {
     this.#idle = undefined;
-    const { owner, config, sockets, hub, stop } = this.#parts;
+    const { owner, config, sockets, hub } = this.#parts;
     this.#takeover?.begin({
       pool: owner.key,
       stopTimeoutMs: config.stopTimeoutMs,
@@ -60,13 +65,38 @@ export class Succession {
         sockets?.own();
         hub.publish({ type: "takeover", pid });
       },
-      stop,
+      stop: () => this.#withdraw(),
     });
   }
 
   /** The pool has made a step. */
   look(state: PoolState): void {
-    this.#takeover?.look(this.#parts.owner.key, state);
+    if (this.#takeover === undefined) return;
+    this.#workers = () => liveWorkers(state);
+    this.#takeover.look(this.#parts.owner.key, state);
+  }
+
+  /**
+   * This manager has not come to be the one, and its workers stop as ever. A signal for those that are not ready yet
+   * would be held: these get it now, and are not waited for where they cannot have anything in hand.
+   */
+  #withdraw(): void {
+    const { config, host, stop } = this.#parts;
+    const early = [...this.#workers()].filter(({ phase }) => phase === "starting");
+    stop();
+    for (const { pid } of early) this.#kill(pid, "SIGTERM");
+    const idle = early.filter(({ channel }) => channel && !config.settles);
+    const isLeft = ({ id }: PoolWorker): boolean => [...this.#workers()].some((worker) => worker.id === id);
+    const killLeft = (): void => idle.filter(isLeft).forEach(({ pid }) => this.#kill(-pid, "SIGKILL"));
+    host.setTimer(EARLY_END_MS, killLeft).unref();
+  }
+
+  #kill(pid: number, signal: Signal): void {
+    try {
+      this.#parts.host.kill(pid, signal);
+    } catch {
+      // Not allowed; the pool's own deadline is left.
+    }
   }
 
   /**

@@ -1,0 +1,258 @@
+/** Upgrades of the manager itself, with real processes under load: what proves itself takes over, the rest is gone. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { createServer } from "node:net";
+import process from "node:process";
+import { describe, it } from "node:test";
+import type { Edition } from "./fixtures/upgrade/daemon.ts";
+import { Daemon, sharedSockets } from "./support/daemon.ts";
+import { freeze } from "./support/held.ts";
+import { keepAlive, type Load, load, oneShot, post } from "./support/load.ts";
+import { waitForNobody } from "./support/pool.ts";
+import { isAlive, signalProcess, tempDir, waitFor } from "./support/run.ts";
+
+const options = { skip: process.platform !== "linux", timeout: 120_000 };
+const CLIENTS = [oneShot, oneShot, keepAlive(0), keepAlive(100), post];
+
+/** Waits until one of `workers` has answered; everybody was before. */
+async function answersBy(clients: Load, workers: readonly { readonly pid: number }[]): Promise<void> {
+  clients.tally.workers.clear();
+  const what = `an answer of ${workers.map(({ pid }) => pid).join(" or ")}`;
+  await waitFor(() => workers.some(({ pid }) => clients.tally.workers.has(String(pid))), { what });
+}
+
+async function expectNoLoss(...loads: readonly Load[]): Promise<void> {
+  for (const clients of loads) assert.deepEqual((await clients.stop()).failures, []);
+}
+
+/** Ends the manager that serves, which is to leave nothing. */
+async function stop(daemon: Daemon, manager: number): Promise<void> {
+  signalProcess(manager, "SIGTERM");
+  await daemon.program.waitForLine(`ends ${manager}`);
+  await waitForNobody(daemon.program);
+}
+
+describe("an upgrade", () => {
+  it("costs no request, and neither does one of the manager that came by it", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    await using daemon = new Daemon({ listen: ["127.0.0.1:0", `unix:${path}`] }, dir);
+    const first = daemon.program.pid;
+    const before = await daemon.ready(first);
+    const [tcp = { port: 0 }] = await daemon.listens(first);
+    const loads = [load(tcp, CLIENTS), load({ path }, CLIENTS)];
+    await answersBy(loads[0] ?? assert.fail(), before);
+
+    let manager = first;
+    for (const round of [1, 2, 3]) {
+      daemon.upgrade(manager);
+      assert.equal(await daemon.outcome(manager), "was taken over");
+      const heir = await daemon.heir(round);
+      assert.deepEqual(await daemon.listens(heir), [tcp, { path }]);
+      await daemon.program.waitForLine(`ends ${manager}`);
+      await waitFor(() => !isAlive(manager), { what: "the old manager to be gone" });
+      for (const clients of loads) await answersBy(clients, await daemon.ready(heir));
+      assert.ok(existsSync(path), "the file of the Unix socket");
+      manager = heir;
+    }
+    assert.deepEqual(await daemon.program.status, { code: 0, signal: null }, daemon.program.report());
+    await expectNoLoss(...loads);
+    await stop(daemon, manager);
+    assert.equal(existsSync(path), false, "the last one removes it");
+  });
+
+  it("binds what is new, and closes what is not wanted any more", options, async () => {
+    await using dir = await tempDir();
+    const [old, fresh] = [dir.file("old.sock"), dir.file("new.sock")];
+    await using daemon = new Daemon({ listen: ["127.0.0.1:0", `unix:${old}`] }, dir);
+    const first = daemon.program.pid;
+    await daemon.ready(first);
+    const [{ port } = { port: 0 }] = await daemon.listens(first) as readonly { readonly port: number }[];
+    // In other words than before, which say where the socket is bound.
+    daemon.upgrade(first, { listen: [`unix:${fresh}`, `named=localhost:${port}`] });
+    const heir = await daemon.heir();
+    assert.deepEqual(await daemon.listens(heir), [{ path: fresh }, { port }]);
+    await daemon.program.waitForLine(`ends ${first}`);
+    await waitFor(() => !isAlive(first), { what: "the old manager to be gone" });
+    assert.equal(sharedSockets(heir).length, 2);
+    assert.deepEqual([existsSync(old), existsSync(fresh)], [false, true]);
+    await stop(daemon, heir);
+    assert.equal(existsSync(fresh), false);
+  });
+});
+
+/** How managers are broken, and what is said of each. */
+const BROKEN: readonly (readonly [string, Edition, RegExp])[] = [
+  ["throws", { manager: "throws" }, /, exited with status 1 before it had proved itself; what it printed tells why\./],
+  ["exits with status 7", { manager: "exits" }, /, exited with status 7 before it had proved itself;/],
+  ["hangs", { manager: "hangs", timeoutMs: 3000 }, /, did not come to start\(\) of the pool '0' within 3000 ms\./],
+  [
+    "waits for ever",
+    { manager: "waits", timeoutMs: 3000 },
+    /, did not come to start\(\) of the pool '0' within 3000 ms\./,
+  ],
+  ["has no ready worker", { notReady: "all", timeoutMs: 5000 }, /, did not have its workers ready within 5000 ms\./],
+  [
+    "has one ready worker",
+    { notReady: "others", timeoutMs: 5000 },
+    /, did not have its workers ready within 5000 ms\./,
+  ],
+];
+
+async function expectFailure(edition: Edition, reason: RegExp): Promise<void> {
+  await using dir = await tempDir();
+  const path = dir.file("a.sock");
+  await using daemon = new Daemon({ listen: ["127.0.0.1:0", `unix:${path}`] }, dir);
+  const { program } = daemon;
+  const workers = await daemon.ready(program.pid);
+  const [tcp = { port: 0 }] = await daemon.listens(program.pid);
+  const loads = [load(tcp, CLIENTS), load({ path }, CLIENTS)];
+  const belongings = daemon.belongings();
+  const sockets = sharedSockets(program.pid);
+
+  daemon.upgrade(program.pid, edition);
+  const said = await daemon.outcome(program.pid);
+  await daemon.isBackTo(belongings);
+  assert.match(said, /^UpgradeError: Cannot upgrade: the new manager, pid=\d+, .*\. This manager, pid=\d+, goes on$/);
+  assert.match(said, reason);
+  assert.deepEqual(sharedSockets(program.pid), sockets);
+  assert.equal(sockets.length, 2);
+  for (const clients of loads) await answersBy(clients, workers);
+  const [failed] = daemon.events().filter((event) => event.type === "upgradeFailed");
+  assert.equal(failed?.cause, "failed");
+
+  daemon.upgrade(program.pid);
+  assert.equal(await daemon.outcome(program.pid, 2), "was taken over", program.report());
+  const heir = await daemon.heir();
+  for (const clients of loads) await answersBy(clients, await daemon.ready(heir));
+  await expectNoLoss(...loads);
+  assert.ok(existsSync(path));
+  await stop(daemon, heir);
+}
+
+describe("an upgrade is as if it had not been, without a lost request, by a new manager that", () => {
+  for (const [how, edition, reason] of BROKEN) it(how, options, () => expectFailure(edition, reason));
+
+  it("finds a port taken", options, async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const address = taken.address();
+    const port = typeof address === "object" ? address?.port : undefined;
+    await expectFailure({ extra: `127.0.0.1:${port}` }, /, exited with status 1 before it had proved itself;/);
+    taken.close();
+  });
+});
+
+describe("in the middle of an upgrade", () => {
+  it("a stop ends both managers", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    await using daemon = new Daemon({ listen: `unix:${path}` }, dir);
+    const { program } = daemon;
+    await daemon.ready(program.pid);
+    const clients = load({ path }, [oneShot]);
+    daemon.upgrade(program.pid, { notReady: "others" });
+    const heir = await waitFor(() => daemon.managers[1], { what: "the new manager" });
+    await daemon.ready(heir, 1);
+    await clients.stop();
+    program.kill("SIGTERM");
+    assert.match(
+      await daemon.outcome(program.pid),
+      /^UpgradeError: Cannot upgrade: the pool was told to stop by SIGTERM\. /,
+    );
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+    await waitForNobody(program);
+    assert.deepEqual(clients.tally.failures, []);
+    assert.equal(existsSync(path), false);
+    const [failed] = daemon.events().filter((event) => event.type === "upgradeFailed");
+    assert.equal(failed?.cause, "stopped");
+  });
+
+  it("another one is refused, and so is a reload; a signal's reload goes on", options, async () => {
+    await using dir = await tempDir();
+    await using daemon = new Daemon({ listen: "127.0.0.1:0" }, dir);
+    const { program } = daemon;
+    await daemon.ready(program.pid);
+    daemon.upgrade(program.pid, { notReady: "others" });
+    const heir = await waitFor(() => daemon.managers[1], { what: "the new manager" });
+    await daemon.ready(heir, 1);
+    program.kill("SIGUSR2");
+    assert.match(await daemon.outcome(program.pid), /^Error: Cannot upgrade: an upgrade is under way/);
+    program.kill("SIGHUP");
+    await program.waitForLine(/"type":"reloaded"/, { timeoutMs: 60_000 });
+    await stop(daemon, program.pid);
+  });
+
+  for (const manager of ["waits", "hangs"] as const) {
+    it(`a kill of the old manager ends a new one that ${manager}`, options, async () => {
+      await using dir = await tempDir();
+      await using daemon = new Daemon({ listen: "127.0.0.1:0" }, dir);
+      const { program } = daemon;
+      await daemon.ready(program.pid);
+      daemon.upgrade(program.pid, { manager });
+      await waitFor(() => daemon.managers[1], { what: "the new manager" });
+      program.kill("SIGKILL");
+      await waitForNobody(program, 40_000);
+      await waitFor(() => daemon.belongings() === "", { what: `no ${daemon.belongings()} to be left` });
+      if (manager === "waits") await program.waitForErrorLine(/^prefork: the manager pid=\d+ is gone, from which this/);
+    });
+  }
+
+  it(
+    "a kill of the old manager ends a new one that has not proved itself, without a lost request",
+    options,
+    async () => {
+      await using dir = await tempDir();
+      await using daemon = new Daemon({ listen: "127.0.0.1:0" }, dir);
+      const { program } = daemon;
+      await daemon.ready(program.pid);
+      daemon.upgrade(program.pid, { notReady: "others" });
+      const heir = await waitFor(() => daemon.managers[1], { what: "the new manager" });
+      await daemon.ready(heir, 1);
+      program.kill("SIGKILL");
+      await program.waitForErrorLine(/this one has not proved itself and ends/);
+      await program.waitForLine(`ends ${heir}`);
+      await waitForNobody(program);
+      assert.equal(daemon.belongings(), "");
+    },
+  );
+
+  it("a kill of the old manager does not stop a new one that has proved itself", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    await using daemon = new Daemon({ listen: `unix:${path}` }, dir);
+    const { program } = daemon;
+    await daemon.ready(program.pid);
+    daemon.upgrade(program.pid);
+    const heir = await waitFor(() => daemon.managers[1], { what: "the new manager" });
+    await freeze(program.pid); // so that it does not hear of the proof
+    const workers = await daemon.ready(heir);
+    signalProcess(program.pid, "SIGKILL");
+    assert.equal(await daemon.heir(), heir);
+    const clients = load({ path }, [oneShot]);
+    await answersBy(clients, workers);
+    await expectNoLoss(clients);
+    await stop(daemon, heir);
+    assert.equal(existsSync(path), false);
+    assert.equal(daemon.belongings(), "");
+  });
+});
+
+describe("after an upgrade", () => {
+  it("a kill of the old manager costs nobody but those it has in hand", options, async () => {
+    await using dir = await tempDir();
+    await using daemon = new Daemon({ listen: "127.0.0.1:0" }, dir);
+    const { program } = daemon;
+    await daemon.ready(program.pid);
+    daemon.upgrade(program.pid);
+    assert.equal(await daemon.outcome(program.pid), "was taken over");
+    program.kill("SIGKILL");
+    const heir = await daemon.heir();
+    const [where = { port: 0 }] = await daemon.listens(heir);
+    const clients = load(where, [oneShot]);
+    await answersBy(clients, await daemon.ready(heir));
+    await expectNoLoss(clients);
+    await stop(daemon, heir);
+    assert.equal(daemon.belongings(), "");
+  });
+});
