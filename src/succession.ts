@@ -45,7 +45,8 @@ export class Succession {
   /** Why there is nothing to be upgraded, if there is not. */
   #idle: string | undefined = "this pool was not started yet; call start() first";
   #upgrade: Upgrade | undefined;
-  #workers: () => Iterable<PoolWorker> = () => [];
+  /** Where the pool stands, as long as it has to prove itself. */
+  #state: PoolState | undefined;
   #over: Promise<void> = Promise.resolve();
 
   constructor(parts: SuccessionParts) {
@@ -72,7 +73,7 @@ export class Succession {
   /** The pool has made a step. */
   look(state: PoolState): void {
     if (this.#takeover === undefined) return;
-    this.#workers = () => liveWorkers(state);
+    this.#state = state;
     this.#takeover.look(this.#parts.owner.key, state);
   }
 
@@ -82,13 +83,18 @@ export class Succession {
    */
   #withdraw(): void {
     const { config, host, stop } = this.#parts;
-    const early = [...this.#workers()].filter(({ phase }) => phase === "starting");
     stop();
-    for (const { pid } of early) this.#kill(pid, "SIGTERM");
-    const idle = early.filter(({ channel }) => channel && !config.settles);
-    const isLeft = ({ id }: PoolWorker): boolean => [...this.#workers()].some((worker) => worker.id === id);
-    const killLeft = (): void => idle.filter(isLeft).forEach(({ pid }) => this.#kill(-pid, "SIGKILL"));
-    host.setTimer(EARLY_END_MS, killLeft).unref();
+    for (const { pid } of this.#notReady()) this.#kill(pid, "SIGTERM");
+    host.setTimer(EARLY_END_MS, () => {
+      for (const { pid, channel } of this.#notReady()) if (channel && !config.settles) this.#kill(-pid, "SIGKILL");
+    }).unref();
+  }
+
+  /** The workers whose own code runs, and that were not ready so far. */
+  #notReady(): readonly PoolWorker[] {
+    return this.#state === undefined
+      ? []
+      : [...liveWorkers(this.#state)].filter(({ phase, pid }) => phase === "starting" && pid !== 0);
   }
 
   #kill(pid: number, signal: Signal): void {

@@ -99,7 +99,7 @@ export class Upgrade {
     const { host, hub } = this.#parts;
     const command = await host.managerCommand();
     using stack = new DisposableStack();
-    const dir = stack.adopt(await host.privateDir(), (path) => host.removeDir(path));
+    const dir = stack.adopt(await host.privateDir(), (path) => this.#remove(path));
     stack.use(host.listenControl(upgradeSocket(dir), (connection) => this.#accept(connection))).unref();
     const child = this.#spawn(command, dir);
     using leashed = leash(host, dir, child.pid);
@@ -181,6 +181,15 @@ export class Upgrade {
       this.#parts.host.kill(-pid, "SIGKILL");
     } catch {
       // It runs as somebody else by now, and ends at the end of file.
+    }
+  }
+
+  /** Whatever is left of it does not change how the upgrade went. */
+  #remove(dir: string): void {
+    try {
+      this.#parts.host.removeDir(dir);
+    } catch (error) {
+      this.#parts.hub.publish({ type: "hookError", hook: `removing ${dir}`, error });
     }
   }
 
