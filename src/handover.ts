@@ -201,6 +201,9 @@ export class Inheritance {
 
 /** Reads the environment of a process as the system tells it: `NAME=value` each. */
 export function readEnvironment(entries: readonly string[]): Readonly<Record<string, string>> {
-  const pairs = entries.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]);
-  return Object.fromEntries(pairs.filter(([name]) => name !== ""));
+  const named = entries.filter((entry) => entry.indexOf("=") > 0);
+  return Object.fromEntries(named.map((entry) => {
+    const end = entry.indexOf("=");
+    return [entry.slice(0, end), entry.slice(end + 1)];
+  }));
 }

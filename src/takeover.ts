@@ -48,19 +48,22 @@ export interface Heir {
  */
 type Phase = "booting" | "started" | "ready" | "over";
 
+/** What it asks of the C library, if there are sockets. */
+type Calls = Pick<Libc, "fcntl" | "close">;
+
 /** One manager's way to take over from another. */
 export class Takeover {
   /** What there is to be taken over. */
   readonly inheritance: Inheritance;
   readonly #host: ProcessHost;
   readonly #task: Task;
-  readonly #libc: () => Libc;
+  readonly #libc: () => Calls;
   readonly #connected: Promise<ControlConnection | undefined>;
   #phase: Phase = "booting";
   #heir: Heir | undefined;
 
   /** Connects to the old manager at once, while the program is still loading: its end is seen by that. */
-  constructor(host: ProcessHost, task: Task, libc: () => Libc) {
+  constructor(host: ProcessHost, task: Task, libc: () => Calls) {
     this.#host = host;
     this.#task = task;
     this.#libc = libc;

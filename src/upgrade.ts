@@ -101,6 +101,7 @@ export class Upgrade {
     using stack = new DisposableStack();
     const dir = stack.adopt(await host.privateDir(), (path) => this.#remove(path));
     stack.use(host.listenControl(upgradeSocket(dir), (connection) => this.#accept(connection))).unref();
+    stack.defer(() => this.#connection?.close());
     const child = this.#spawn(command, dir);
     using leashed = leash(host, dir, child.pid);
     hub.publish({ type: "upgrade", pid: child.pid });

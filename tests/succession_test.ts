@@ -1,0 +1,405 @@
+/** Both sides of an upgrade on the fake host, whose clock drives every deadline. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { PreforkEvent } from "../mod.ts";
+import { EventHub } from "../src/event_hub.ts";
+import {
+  decodeElderMessage,
+  decodeTask,
+  encodeMessage,
+  encodeTask,
+  type HandedSocket,
+  type HeirMessage,
+  type Task,
+} from "../src/handover.ts";
+import { LineReader } from "../src/protocol.ts";
+import { Takeover } from "../src/takeover.ts";
+import type { ControlConnection, ControlHandlers } from "../src/types.ts";
+import { Upgrade } from "../src/upgrade.ts";
+import { FakeHost, type FakeProcess } from "./fake_host.ts";
+import { outcome, rest } from "./support/pool_on_fake.ts";
+import { PoolSim } from "./support/pool_sim.ts";
+
+const TIMEOUT_MS = 20_000;
+const STOP_MS = 3000;
+
+/** An old manager in the middle of an upgrade, and the new one as a process and a connection. */
+class Scene {
+  readonly host = new FakeHost({ name: "bun", env: { HOME: "/h" } });
+  readonly events: PreforkEvent[] = [];
+  readonly upgrade: Upgrade;
+  readonly heard: string[] = [];
+  /** Set with the time at which the new manager is gone. */
+  goneAt: number | undefined;
+  #connection: ControlConnection | undefined;
+
+  constructor() {
+    const hub = new EventHub(undefined);
+    const events = hub.subscribe();
+    const listen = async (): Promise<void> => {
+      for (let next = await events.next(); !next.done; next = await events.next()) this.events.push(next.value);
+    };
+    void listen();
+    this.host.programs.set("/fake/manager", ({ exited }) => void exited.then(() => this.goneAt = this.host.now()));
+    const { host } = this;
+    this.upgrade = new Upgrade({
+      host,
+      hub,
+      sockets: undefined,
+      pool: "web",
+      timeoutMs: TIMEOUT_MS,
+      stopTimeoutMs: STOP_MS,
+    });
+  }
+
+  run(): Promise<void> {
+    const running = this.upgrade.run();
+    running.catch(() => {}); // looked at later
+    return running;
+  }
+
+  /** The new manager's process. */
+  get heir(): FakeProcess {
+    return this.host.processes.find(({ command }) => command.command === "/fake/manager") ?? assert.fail("not started");
+  }
+
+  get leash(): FakeProcess {
+    return this.host.processes.find(({ command }) => command.args.includes("prefork-leash")) ?? assert.fail("no leash");
+  }
+
+  get task(): Task {
+    return decodeTask(this.heir.env["PREFORK_UPGRADE"] ?? "");
+  }
+
+  async connect(): Promise<void> {
+    const lines = new LineReader();
+    this.#connection = await this.host.connectControl(`${this.task.dir}/upgrade.sock`, {
+      data: (chunk) => void this.heard.push(...lines.push(chunk).map((line) => decodeElderMessage(line).type)),
+      closed: () => void this.heard.push("closed"),
+    });
+  }
+
+  async say(...messages: readonly (HeirMessage | string)[]): Promise<void> {
+    for (const message of messages) {
+      this.#connection?.send(typeof message === "string" ? `${message}\n` : encodeMessage(message));
+    }
+    await rest();
+  }
+
+  /** The new manager comes up, and has workers if so wished. */
+  async boot(...messages: readonly HeirMessage[]): Promise<void> {
+    await rest();
+    await this.connect();
+    await this.say({ type: "hello", token: this.task.token }, ...messages);
+  }
+
+  /** What is left of an upgrade but the new manager. */
+  get leftovers(): readonly string[] {
+    const processes = this.host.alive.filter((process) => process !== this.heir).map(({ command }) => command.command);
+    return [...this.host.files.keys(), ...processes];
+  }
+}
+
+async function failure(running: Promise<void>): Promise<string> {
+  const error = await outcome(running);
+  assert.ok(error instanceof Error && error.name === "UpgradeError", String(error));
+  return error.message;
+}
+
+describe("the old manager", () => {
+  it("starts its program as it was started, and gives all away once that has proved itself", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    scene.host.env.set("HOME", "/changed since");
+    await scene.boot({ type: "started" });
+    const { command, env, referenced } = scene.heir;
+    assert.deepEqual([command.args, command.cwd, command.clearEnv], [["run", "main.ts", "argument"], "/fake", true]);
+    assert.deepEqual(Object.keys(env), ["HOME", "PREFORK_UPGRADE"]);
+    assert.deepEqual({ ...scene.task, token: "", dir: "" }, {
+      dir: "",
+      token: "",
+      pool: "web",
+      pid: 1000,
+      sockets: [],
+    });
+    assert.deepEqual([await outcome(running), scene.heard, referenced], ["pending", [], true]);
+    assert.equal(scene.leash.command.args.at(-1), String(scene.heir.pid));
+
+    await scene.say({ type: "ready", kept: [] });
+    assert.equal(await outcome(running), undefined);
+    assert.deepEqual(scene.heard, ["yours", "closed"]);
+    assert.deepEqual([scene.heir.alive, scene.heir.referenced, scene.leftovers], [true, false, []]);
+    assert.deepEqual(scene.events, [
+      { type: "upgrade", pid: scene.heir.pid },
+      { type: "upgraded", pid: scene.heir.pid },
+    ]);
+    assert.equal(scene.host.timerCount(), 0);
+  });
+
+  it("goes on when the new one ends, and ends what that has left behind", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    await rest();
+    const child = scene.host.fork(scene.heir);
+    scene.heir.exit(7);
+    assert.equal(
+      await failure(running),
+      `Cannot upgrade: the new manager, pid=${scene.heir.pid}, exited with status 7 before it had proved itself; what it ` +
+        "printed tells why. This manager, pid=1000, goes on",
+    );
+    assert.deepEqual([child.alive, scene.leftovers], [false, []]);
+    assert.deepEqual(scene.events.map(({ type }) => type), ["upgrade", "upgradeFailed"]);
+    assert.equal(scene.host.timerCount(), 0);
+  });
+
+  it("kills one that does not come to its pool in time", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    await scene.boot();
+    await scene.host.advance(TIMEOUT_MS - 1);
+    assert.equal(await outcome(running), "pending");
+    await scene.host.advance(1);
+    assert.match(await failure(running), /, did not come to start\(\) of the pool 'web' within 20000 ms\. This/);
+    assert.deepEqual([scene.goneAt, scene.heard, scene.leftovers], [TIMEOUT_MS, ["closed"], []]);
+  });
+
+  it("lets one that has workers stop, for as long as they may take", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    await scene.boot({ type: "started" });
+    await scene.host.advance(TIMEOUT_MS);
+    assert.deepEqual(scene.heard, ["stop"]);
+    await scene.say({ type: "stopping" });
+    await scene.host.advance(2000);
+    assert.deepEqual([await outcome(running), scene.heir.alive], ["pending", true]);
+    scene.heir.exit(0);
+    assert.match(await failure(running), /, did not have its workers ready within 20000 ms\. This/);
+    assert.deepEqual(scene.leftovers, []);
+  });
+
+  it("kills it when it takes longer, and sooner when it does not answer", async () => {
+    for (const [answers, goneAt] of [[true, TIMEOUT_MS + STOP_MS + 5000], [false, TIMEOUT_MS + 1000]] as const) {
+      const scene = new Scene();
+      const running = scene.run();
+      await scene.boot({ type: "started" });
+      await scene.host.advance(TIMEOUT_MS);
+      if (answers) await scene.say({ type: "stopping" });
+      await scene.host.advance(60_000);
+      await failure(running);
+      assert.deepEqual([scene.goneAt, scene.leftovers], [goneAt, []]);
+    }
+  });
+
+  it("gives it up when it is to stop itself, and at once when that is wanted", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    await scene.boot({ type: "started" });
+    scene.upgrade.abandon("the pool was told to stop by SIGTERM");
+    await rest();
+    await scene.say({ type: "ready", kept: [] }, { type: "stopping" });
+    assert.deepEqual([scene.heard, scene.heir.alive], [["stop"], true]);
+    scene.upgrade.kill();
+    assert.match(await failure(running), /^Cannot upgrade: the pool was told to stop by SIGTERM\. This/);
+    assert.deepEqual([scene.goneAt, scene.leftovers], [0, []]);
+    const [, failed] = scene.events;
+    assert.equal(failed?.type === "upgradeFailed" && failed.cause, "stopped");
+  });
+
+  it("hears nobody without the token, none twice, and nothing that makes no sense", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    await rest();
+    for (const message of [{ type: "hello", token: "guessed" }, { type: "ready", kept: [] }, "rubbish"] as const) {
+      await scene.connect();
+      await scene.say(message, { type: "started" }, { type: "ready", kept: [] });
+    }
+    await scene.boot();
+    await scene.boot();
+    assert.deepEqual(scene.heard, ["closed", "closed", "closed", "closed"]);
+    assert.equal(await outcome(running), "pending");
+    scene.heir.exit(1);
+    await failure(running);
+  });
+
+  it("says in the words of the runtime why nothing could be started", async () => {
+    const scene = new Scene();
+    scene.host.spawnFailure = () => new Error("Deno may not start deno: add --allow-run.");
+    assert.equal(
+      await failure(scene.run()),
+      "Cannot upgrade: Deno may not start deno: add --allow-run. This manager, pid=1000, goes on",
+    );
+    assert.deepEqual([...scene.host.files.keys()], []);
+    assert.deepEqual(scene.events.map(({ type }) => type), ["upgradeFailed"]);
+  });
+
+  it("does without a leash where no shell may be run", async () => {
+    const scene = new Scene();
+    scene.host.spawnFailure = ({ command }) => command === "/bin/sh" ? new Error("not allowed") : undefined;
+    const running = scene.run();
+    await scene.boot({ type: "started" }, { type: "ready", kept: [] });
+    assert.equal(await outcome(running), undefined);
+  });
+});
+
+/** A host whose program takes over from the manager on another. */
+class HeirHost extends FakeHost {
+  readonly #elder: FakeHost;
+
+  constructor(elder: FakeHost) {
+    super({ name: "bun" });
+    this.#elder = elder;
+  }
+
+  override connectControl(path: string, handlers: ControlHandlers): Promise<ControlConnection> {
+    return this.#elder.connectControl(path, handlers);
+  }
+
+  override removeDir(path: string): void {
+    this.#elder.removeDir(path);
+  }
+
+  override exit(code: number): never {
+    this.exitCode ??= code;
+    return undefined as never; // nothing of what follows in a real process happens
+  }
+}
+
+/** A new manager, the old one as a listening socket, and what happens to the pool. */
+class HeirScene {
+  readonly elder: FakeHost;
+  readonly host: HeirHost;
+  readonly heard: string[] = [];
+  readonly calls: string[] = [];
+  readonly sim = new PoolSim({ maxWorkers: 2 }, { eager: false });
+  readonly takeover: Takeover;
+  #connection: ControlConnection | undefined;
+
+  static async open(sockets: readonly HandedSocket[] = [], isThere = true): Promise<HeirScene> {
+    const elder = new FakeHost();
+    const task: Task = { dir: await elder.privateDir(), token: "abc", pool: "web", pid: 1000, sockets };
+    const scene = new HeirScene(elder, task, isThere);
+    await rest();
+    return scene;
+  }
+
+  private constructor(elder: FakeHost, task: Task, isThere: boolean) {
+    this.elder = elder;
+    this.host = new HeirHost(elder);
+    if (isThere) elder.listenControl(`${task.dir}/upgrade.sock`, (connection) => this.#accept(connection));
+    const libc = {
+      fcntl: (fd: number, command: number, flags: number) => this.calls.push(`fcntl ${fd} ${command} ${flags}`),
+      close: (fd: number) => this.calls.push(`close ${fd}`),
+    };
+    this.takeover = new Takeover(this.host, decodeTask(encodeTask(task)), () => libc);
+  }
+
+  #accept(connection: ControlConnection): ControlHandlers {
+    const lines = new LineReader();
+    this.#connection = connection;
+    return {
+      data: (chunk) => void this.heard.push(...lines.push(chunk)),
+      closed: () => void this.heard.push("closed"),
+    };
+  }
+
+  begin(pool = "web"): void {
+    this.takeover.begin({
+      pool,
+      stopTimeoutMs: STOP_MS,
+      kept: () => [0],
+      takenOver: (pid) => void this.calls.push(`taken over from ${pid}`),
+      stop: () => void this.calls.push("stop"),
+    });
+    this.sim.start();
+  }
+
+  async ready(count: number): Promise<void> {
+    for (const worker of [...this.sim.workers.values()].slice(0, count)) this.sim.tell(worker.id, "ready");
+    this.takeover.look("web", this.sim.state);
+    await rest();
+  }
+
+  async say(text: string): Promise<void> {
+    this.#connection?.send(`${text}\n`);
+    await rest();
+  }
+
+  async leave(): Promise<void> {
+    this.#connection?.close();
+    await rest();
+  }
+}
+
+const HELLO = '{"type":"hello","token":"abc"}';
+const STARTED = '{"type":"started"}';
+const READY = '{"type":"ready","kept":[0]}';
+
+describe("the new manager", () => {
+  it("says when its workers are ready, closes what it does not need, and takes over when it is told", async () => {
+    const handed = [64, 65].map((fd) => ({ fd, asked: `a${fd}`, bound: `b${fd}`, name: undefined, file: undefined }));
+    const scene = await HeirScene.open(handed);
+    scene.takeover.inheritance.claim("a64");
+    scene.begin();
+    await scene.ready(1);
+    assert.deepEqual(scene.heard, [HELLO, STARTED]);
+    await scene.ready(2);
+    await scene.ready(2);
+    assert.deepEqual(scene.heard, [HELLO, STARTED, READY]);
+    assert.deepEqual(scene.calls, ["fcntl 64 2 1", "fcntl 65 2 1", "close 65"]);
+    await scene.say('{"type":"yours"}');
+    assert.deepEqual(scene.calls.slice(3), ["taken over from 1000"]);
+    assert.equal(scene.heard.at(-1), "closed");
+    await scene.leave();
+    assert.deepEqual([scene.calls.length, scene.host.exitCode, scene.host.written], [4, undefined, []]);
+  });
+
+  it("proves nothing by another pool", async () => {
+    const scene = await HeirScene.open();
+    scene.begin("other");
+    for (const worker of scene.sim.workers.values()) scene.sim.tell(worker.id, "ready");
+    scene.takeover.look("other", scene.sim.state);
+    await rest();
+    assert.deepEqual(scene.heard, [HELLO]);
+  });
+
+  it("stops when it is told to, even if it is ready, and ends if that takes too long", async () => {
+    for (const ready of [1, 2]) {
+      const scene = await HeirScene.open();
+      scene.begin();
+      await scene.ready(ready);
+      await scene.say('{"type":"stop"}');
+      assert.equal(scene.heard.at(-1), '{"type":"stopping"}');
+      assert.deepEqual([scene.calls, scene.host.exitCode], [["stop"], undefined]);
+      await scene.leave();
+      await scene.host.advance(STOP_MS + 4999);
+      assert.deepEqual([scene.calls, scene.host.exitCode], [["stop"], undefined]);
+      await scene.host.advance(1);
+      assert.equal(scene.host.exitCode, 1);
+    }
+  });
+
+  const GONE =
+    "prefork: the manager pid=1000 is gone, from which this one was to take over; this one has not proved itself " +
+    "and ends, start it by itself\n";
+
+  it("ends when the old one is gone, at once if it has no workers, and removes what that has left", async () => {
+    const without = await HeirScene.open();
+    await without.leave();
+    assert.deepEqual([without.host.exitCode, without.host.written, without.elder.files.size], [1, [GONE], 0]);
+    const late = await HeirScene.open([], false);
+    assert.deepEqual([late.host.exitCode, late.host.written, late.elder.files.size], [1, [GONE], 0]);
+    const scene = await HeirScene.open();
+    scene.begin();
+    await scene.ready(1);
+    await scene.leave();
+    assert.deepEqual([scene.host.exitCode, scene.calls, scene.host.written], [undefined, ["stop"], [GONE]]);
+  });
+
+  it("goes on when the old one is gone that it had proved itself to", async () => {
+    const scene = await HeirScene.open();
+    scene.begin();
+    await scene.ready(2);
+    await scene.leave();
+    assert.deepEqual([scene.calls, scene.host.written, scene.host.exitCode], [["taken over from 1000"], [], undefined]);
+  });
+});
