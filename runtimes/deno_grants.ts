@@ -213,8 +213,11 @@ function deniedSentence({ kind, value }: Need, flags: readonly DenoFlag[]): stri
   const culprits = flags.filter(({ name }) => name === `--deny-${kind}` || name === `--ignore-${kind}`)
     .map((flag) => flag.words.join(" "));
   const cause = culprits.length > 0 ? culprits.join(" ") : "this program's permissions";
+  const subject = value === UPGRADE_VARIABLE
+    ? "A new manager cannot be told what it takes over"
+    : "A worker cannot reach its manager";
   const remedy = kind === "read" || kind === "write" ? "leave that out, or set TMPDIR elsewhere" : "leave that out";
-  return `A worker cannot reach its manager, for ${cause} would deny it ${kind} access to ${value}: ${remedy}.`;
+  return `${subject}, for ${cause} would deny it ${kind} access to ${value}: ${remedy}.`;
 }
 
 function setSentence(missing: readonly Need[], flags: readonly DenoFlag[], controlPath: string): string {
@@ -234,8 +237,11 @@ function setSentence(missing: readonly Need[], flags: readonly DenoFlag[], contr
         return `"import": ${JSON.stringify(missing.filter((need) => need.kind === kind).map((need) => need.value))}`;
     }
   });
-  return `The permission set "${set}" does not let a worker reach its manager, and a flag would replace what it lists: ` +
-    `add ${lines.join(", ")} to "permissions": { "${set}": { ... } } in deno.json, or give the option denoArgs.`;
+  const isManager = names.includes(UPGRADE_VARIABLE);
+  const what = isManager ? "a new manager be told what it takes over" : "a worker reach its manager";
+  return `The permission set "${set}" does not let ${what}, and a flag would replace what it lists: ` +
+    `add ${lines.join(", ")} to "permissions": { "${set}": { ... } } in deno.json` +
+    (isManager ? "." : ", or give the option denoArgs.");
 }
 
 /** The directory in which the directories of control sockets are made. */

@@ -81,7 +81,8 @@ export class Upgrade {
     if (failed === undefined) return;
     const { cause, reason } = failed;
     hub.publish({ type: "upgradeFailed", cause, reason });
-    throw new UpgradeError(`Cannot upgrade: ${reason}. This manager, pid=${host.pid}, goes on`);
+    const goesOn = cause === "failed" ? `. This manager, pid=${host.pid}, goes on` : "";
+    throw new UpgradeError(`Cannot upgrade: ${reason}${goesOn}`);
   }
 
   /** Gives the upgrade up, since this manager is to end. */

@@ -1,5 +1,6 @@
 import { strict as assert } from "node:assert";
 import { writeFile } from "node:fs/promises";
+import process from "node:process";
 import { test } from "node:test";
 import { currentHost as host } from "../runtimes/current.ts";
 import { bunWorkerFlags } from "../runtimes/bun_reexec.ts";
@@ -77,6 +78,27 @@ test("a program on Bun is run again with its leading --", { timeout }, async () 
   const printed = JSON.parse(await runOnBun(["run", "program.ts", "--", "--", "x"], directory.path));
   assert.deepEqual(printed.args, ["run", path, "--", "--", "x"]);
 });
+
+test(
+  "a manager on Bun is started again by the words and the environment it was started with",
+  { timeout },
+  async () => {
+    await using directory = await tempDir();
+    const path = directory.file("program.ts");
+    await writeFile(directory.file(".env"), "FROM_FILE=1\n");
+    await writeFile(
+      path,
+      `import { bunHost } from ${JSON.stringify(hostUrl)};
+     process.env.SET_LATER = "1";
+     const { args, env } = await bunHost.managerCommand();
+     console.log(JSON.stringify([args, process.env.FROM_FILE, env.FROM_FILE, env.SET_LATER, env.PATH]));`,
+    );
+    for (const words of [["a"], ["--", "a"], ["--", "--", "a"], ["--"], []]) {
+      const printed = JSON.parse(await runOnBun(["run", "--smol", path, ...words], directory.path));
+      assert.deepEqual(printed, [["run", "--smol", path, ...words], "1", null, null, process.env["PATH"]]);
+    }
+  },
+);
 
 test("a compiled program is run again by itself", { timeout }, async () => {
   await using directory = await tempDir();

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it, test } from "node:test";
 import { checkRepeatable, type DenoLine, parseFlags, parseLine } from "../runtimes/deno_flags.ts";
-import { checkCompiled, denoWorkerFlags, type Granted, WORKER_ENV_NAMES } from "../runtimes/deno_grants.ts";
+import {
+  checkCompiled,
+  denoManagerFlags,
+  denoWorkerFlags,
+  type Granted,
+  WORKER_ENV_NAMES,
+} from "../runtimes/deno_grants.ts";
 
 const P = "/tmp/prefork-abc/worker.sock";
 const ENV = "PREFORK_CONTROL,PREFORK_TOKEN,PREFORK_PATH";
@@ -234,6 +240,45 @@ for (const each of CASES) {
   test(`worker flags: ${each.line} (${given.filter((text) => text !== "").join(", ")})`, () => {
     if (typeof each.expect === "string") assert.equal(flagsOf(each), each.expect);
     else assert.throws(() => flagsOf(each), each.expect);
+  });
+}
+
+/** The flags of a manager, and those of the one that takes over from it. */
+const MANAGERS: readonly Case[] = [
+  { line: "deno run -A m.ts", expect: "-A --no-prompt" },
+  { line: "deno -A m.ts --watch", args: "--watch", expect: "-A --no-prompt" },
+  { line: "deno run -RWNE --inspect --reload m.ts", expect: "-R -W -N -E --no-prompt" },
+  { line: "deno run -R=/srv -N m.ts", expect: "-R=/srv -N --no-prompt --allow-env=PREFORK_UPGRADE" },
+  { line: "deno run -E=HOME m.ts", expect: "-E=HOME --no-prompt --allow-env=PREFORK_UPGRADE" },
+  {
+    line: "deno run --no-prompt --allow-env=PREFORK_UPGRADE m.ts",
+    expect: "--no-prompt --allow-env=PREFORK_UPGRADE",
+  },
+  { line: "deno x jsr:@a/b", holdsAll: true, expect: "-A --no-prompt" },
+  { line: "deno run -P m.ts", expect: "-P --no-prompt" },
+  {
+    line: "deno run -P m.ts",
+    granted: nothing,
+    expect:
+      /^Error: The permission set "default" does not let a new manager be told .* add "env": \["PREFORK_UPGRADE"\] to .*deno.json\.$/,
+  },
+  {
+    line: "deno run -A --deny-env=PREFORK_UPGRADE m.ts",
+    granted: nothing,
+    expect: /^Error: A new manager cannot be told what it takes over, for --deny-env=PREFORK_UPGRADE would deny it env/,
+  },
+];
+
+for (const each of MANAGERS) {
+  const flags = () =>
+    denoManagerFlags({
+      line: lineOf(each),
+      granted: each.granted ?? (() => true),
+      holdsAll: each.holdsAll ?? false,
+    }).join(" ");
+  test(`manager flags: ${each.line}${each.granted ? ", with less granted" : ""}`, () => {
+    if (typeof each.expect === "string") assert.equal(flags(), each.expect);
+    else assert.throws(flags, each.expect);
   });
 }
 

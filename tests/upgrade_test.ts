@@ -1,6 +1,6 @@
 /** Upgrades of the manager itself, with real processes under load: what proves itself takes over, the rest is gone. */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -9,7 +9,7 @@ import { Daemon, sharedSockets } from "./support/daemon.ts";
 import { freeze } from "./support/held.ts";
 import { keepAlive, type Load, load, oneShot, post } from "./support/load.ts";
 import { waitForNobody } from "./support/pool.ts";
-import { isAlive, signalProcess, tempDir, waitFor } from "./support/run.ts";
+import { isAlive, runProgram, runtime, signalProcess, tempDir, waitFor } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const CLIENTS = [oneShot, oneShot, keepAlive(0), keepAlive(100), post];
@@ -158,9 +158,9 @@ describe("in the middle of an upgrade", () => {
     await daemon.ready(heir, 1);
     await clients.stop();
     program.kill("SIGTERM");
-    assert.match(
+    assert.equal(
       await daemon.outcome(program.pid),
-      /^UpgradeError: Cannot upgrade: the pool was told to stop by SIGTERM\. /,
+      "UpgradeError: Cannot upgrade: the pool was told to stop by SIGTERM",
     );
     assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
     await waitForNobody(program);
@@ -257,4 +257,64 @@ describe("after an upgrade", () => {
     await stop(daemon, heir);
     assert.equal(daemon.belongings(), "");
   });
+});
+
+describe("an upgrade is refused", () => {
+  it("where there is nothing to be upgraded, or something else is under way", options, async () => {
+    await using dir = await tempDir();
+    await using program = runProgram(new URL("./fixtures/upgrade/refusals.ts", import.meta.url), [dir.file("mark")]);
+    assert.deepEqual(await program.waitForEnd({ timeoutMs: 60_000 }), { code: 0, signal: null }, program.report());
+    const refusals: readonly (readonly [string, string])[] = [
+      ["too early", "Error: Cannot upgrade: this pool was not started yet; call start() first"],
+      ["in a worker", "Error: Cannot upgrade: this process is a worker, and starts anew with the manager above it"],
+      [
+        "beside another pool",
+        "Error: Cannot upgrade: pool 'beside' of this program is in use, too, and a new manager takes over one pool only",
+      ],
+      ["misspelt", "TypeError: Unknown option 'timeout' for upgrade; did you mean 'timeoutMs'?"],
+      ["out of range", "RangeError: Cannot use 'timeoutMs': it must be 0 or more milliseconds, not -1"],
+      ["during a reload", "Error: Cannot upgrade: a reload is under way; await its end first"],
+      [
+        "during an upgrade",
+        "Error: Cannot reload: an upgrade is under way, and the new manager brings new workers; await it first",
+      ],
+      [
+        "during another",
+        "Error: Cannot upgrade: an upgrade is under way, and the new manager brings new workers; await it first",
+      ],
+      ["upgrade", "UpgradeError: Cannot upgrade: the pool was told to stop by SIGTERM"],
+      ["too late", "Error: Cannot upgrade: the pool waits for its workers to end"],
+    ];
+    for (const [what, said] of refusals) {
+      assert.ok(program.lines.includes(`${what}: ${said}`), `${what}\n${program.report()}`);
+    }
+    await waitForNobody(program);
+  });
+});
+
+describe("an upgrade on Deno", () => {
+  const sets = [["--allow-run"], ["--allow-run=deno"], ["--allow-run=deno,/bin/sh", "-E=HOME"]];
+  for (const set of runtime === "deno" ? sets : []) {
+    it(`takes no more permissions than serving does: ${set.join(" ")}`, options, async () => {
+      await using dir = await tempDir();
+      symlinkSync(process.execPath, dir.file("deno"));
+      const env = { PATH: `${dir.path}:${process.env["PATH"]}` };
+      const flags = ["run", "--no-prompt", "-N", "-R", "-W", "--allow-ffi", ...set];
+      const on = { command: dir.file("deno"), args: flags };
+      await using program = runProgram(new URL("./fixtures/upgrade/least.ts", import.meta.url), [], { on, env });
+      await program.waitForLine(`serves ${program.pid}`);
+      let manager = program.pid;
+      for (const round of [2, 3]) {
+        signalProcess(manager, "SIGUSR2");
+        await program.waitForLine(`ends ${manager}`);
+        const line = await program.waitForLine(/^begins /, { count: round });
+        manager = Number(line.split(" ")[1]);
+        assert.ok(program.lines.includes(`serves ${manager}`), program.report());
+        const words = readFileSync(`/proc/${manager}/cmdline`, "utf8").split("\0");
+        assert.deepEqual(words.slice(1, -2), [...flags, "--allow-env=PREFORK_UPGRADE"]);
+      }
+      signalProcess(manager, "SIGTERM");
+      await waitForNobody(program);
+    });
+  }
 });
