@@ -6,6 +6,7 @@
 import { closing } from "../src/closing.ts";
 import { both, failure } from "../src/host_common.ts";
 import { isNodeServer, openNodeServer } from "../src/node_server.ts";
+import type { Http, Place } from "../src/question.ts";
 import type { Net } from "../src/relay.ts";
 import type {
   AttachableServer,
@@ -41,13 +42,21 @@ type Ending = (answer: ServeHandler<never>) => ServeHandler<never>;
 
 declare const Bun: { serve(options: object): BunServer };
 declare function setImmediate(callback: () => void): unknown;
-declare const process: { readonly arch: string; getBuiltinModule(name: "node:net"): Net };
+interface GetBuiltin {
+  (name: "node:net"): Net;
+  (name: "node:http"): Http;
+  (name: "node:https"): Http & { readonly Server: new () => object };
+}
+
+declare const process: { readonly arch: string; getBuiltinModule: GetBuiltin };
 
 /** The {@linkcode ServingHost} of Bun. */
 export const bunServing: ServingHost = {
   open,
   attach,
   net,
+  http,
+  needReach,
   acceptsWithoutEnd: true,
   nextTurn: (callback) => void setImmediate(callback),
   arch: process.arch,
@@ -85,6 +94,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     server,
     isRaw: false,
     finishes: false,
+    isTls: options.tls !== undefined,
     get open() {
       return server.pendingRequests;
     },
@@ -177,7 +187,7 @@ function correct(server: object, { address }: Listener, isTls: boolean): void {
 }
 
 async function attach(server: AttachableServer, kind: PrivateKind): Promise<PrivateServer> {
-  if (isNodeServer(server)) return await openNodeServer(server, kind);
+  if (isNodeServer(server)) return await openNodeServer(server, kind, isTlsServer);
   if (!("port" in server)) {
     throw new TypeError("Cannot attach this: give a server of node:http, node:https or node:net, or a Bun.listen()");
   }
@@ -187,6 +197,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     server,
     isRaw: true,
     finishes: false,
+    isTls: false,
     open: 0,
     pulse: 0,
     onRequest() {},
@@ -201,3 +212,15 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
 async function net(): Promise<Net> {
   return process.getBuiltinModule("node:net");
 }
+
+// deno-lint-ignore require-await
+async function http(isTls: boolean): Promise<Http> {
+  return isTls ? process.getBuiltinModule("node:https") : process.getBuiltinModule("node:http");
+}
+
+function isTlsServer(server: object): boolean {
+  return server instanceof process.getBuiltinModule("node:https").Server;
+}
+
+/** There are no permissions here. */
+function needReach(_at: Place): void {}

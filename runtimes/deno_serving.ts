@@ -6,6 +6,7 @@
 import { closing } from "../src/closing.ts";
 import { both, failure } from "../src/host_common.ts";
 import { isNodeServer, openNodeServer } from "../src/node_server.ts";
+import type { Http, Place } from "../src/question.ts";
 import type { Net } from "../src/relay.ts";
 import type {
   AttachableServer,
@@ -16,15 +17,23 @@ import type {
   ServeOptions,
   ServingHost,
 } from "../src/serving.ts";
-import { isGranted } from "./deno_socket.ts";
+import { isGranted, needSocket } from "./deno_socket.ts";
 
-declare const process: { getBuiltinModule(name: "node:net"): Net };
+interface GetBuiltin {
+  (name: "node:net"): Net;
+  (name: "node:http"): Http;
+  (name: "node:https"): Http & { readonly Server: new () => object };
+}
+
+declare const process: { readonly getBuiltinModule: GetBuiltin };
 
 /** The {@linkcode ServingHost} of Deno. */
 export const denoServing: ServingHost = {
   open,
   attach,
   net,
+  http,
+  needReach,
   acceptsWithoutEnd: false,
   nextTurn: (callback) => void setTimeout(callback, 0),
   arch: Deno.build.arch,
@@ -77,6 +86,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     server,
     isRaw: false,
     finishes: true,
+    isTls: options.tls !== undefined,
     get open() {
       return open;
     },
@@ -127,7 +137,7 @@ function addressOf({ address }: Listener): Deno.Addr {
 }
 
 async function attach(server: AttachableServer, kind: PrivateKind): Promise<PrivateServer> {
-  if (isNodeServer(server)) return await openNodeServer(server, kind);
+  if (isNodeServer(server)) return await openNodeServer(server, kind, isTlsServer);
   if (!("addr" in server) || server.addr.port === undefined) {
     throw new TypeError("Cannot attach this: give a server of node:http, node:https or node:net, or a Deno.listen()");
   }
@@ -137,6 +147,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     server,
     isRaw: true,
     finishes: false,
+    isTls: false,
     open: 0,
     pulse: 0,
     onRequest() {},
@@ -150,4 +161,21 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
 // deno-lint-ignore require-await
 async function net(): Promise<Net> {
   return process.getBuiltinModule("node:net");
+}
+
+// deno-lint-ignore require-await
+async function http(isTls: boolean): Promise<Http> {
+  return isTls ? process.getBuiltinModule("node:https") : process.getBuiltinModule("node:http");
+}
+
+function isTlsServer(server: object): boolean {
+  return server instanceof process.getBuiltinModule("node:https").Server;
+}
+
+function needReach(at: Place): void {
+  if ("path" in at) return needSocket(at.path);
+  const { port } = at;
+  const host = at.host.includes(":") ? `[${at.host}]` : at.host;
+  if (isGranted({ name: "net", host: `${host}:${port}` })) return;
+  throw new Error(`Deno may not connect to ${host}:${port}: add --allow-net=${host}.`);
 }

@@ -99,7 +99,8 @@ function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) =>
   return connection;
 }
 
-function needSocket(path: string): void {
+/** Refuses to use a socket where that is not allowed. */
+export function needSocket(path: string): void {
   const wanted: readonly [string, Deno.PermissionDescriptor][] = [
     [`--allow-read=${path}`, { name: "read", path }],
     [`--allow-write=${path}`, { name: "write", path }],

@@ -44,8 +44,16 @@ export function isNodeServer(server: AttachableServer): server is FullServer {
   return "listen" in server && "prependListener" in server;
 }
 
-/** Has a server of Node.js listen on a private address. */
-export async function openNodeServer(server: FullServer, kind: PrivateKind): Promise<PrivateServer> {
+/**
+ * Has a server of Node.js listen on a private address.
+ *
+ * @param isTls Whether a server is of `node:https`; asked only if somebody wants to know.
+ */
+export async function openNodeServer(
+  server: FullServer,
+  kind: PrivateKind,
+  isTls: (server: object) => boolean,
+): Promise<PrivateServer> {
   if (server.listening) {
     throw new Error("Cannot attach a server that listens already: leave out its listen(), the manager listens for it");
   }
@@ -61,6 +69,9 @@ export async function openNodeServer(server: FullServer, kind: PrivateKind): Pro
     server,
     isRaw,
     finishes: false,
+    get isTls() {
+      return isTls(server);
+    },
     get open() {
       return work.open;
     },

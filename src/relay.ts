@@ -8,6 +8,7 @@
 
 import type { SocketAddress } from "./address.ts";
 import { failure } from "./host_common.ts";
+import type { Place } from "./question.ts";
 import type { Acceptor } from "./serving.ts";
 
 /** What both ends of a connection are asked for; `node:net` has it on both runtimes. */
@@ -26,7 +27,7 @@ export interface Net {
     once(event: "error", listener: (error: Error) => void): unknown;
     close(): unknown;
   };
-  connect(options: { readonly host: string; readonly port: number; readonly allowHalfOpen: true }): Duplex;
+  connect(options: Place & { readonly allowHalfOpen?: true }): Duplex;
 }
 
 /** Accepts from the socket `shared`, and hands each connection to the server at `own`. */

@@ -5,6 +5,7 @@
  */
 
 import type { SocketAddress } from "./address.ts";
+import type { Http, Place } from "./question.ts";
 import type { Net } from "./relay.ts";
 
 /** A listening socket of a pool. */
@@ -89,6 +90,8 @@ export interface PrivateServer {
   readonly server: unknown;
   /** Whether nobody here knows what its connections are for: each is busy until it is closed. */
   readonly isRaw: boolean;
+  /** Whether its clients speak TLS to it. */
+  readonly isTls: boolean;
   /** How many requests are not answered yet: in full, or, where it `finishes`, by their handlers. */
   readonly open: number;
   /** Whether `close` waits for answers that are on their way. */
@@ -123,6 +126,14 @@ export interface ServingHost {
   attach(server: AttachableServer, kind: PrivateKind): Promise<PrivateServer>;
   /** `node:net`. */
   net(): Promise<Net>;
+  /** `node:http`, or `node:https`. */
+  http(isTls: boolean): Promise<Http>;
+  /**
+   * Refuses to connect where that is not allowed. Asks nobody.
+   *
+   * @throws {Error} Names the permission.
+   */
+  needReach(at: Place): void;
   /** Whether servers accept for as long as there is more, and look at nothing else meanwhile. */
   readonly acceptsWithoutEnd: boolean;
   /** Calls `callback` in the next turn of the event loop. */

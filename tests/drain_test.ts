@@ -23,6 +23,7 @@ class FakeServer {
     this.native = {
       address: { type: "unix", path: "@fake" },
       server: undefined,
+      isTls: false,
       get isRaw() {
         return own().isRaw;
       },
