@@ -32,6 +32,7 @@ export {
   type WaitOptions,
   type WorkerCallback,
 } from "./src/prefork.ts";
+export type { ReadyByHttp, ReadyByTcp, ReadyTimes, ReadyWhen } from "./src/ready_when.ts";
 export type {
   AttachableServer,
   BunSocketListener,

@@ -36,6 +36,12 @@ export function checkTime(name: string, value: number): number {
   throw new RangeError(`Cannot use '${name}': it must be 0 or more milliseconds, not ${value}`);
 }
 
+/** Checks a time that cannot be as short as one likes. */
+export function checkLeast(name: string, value: number, least: number): number {
+  if (checkTime(name, value) >= least) return value;
+  throw new RangeError(`Cannot use '${name}': it must be ${least} or more milliseconds, not ${value}`);
+}
+
 /** A value in the words of an error. */
 export function show(value: unknown): string {
   if (typeof value === "string") return `'${value}'`;

@@ -54,7 +54,11 @@ function countOpen(servers: readonly SharedServer[]): number {
 }
 
 /** Closes what is left; tells whether servers that finish answers have done so in time. */
-async function close(host: ProcessHost, servers: readonly SharedServer[], deadline: number): Promise<boolean> {
+export async function close(
+  host: ProcessHost,
+  servers: readonly SharedServer[],
+  deadline: number = host.now(),
+): Promise<boolean> {
   const finishing = servers.filter(({ native }) => native.finishes);
   const closing = new Map(servers.map((server) => [server, server.native.close().catch(() => {})]));
   await Promise.race([Promise.all(closing.values()), pause(host, CLOSE_MS)]);

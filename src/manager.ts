@@ -25,6 +25,8 @@ import {
 } from "./pool_state.ts";
 import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./prefork.ts";
 import type { WorkerMessage } from "./protocol.ts";
+import { openProber, type Prober } from "./prober.ts";
+import type { Readiness } from "./ready_when.ts";
 import { isStopSignal, parseSignal, relayedSignal, signalNumber } from "./signals.ts";
 import type { Listener } from "./serving.ts";
 import { SharedSockets } from "./sockets.ts";
@@ -81,6 +83,8 @@ export class Manager {
   readonly #traps: Traps;
   readonly #sockets: SharedSockets | undefined;
   readonly #succession: Succession;
+  readonly #readyWhen: Readiness | undefined;
+  #prober: Prober | undefined;
   readonly #alarms: Alarms<Input>;
   readonly #inbox: Input[] = [];
   /** Processes still to be made. */
@@ -99,13 +103,14 @@ export class Manager {
   #waited: Pending<void> | undefined;
 
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
-    const { maxWorkers, drainTimeoutMs, listen, ...config } = checked;
+    const { maxWorkers, drainTimeoutMs, listen, readyWhen, ...config } = checked;
     const given = takeoverOn(host)?.inheritance;
     this.#sockets = listen.length === 0 ? undefined : SharedSockets.open(listen, host, currentLibc, given);
     this.#host = host;
     this.#maxWorkers = maxWorkers;
     this.#alarms = new Alarms(host, (input) => this.post(input));
     this.#options = options;
+    this.#readyWhen = readyWhen;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
     this.hub = new EventHub(options.logger);
     this.#staff = new Staff({
@@ -114,6 +119,7 @@ export class Manager {
       options,
       drainTimeoutMs,
       config,
+      selfCheck: readyWhen?.by === "worker" ? readyWhen : undefined,
       sockets: this.#sockets,
       sink: this.#sink(),
       hub: this.hub,
@@ -246,6 +252,7 @@ export class Manager {
         "Cannot keep standbys of a command: it cannot be told to wait; leave out the option 'standby'",
       );
     }
+    this.#prober ??= await openProber(this.#readyWhen, work.type, this.#host);
     const data = encodeData(work.type === "command" ? undefined : work.options.data);
     const ready = await this.#staff.prepare(work, data);
     checkRelayed(Object.values(this.#state.config.trapSignals).map(relayedSignal), ready.runtime);
@@ -363,6 +370,10 @@ export class Manager {
         return this.#tellParked(effect);
       case "examine":
         return this.#examine(effect);
+      case "probe":
+        return this.#prober?.probe(effect, (input) => this.post(input));
+      case "endProbe":
+        return this.#prober?.end(effect.id);
       case "kill":
         return this.#kill(effect.pid, effect.signal, effect.group);
       case "setTimer":
@@ -373,6 +384,7 @@ export class Manager {
         this.#heed(effect.event);
         return this.hub.publish(effect.event);
       case "reaped":
+        this.#prober?.end(effect.id);
         return this.#staff.reaped(effect);
       case "returned":
         if (isStopSignal(effect.signal)) this.#succession.abandon(`the pool was told to stop by ${effect.signal}`);
@@ -515,7 +527,7 @@ function withData(work: Work, data: unknown): Work {
 
 type Said =
   | { readonly type: "begun" | "ready" | "parked" }
-  | Extract<WorkerMessage, { type: "status" | "beat" | "extend" }>
+  | Extract<WorkerMessage, { type: "status" | "beat" | "extend" | "checked" }>
   | { readonly type: "due"; readonly reason: string };
 
 function toInput(message: WorkerMessage): Said | undefined {
@@ -528,6 +540,7 @@ function toInput(message: WorkerMessage): Said | undefined {
     case "status":
     case "beat":
     case "extend":
+    case "checked":
       return message;
     case "recycle":
       return { type: "due", reason: message.reason };

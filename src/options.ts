@@ -4,12 +4,13 @@
  * @module
  */
 
-import { checkCount, checkKeys, checkTime, show } from "./checks.ts";
+import { checkCount, checkKeys, checkLeast, checkTime, show } from "./checks.ts";
 import { checkName } from "./identity.ts";
 import { checkListen, type Listen, type ListenOptions } from "./listen.ts";
 import { fixedPool, type Policy } from "./policy.ts";
 import type { PoolConfig, Recycling } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
+import { checkReadyWhen, isShared, type Readiness, type ReadyWhen } from "./ready_when.ts";
 import { isReplacing, isSignal, isStopSignal, isUncatchable, parseSignal } from "./signals.ts";
 import type { ExitStatus, Json, OutputReader, ProcessHost, Relay, Signal, TrapSignals, WorkerInfo } from "./types.ts";
 
@@ -77,8 +78,13 @@ export interface PreforkOptions {
   readonly maxRespawnIntervalMs?: number;
   /** `start` rejects after so many failures if no worker ever became ready. @default no limit */
   readonly maxBootFailures?: number;
-  /** How long a worker may take from its spawn to its own code. @default {30000} */
+  /** How long a worker may take from its spawn to its own code, and to be ready if that is asked for. @default {30000} */
   readonly bootTimeoutMs?: number;
+  /**
+   * What a worker is asked, again and again, until it is ready. Then neither {@linkcode Worker.ready} nor time makes it
+   * so. @default nothing
+   */
+  readonly readyWhen?: ReadyWhen;
   /** How long a worker may take to stop before SIGKILL; counted from a stop, not from other relays. @default {30000} */
   readonly stopTimeoutMs?: number;
   /**
@@ -86,9 +92,12 @@ export interface PreforkOptions {
    * is ready. @default none
    */
   readonly reloadTimeoutMs?: number;
-  /** How many replacements may boot at a time beside the workers they are to replace. @default {1} */
+  /**
+   * How many replacements may boot at a time beside the workers they are to replace. @default {1}, or 0 where both would
+   * be asked at one address by {@linkcode PreforkOptions.readyWhen}
+   */
   readonly maxSurge?: number;
-  /** How many workers may be told to stop before their replacement is ready. @default {0} */
+  /** How many workers may be told to stop before their replacement is ready. @default {0}, or 1 there */
   readonly maxUnavailable?: number;
   /** How long a worker may answer what is open once it is told to stop, or its manager is gone. @default {10000} */
   readonly drainTimeoutMs?: number;
@@ -142,6 +151,7 @@ export interface CheckedOptions extends PoolConfig {
   readonly maxWorkers: number;
   readonly drainTimeoutMs: number;
   readonly listen: readonly ListenOptions[];
+  readonly readyWhen: Readiness | undefined;
 }
 
 const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
@@ -153,6 +163,7 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
   maxRespawnIntervalMs: true,
   maxBootFailures: true,
   bootTimeoutMs: true,
+  readyWhen: true,
   stopTimeoutMs: true,
   reloadTimeoutMs: true,
   maxSurge: true,
@@ -184,8 +195,14 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
   checkKeys("new Prefork", options, Object.keys(KNOWN));
   checkShapes(options);
   const listen = checkListen(options.listen);
+  const maxWorkers = checkCount("maxWorkers", options.maxWorkers ?? host.cpuCount, 0);
+  const readyWhen = options.readyWhen === undefined
+    ? undefined
+    : checkReadyWhen(options.readyWhen, listen.length > 0, maxWorkers);
   return {
-    maxWorkers: checkCount("maxWorkers", options.maxWorkers ?? host.cpuCount, 0),
+    maxWorkers,
+    readyWhen,
+    probeIntervalMs: readyWhen?.by === "manager" ? readyWhen.intervalMs : undefined,
     trapSignals: checkTraps(options.trapSignals ?? { SIGTERM: "SIGTERM" }),
     policy: options.policy ?? fixedPool(),
     spawnIntervalMs: checkTime("spawnIntervalMs", options.spawnIntervalMs ?? 0),
@@ -200,7 +217,7 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
       ? undefined
       : checkTime("reloadTimeoutMs", options.reloadTimeoutMs),
     drainTimeoutMs: checkTime("drainTimeoutMs", options.drainTimeoutMs ?? 10_000),
-    ...checkLimits(options.maxSurge ?? 1, options.maxUnavailable ?? 0),
+    ...checkLimits(options, readyWhen !== undefined && isShared(readyWhen)),
     settles: listen.length === 0,
     hangTimeoutMs: options.hangTimeoutMs === undefined
       ? undefined
@@ -213,11 +230,6 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
 
 /** A worker says four times in this that it lives; less would be more of a load than a help. */
 const LEAST_HANG_MS = 100;
-
-function checkLeast(name: string, value: number, least: number): number {
-  if (checkTime(name, value) >= least) return value;
-  throw new RangeError(`Cannot use '${name}': it must be ${least} or more milliseconds, not ${value}`);
-}
 
 function checkRecycle(options: RecycleOptions): Recycling {
   checkKeys("recycle", options, ["maxRequests", "maxLifetimeMs", "maxMemoryBytes", "maxLagMs", "jitter"]);
@@ -237,10 +249,16 @@ function checkRecycle(options: RecycleOptions): Recycling {
   };
 }
 
-/** The limits of a replacement: it must be able to go on. */
-function checkLimits(maxSurge: number, maxUnavailable: number): Pick<PoolConfig, "maxSurge" | "maxUnavailable"> {
-  checkCount("maxSurge", maxSurge, 0);
-  checkCount("maxUnavailable", maxUnavailable, 0);
+/** The limits of a replacement: it must be able to go on, and the answer of one worker must not pass for another's. */
+function checkLimits(options: PreforkOptions, sharesAddress: boolean): Pick<PoolConfig, "maxSurge" | "maxUnavailable"> {
+  const maxSurge = checkCount("maxSurge", options.maxSurge ?? (sharesAddress ? 0 : 1), 0);
+  const maxUnavailable = checkCount("maxUnavailable", options.maxUnavailable ?? (sharesAddress ? 1 : 0), 0);
+  if (sharesAddress && maxSurge > 0) {
+    throw new RangeError(
+      `Cannot use 'maxSurge' of ${maxSurge} with this 'readyWhen': a worker and its replacement would be asked at one ` +
+        "address; leave it 0, or have {pid} in the address",
+    );
+  }
   if (maxSurge + maxUnavailable > 0) return { maxSurge, maxUnavailable };
   throw new RangeError(
     "Cannot replace workers with 'maxSurge' and 'maxUnavailable' both 0: one of them must be at least 1",

@@ -1,8 +1,9 @@
 /**
  * The pool as a pure function: `step(state, input, now)` gives the next state and what is to be done. It has no clock,
  * does no I/O, and knows no runtime. Read it top down: what is heard here, then `pool_size.ts` (how many),
- * `pool_life.ts` (a worker's life), `pool_roll.ts` (who replaces whom), `pool_standby.ts` (who waits to be needed),
- * `pool_watch.ts` (who hangs, who is due), `pool_signals.ts` (who is sent what).
+ * `pool_life.ts` (a worker's life), `pool_ready.ts` (who is asked whether it is ready), `pool_roll.ts` (who replaces
+ * whom), `pool_standby.ts` (who waits to be needed), `pool_watch.ts` (who hangs, who is due), `pool_signals.ts` (who is
+ * sent what).
  *
  * @module
  */
@@ -21,6 +22,7 @@ import {
   stopDeadline,
   tellHealth,
 } from "./pool_life.ts";
+import { isProbed, probe, settle, unready } from "./pool_ready.ts";
 import { beginRoll, dismissSuccessors, endRoll, forgetTroubles } from "./pool_roll.ts";
 import {
   actOnSignal,
@@ -86,7 +88,13 @@ function take(turn: Turn, input: Input): void {
     }
     case "ready":
     case "settled":
-      return becomeReady(turn, refOf(turn.pool, input));
+      return isProbed(turn.pool) ? settle(turn, refOf(turn.pool, input)) : becomeReady(turn, refOf(turn.pool, input));
+    case "checked": {
+      const ref = refOf(turn.pool, input);
+      return input.saw === undefined ? becomeReady(turn, ref) : unready(turn, ref, input.saw);
+    }
+    case "probeDue":
+      return probe(turn, refOf(turn.pool, input));
     case "status":
       return status(turn, refOf(turn.pool, input), input.status);
     case "rejected":

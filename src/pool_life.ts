@@ -5,6 +5,7 @@
  */
 
 import { describeError, describeStatus } from "./events.ts";
+import { isProbed, probe } from "./pool_ready.ts";
 import { endRoll, failRoll, inherit, proveGeneration, remainDue, takeOver } from "./pool_roll.ts";
 import { flushHeld, stopAll } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
@@ -50,9 +51,9 @@ export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
   update(turn, { spawnFailures: 0 });
   tell(turn, { type: "spawn", worker: workerInfo(worker) });
   if (worker.stopping) return sendSignal(turn, worker, "SIGKILL");
-  if (!worker.channel) return begin(turn, { ...worker, phase: "starting" });
   const { bootTimeoutMs } = turn.pool.config;
   setTimer(turn, timerKey.boot(ref), bootTimeoutMs, { type: "bootDeadline", ...ref, due: turn.now + bootTimeoutMs });
+  if (!worker.channel) begin(turn, { ...worker, phase: "starting" });
 }
 
 /** The process could not be made. That is seldom the fault of one slot, so the whole pool waits. */
@@ -102,15 +103,17 @@ export function connected(turn: Turn, ref: WorkerRef): void {
 export function begin(turn: Turn, worker: PoolWorker): void {
   if (isStandby(worker)) return; // out of its turn
   putWorker(turn, { ...worker, begun: true });
-  if (worker.phase === "ready" || !settles(turn.pool, worker)) return;
-  effect(turn, { type: "clearTimer", key: timerKey.boot(worker) });
+  const isAsked = isProbed(turn.pool);
+  if (worker.phase === "ready" || !(isAsked || settles(turn.pool, worker))) return;
   const { slot, id } = worker;
   setTimer(turn, timerKey.settle(worker), SETTLE_MS, { type: "settled", slot, id });
+  if (isAsked) probe(turn, worker);
+  else effect(turn, { type: "clearTimer", key: timerKey.boot(worker) });
 }
 
 /** Whether a worker that says nothing is ready once it has run for a while. */
-function settles({ config }: PoolState, worker: PoolWorker): boolean {
-  return config.settles || !worker.channel;
+function settles(pool: PoolState, worker: PoolWorker): boolean {
+  return !isProbed(pool) && (pool.config.settles || !worker.channel);
 }
 
 /** The worker can handle signals now. */
@@ -143,7 +146,8 @@ export function bootDeadline(turn: Turn, ref: WorkerRef, due: number): void {
   }
   tell(turn, { type: "bootTimeout", worker: workerInfo(worker) });
   const missed = worker.begun ? "was not ready" : "did not begin";
-  killFor(turn, worker, `${missed} within ${Math.round(due - worker.spawnedAt)} ms`);
+  const why = worker.saw === null ? "" : `: ${worker.saw}`;
+  killFor(turn, worker, `${missed} within ${Math.round(due - worker.spawnedAt)} ms${why}`);
 }
 
 /** The worker was told to stop long ago. */
@@ -204,8 +208,8 @@ function postponeReplacement(turn: Turn, { slot }: PoolWorker): void {
 
 /** What a worker should have reached before its end, if it has not. */
 function whatItMissed(pool: PoolState, worker: PoolWorker): string | null {
-  if (!worker.channel || worker.stopping || worker.killedFor !== null) return null;
-  if (!worker.begun) return "without reaching the start() it was made for";
+  if (worker.stopping || worker.killedFor !== null) return null;
+  if (worker.channel && !worker.begun) return "without reaching the start() it was made for";
   return settles(pool, worker) || worker.phase === "ready" ? null : "before it was ready";
 }
 

@@ -97,6 +97,7 @@ function deliver(turn: Turn, worker: PoolWorker, signal: Signal, stop: boolean):
 export function dismiss(turn: Turn, worker: PoolWorker, signal: Signal): void {
   const leaving = { ...worker, stopping: true };
   putWorker(turn, leaving);
+  endProbe(turn, worker);
   relayTo(turn, leaving, worker.phase === "booting" ? "SIGKILL" : signal);
   armReloadDeadline(turn, worker);
 }
@@ -120,8 +121,8 @@ function wasTold(worker: PoolWorker, signal: Signal): boolean {
 
 /** Sends a signal once the worker can handle it: a relay must not kill a worker that has not put up its handlers. */
 export function signalWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
-  const canTake = worker.phase === "ready" || worker.phase === "standby";
-  if (canTake || (isUncatchable(signal) && worker.pid !== 0)) return sendSignal(turn, worker, signal);
+  const isAble = worker.phase === "ready" || worker.phase === "standby" || worker.settled;
+  if (isAble || (isUncatchable(signal) && worker.pid !== 0)) return sendSignal(turn, worker, signal);
   if (!worker.held.includes(signal)) putWorker(turn, { ...worker, held: [...worker.held, signal] });
 }
 
@@ -129,8 +130,16 @@ export function signalWorker(turn: Turn, worker: PoolWorker, signal: Signal): vo
 export function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
   const stopping = { ...worker, stopping: true, hasToEnd: true };
   putWorker(turn, stopping);
+  endProbe(turn, worker);
   if (!worker.hasToEnd) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);
   relayTo(turn, stopping, worker.phase === "booting" ? "SIGKILL" : signal);
+}
+
+/** Whether a worker is ready that is to leave is no question any more. */
+function endProbe(turn: Turn, { slot, id, phase }: PoolWorker): void {
+  if (phase === "ready" || turn.pool.config.probeIntervalMs === undefined) return;
+  effect(turn, { type: "clearTimer", key: timerKey.probe({ slot, id }) });
+  effect(turn, { type: "endProbe", slot, id });
 }
 
 function armStopDeadline(turn: Turn, { slot, id }: PoolWorker, delayMs: number): void {

@@ -35,6 +35,8 @@ export function newWorker(turn: Turn, slot: number, generation: Generation): Poo
     begun: false,
     stopping: false,
     hasToEnd: false,
+    settled: false,
+    saw: null,
     held: [],
     sent: [],
     spawnedAt: turn.now,

@@ -20,6 +20,11 @@ export interface PoolConfig {
   readonly bootTimeoutMs: number;
   /** Whether a worker with a control channel that says nothing is ready once it has run for a while. */
   readonly settles: boolean;
+  /**
+   * How long after one question the manager asks a worker the next time whether it is ready; undefined if workers tell
+   * that themselves.
+   */
+  readonly probeIntervalMs: number | undefined;
   readonly stopTimeoutMs: number;
   /** Deadline of a worker that was told to end by a relay that is no stop, or by its replacement; none if undefined. */
   readonly reloadTimeoutMs: number | undefined;
@@ -69,6 +74,10 @@ export interface PoolWorker extends WorkerRef {
   readonly stopping: boolean;
   /** Whether it was told so because the pool stops or shrinks, so that it has `stopTimeoutMs` for it. */
   readonly hasToEnd: boolean;
+  /** Whether it can take signals, though it is not ready yet. */
+  readonly settled: boolean;
+  /** Why it is not ready, as it was seen last; null if that is not known. */
+  readonly saw: string | null;
   readonly held: readonly Signal[];
   /** Signals that it was sent: dying of one of them is no failure. */
   readonly sent: readonly Signal[];
@@ -198,7 +207,9 @@ export type Input =
   | { readonly type: "status"; readonly status: string } & WorkerRef
   | { readonly type: "rejected"; readonly reason: string } & WorkerRef
   | { readonly type: "exited"; readonly status: ExitStatus } & WorkerRef
-  | { readonly type: "settled" | "stopDeadline" } & WorkerRef
+  | { readonly type: "settled" | "probeDue" | "stopDeadline" } & WorkerRef
+  /** A worker was asked whether it is ready: what was seen in the place of a good answer. */
+  | { readonly type: "checked"; readonly saw: string | undefined } & WorkerRef
   | { readonly type: "bootDeadline"; readonly due: number } & WorkerRef
   | { readonly type: "beat"; readonly lagMs: number } & WorkerRef
   | { readonly type: "extend"; readonly delayMs: number } & WorkerRef
@@ -212,8 +223,9 @@ export type Input =
 /** What the pool wants done. */
 export type Effect =
   | { readonly type: "spawn"; readonly generation: Generation } & WorkerRef
-  | { readonly type: "welcome" | "hold" | "parked" } & WorkerRef
+  | { readonly type: "welcome" | "hold" | "parked" | "endProbe" } & WorkerRef
   | { readonly type: "examine"; readonly pid: number } & WorkerRef
+  | { readonly type: "probe"; readonly pid: number } & WorkerRef
   | {
     readonly type: "reaped";
     readonly status: ExitStatus;

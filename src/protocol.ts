@@ -20,6 +20,8 @@ export type WorkerMessage =
   /** Its event loop turns; the timer that says so came `lagMs` late. */
   | { readonly type: "beat"; readonly lagMs: number }
   | { readonly type: "extend"; readonly delayMs: number }
+  /** It asked itself whether it is ready: what it saw in the place of a good answer. */
+  | { readonly type: "checked"; readonly saw: string }
   | { readonly type: "recycle"; readonly reason: string };
 
 /** Where another pool of the program stood when a worker was spawned. */
@@ -39,6 +41,13 @@ export interface ListenerMessage {
   readonly fd: number;
 }
 
+/** What a worker asks its own server until it is ready. */
+export interface SelfCheckMessage {
+  readonly path: string;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+}
+
 /** What a worker is told of itself. */
 export interface WorkerFacts {
   readonly slot: number;
@@ -48,8 +57,18 @@ export interface WorkerFacts {
   readonly data: Json | null;
 }
 
+/** Where a worker serves, and how. */
+export interface ServingFacts {
+  /** The sockets it has inherited. */
+  readonly listeners: readonly ListenerMessage[];
+  /** What it asks its own server until it is ready; null for nothing. */
+  readonly selfCheck: SelfCheckMessage | null;
+  /** Whether a native server may accept from the sockets itself. */
+  readonly adoption: boolean;
+}
+
 /** What the manager tells a worker before anything of its own may run. */
-export interface Welcome extends WorkerFacts {
+export interface Welcome extends WorkerFacts, ServingFacts {
   readonly type: "welcome";
   readonly version: number;
   /** Signals that tell this worker to stop. */
@@ -60,10 +79,6 @@ export interface Welcome extends WorkerFacts {
   readonly beatMs: number | null;
   /** How many requests it serves before it asks to be replaced; null for any number. */
   readonly maxRequests: number | null;
-  /** The sockets this worker has inherited. */
-  readonly listeners: readonly ListenerMessage[];
-  /** Whether a native server may accept from them itself. */
-  readonly adoption: boolean;
   /** Where the other pools of the manager's program stand. */
   readonly pools: Readonly<Record<string, PoolSnapshot>>;
   /** What the managers on the way to this worker were told when they were made, outermost first. */
@@ -71,13 +86,11 @@ export interface Welcome extends WorkerFacts {
 }
 
 /** What the manager tells a worker that is to stand by until its welcome. */
-export interface Hold {
+export interface Hold extends ServingFacts {
   readonly type: "hold";
   readonly version: number;
   /** Whether the program of a module may run up to its default export. */
   readonly runsModule: boolean;
-  readonly listeners: readonly ListenerMessage[];
-  readonly adoption: boolean;
 }
 
 /** What the manager says. */
@@ -111,11 +124,12 @@ export function encodeWelcome(welcome: Omit<Welcome, "data" | "type" | "version"
  */
 export function decodeWorkerMessage(line: string): WorkerMessage {
   const message = parseObject(line);
-  const { type, version, token, status, lagMs, delayMs, reason } = message;
+  const { type, version, token, status, lagMs, delayMs, saw, reason } = message;
   if (type === "begin" || type === "ready" || type === "waits" || type === "parked") return { type };
   if (type === "status" && typeof status === "string") return { type, status };
   if (type === "beat" && typeof lagMs === "number") return { type, lagMs };
   if (type === "extend" && typeof delayMs === "number" && delayMs >= 0) return { type, delayMs };
+  if (type === "checked" && typeof saw === "string") return { type, saw };
   if (type === "recycle" && typeof reason === "string") return { type, reason };
   if (type === "hello" && typeof version === "number" && typeof token === "string") return { type, version, token };
   throw new SyntaxError(`sent a message that is not known: ${shorten(line)}`);

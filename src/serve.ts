@@ -8,10 +8,11 @@
 import { currentLibc } from "../runtimes/current_libc.ts";
 import { currentServing } from "../runtimes/current_serving.ts";
 import { type AdoptionParts, isProven, prepareAdoption } from "./adoption.ts";
-import { drain } from "./drain.ts";
+import { close, drain } from "./drain.ts";
 import { reason } from "./host_common.ts";
 import type { Libc } from "./libc.ts";
 import { relay } from "./relay.ts";
+import type { SelfCheck } from "./self_check.ts";
 import type {
   Acceptor,
   AttachableServer,
@@ -31,19 +32,24 @@ const YIELD_MS = 5;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 
+/** Of a worker that was told to stop before it took any connection. */
+const NOBODY: Acceptor = { leave() {}, connections: () => 0, yield() {} };
+
 /** Where a worker serves, as far as that is known before it begins. */
 export interface ServingSite {
   readonly host: ProcessHost;
   readonly listeners: readonly WorkerListener[];
   /** Whether adoption is not switched off. */
   readonly adoption: boolean;
+  /** What it asks its servers before they take a connection of anybody else. */
+  readonly selfCheck: SelfCheck | undefined;
+  /** Aborts when the worker is told to stop. */
+  readonly signal: AbortSignal;
 }
 
 /** What serving takes of the worker it is in. */
 export interface ServingWorker extends ServingSite {
   readonly drainTimeoutMs: number;
-  /** Aborts when the worker is told to stop. */
-  readonly signal: AbortSignal;
   /** The worker can be told to stop from now on. */
   ready(): void;
   /** To be called as each request begins, where somebody counts. */
@@ -152,11 +158,11 @@ export async function serveOn(worker: ServingWorker, prepared: readonly Prepared
   const { signal } = worker;
   const shared: SharedServer[] = [];
   for (const one of prepared) shared.push(await begin(worker, one));
-  worker.ready();
+  if (!signal.aborted) worker.ready();
   return {
     listeners: prepared.map(({ listener }) => listener),
     servers: shared.map(({ native }) => native.server),
-    finished: untilAborted(signal).then(() => drain(worker.host, shared, worker.drainTimeoutMs)),
+    finished: untilAborted(signal).then(() => end(worker, shared)),
   };
 }
 
@@ -165,6 +171,22 @@ async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<S
   native.correct(prepared.listener);
   if (worker.served) native.onRequest(worker.served);
   return { native, acceptor };
+}
+
+/** Opens a private server, and gives it when it is well. */
+async function openWell({ host, selfCheck, signal }: ServingSite, open: Open, kind: PrivateKind) {
+  const native = await open(kind);
+  if (selfCheck === undefined) return native;
+  const { untilWell } = await import("./self_check.ts");
+  await untilWell(host, selfCheck, native, signal);
+  return native;
+}
+
+/** What a worker that took no connection has open is nothing but questions of its own. */
+async function end({ host, drainTimeoutMs }: ServingWorker, shared: readonly SharedServer[]): Promise<void> {
+  const hasServed = shared.some(({ acceptor }) => acceptor !== NOBODY);
+  if (hasServed) await drain(host, shared, drainTimeoutMs);
+  else await close(host, shared);
 }
 
 function untilAborted(signal: AbortSignal): Promise<void> {
@@ -177,10 +199,11 @@ async function prepareAll(
   listeners: readonly WorkerListener[],
   open: Open,
 ): Promise<readonly PreparedServer[]> {
+  const openIt = (kind: PrivateKind): Promise<PrivateServer> => openWell(site, open, kind);
   const prepared: PreparedServer[] = [];
   for (const listener of listeners) {
-    const adopt = await tryAdoption(site, listener, open);
-    prepared.push({ listener, begin: adopt ?? (() => shareByRelay(listener, open)) });
+    const adopt = await tryAdoption(site, listener, openIt);
+    prepared.push({ listener, begin: adopt ?? (() => shareByRelay(site, listener, openIt)) });
   }
   return prepared;
 }
@@ -191,7 +214,7 @@ async function tryAdoption(
   listener: WorkerListener,
   open: Open,
 ): Promise<(() => SharedServer) | undefined> {
-  const { host, adoption } = site;
+  const { host, adoption, signal } = site;
   const { fd, text } = listener;
   if (!adoption) return undefined;
   const libc = openLibc(host, text);
@@ -207,6 +230,7 @@ async function tryAdoption(
     else throw error;
   });
   if (native === undefined) return undefined;
+  if (signal.aborted) return () => ({ native, acceptor: NOBODY });
   try {
     const enter = await prepareAdoption(partsOf(site, libc, native, listener));
     return () => {
@@ -261,7 +285,12 @@ function sayRelay(host: ProcessHost, text: string, why: string): void {
   );
 }
 
-async function shareByRelay({ fd }: WorkerListener, open: Open): Promise<SharedServer> {
+async function shareByRelay(
+  { signal }: ServingSite,
+  { fd }: WorkerListener,
+  open: Open,
+): Promise<SharedServer> {
   const native = await open({ type: "tcp" });
+  if (signal.aborted) return { native, acceptor: NOBODY };
   return { native, acceptor: await relay(await currentServing.net(), fd, native.address) };
 }

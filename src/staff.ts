@@ -12,7 +12,7 @@ import { Leftovers } from "./leftovers.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { Effect, Input, PoolConfig, WorkerRef } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
-import { encodeHold, encodeWelcome, type ListenerMessage, type PoolSnapshot } from "./protocol.ts";
+import { encodeHold, encodeWelcome, type PoolSnapshot, type SelfCheckMessage, type ServingFacts } from "./protocol.ts";
 import { relayedSignal, STOP_SIGNALS } from "./signals.ts";
 import type { SharedSockets } from "./sockets.ts";
 import { Table } from "./table.ts";
@@ -66,6 +66,8 @@ export interface StaffParts {
   readonly options: PreforkOptions;
   readonly drainTimeoutMs: number;
   readonly config: PoolConfig;
+  /** What workers ask their own servers until they are ready. */
+  readonly selfCheck: SelfCheckMessage | undefined;
   readonly sockets: SharedSockets | undefined;
   readonly sink: ControlSink;
   readonly hub: EventHub;
@@ -78,6 +80,7 @@ export class Staff {
   readonly #options: PreforkOptions;
   readonly #drainTimeoutMs: number;
   readonly #config: PoolConfig;
+  readonly #selfCheck: SelfCheckMessage | undefined;
   readonly #leftovers: Leftovers;
   readonly #sockets: SharedSockets | undefined;
   readonly #sink: ControlSink;
@@ -92,12 +95,13 @@ export class Staff {
   /** What the workers of each generation do that may still get one. */
   #work: readonly Assignment[] = [];
 
-  constructor({ owner, host, options, drainTimeoutMs, config, sockets, sink, hub }: StaffParts) {
+  constructor({ owner, host, options, drainTimeoutMs, config, selfCheck, sockets, sink, hub }: StaffParts) {
     this.#owner = owner;
     this.#host = host;
     this.#options = options;
     this.#drainTimeoutMs = drainTimeoutMs;
     this.#config = config;
+    this.#selfCheck = selfCheck;
     this.#leftovers = new Leftovers(
       host,
       (group) => hub.publish({ type: "leftover", group }),
@@ -306,10 +310,11 @@ export class Staff {
     this.#server?.send(id, line);
   }
 
-  #serving({ work }: Member): { readonly listeners: readonly ListenerMessage[]; readonly adoption: boolean } {
+  #serving({ work }: Member): ServingFacts {
     const listeners = this.#sockets?.workerListeners(this.#lends(work.path)) ?? [];
     return {
       listeners: listeners.map((listener) => ({ ...listener, name: listener.name ?? null })),
+      selfCheck: this.#selfCheck ?? null,
       adoption: this.#options.adoption ?? true,
     };
   }

@@ -140,6 +140,7 @@ export function workerInfo(worker: PoolWorker): WorkerInfo {
 export const timerKey = {
   boot: (ref: WorkerRef): string => `boot ${ref.slot} ${ref.id}`,
   settle: (ref: WorkerRef): string => `settle ${ref.slot} ${ref.id}`,
+  probe: (ref: WorkerRef): string => `probe ${ref.slot} ${ref.id}`,
   stop: (ref: WorkerRef): string => `stop ${ref.slot} ${ref.id}`,
   beat: (ref: WorkerRef): string => `beat ${ref.slot} ${ref.id}`,
   life: (ref: WorkerRef): string => `life ${ref.slot} ${ref.id}`,

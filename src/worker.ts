@@ -16,11 +16,13 @@ import {
   type ManagerMessage,
   type PoolSnapshot,
   PROTOCOL_VERSION,
+  type ServingFacts,
   type Welcome,
   type WorkerFacts,
   type WorkerMessage,
 } from "./protocol.ts";
 import type { WorkerListener, WorkerServer } from "./serving.ts";
+import type { SelfCheck } from "./self_check.ts";
 import type { ServingSite, ServingWorker } from "./serve.ts";
 import type { ControlConnection, Json, ProcessHost, Signal } from "./types.ts";
 import type { Passage, Worker } from "./worker_context.ts";
@@ -60,6 +62,7 @@ export class WorkerSession {
   #sentStatus = "_";
   #statusTimer: Disposable | undefined;
   #served = 0;
+  #selfCheck: SelfCheck | undefined;
   /** When each server of this worker has answered what was open. */
   readonly #servers: Promise<void>[] = [];
 
@@ -161,8 +164,10 @@ export class WorkerSession {
   }
 
   /** Where a worker that stands by will serve. */
-  site({ adoption, listeners }: Hold): ServingSite {
-    return { host: this.host, adoption, listeners: listeners.map(toListener) };
+  site(held: Hold): ServingSite {
+    const { adoption, listeners } = held;
+    const { signal } = this.#stop;
+    return { host: this.host, adoption, listeners: listeners.map(toListener), selfCheck: this.#checkOf(held), signal };
   }
 
   /** Decides what a pool is here. A step along the path is taken by it. */
@@ -269,12 +274,16 @@ export class WorkerSession {
       listeners: isLast ? this.#listeners() : [],
       serve: (handler, options = {}) => this.serve(({ serveRequests }, self) => serveRequests(self, handler, options)),
       attach: (server, listener) => this.serve(({ attachServer }, self) => attachServer(self, server, listener)),
-      // Not before the code after it has had its turn, which may be the one to look at `signal` first.
-      ready: () => isLast && queueMicrotask(() => this.#send({ type: "ready" })),
+      ready: () => isLast && this.#welcome?.selfCheck === null && this.#ready(),
       setStatus: (status) => isLast && this.#setStatus(status),
       extendDeadline: (delayMs) => isLast ? this.#extendDeadline(delayMs) : Promise.resolve(),
       recycle: (reason = "asked for it") => isLast && this.#recycle(reason),
     };
+  }
+
+  /** Not before the code after it has had its turn, which may be the one to look at `signal` first. */
+  #ready(): void {
+    queueMicrotask(() => this.#send({ type: "ready" }));
   }
 
   #listen(): AbortSignal {
@@ -340,11 +349,19 @@ export class WorkerSession {
       adoption,
       drainTimeoutMs,
       signal,
-      ready: () => worker.ready(),
+      selfCheck: this.#checkOf(welcome),
+      ready: () => this.#ready(),
       served: this.#countServed(welcome.maxRequests, worker),
     });
     this.#servers.push(server.finished);
     return server;
+  }
+
+  /** The one check of this worker, whichever of its servers is asked. */
+  #checkOf({ selfCheck }: ServingFacts): SelfCheck | undefined {
+    if (selfCheck === null) return undefined;
+    const tell = (saw: string) => this.#send({ type: "checked", saw: saw.slice(0, MAX_STATUS) });
+    return this.#selfCheck ??= { ...selfCheck, passed: false, tell };
   }
 
   /** To be called for each request; undefined where nobody counts. */

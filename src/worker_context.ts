@@ -26,7 +26,10 @@ export interface Worker<Data = Json | null> {
    * signals that mean stop; a worker that never looks keeps their default disposition, or its own handlers.
    */
   readonly signal: AbortSignal;
-  /** Tells the manager that this worker can handle signals. Without it, that is assumed after one second. */
+  /**
+   * Tells the manager that this worker can handle signals. Without it, that is assumed after one second. Where the pool
+   * asks whether workers are ready ({@linkcode PreforkOptions.readyWhen}), this makes none so.
+   */
   ready(): void;
   /** The pool's listening sockets, in the order of the option `listen`. */
   readonly listeners: readonly WorkerListener[];

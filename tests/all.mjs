@@ -29,7 +29,18 @@ const CHECKS = [
   ["deno", "check", "mod.ts", "runtimes/", "src/", "tests/", "examples/", "bench/"],
   ["tsc", "-p", "tsconfig.json"],
   ["deno", "doc", "--lint", "mod.ts", "runtimes/deno.ts", "runtimes/bun.ts"],
-  ["deno", "test", "--doc", "-A", "mod.ts", "src/events.ts", "src/policy.ts", "src/prefork.ts", "src/worker.ts"],
+  [
+    "deno",
+    "test",
+    "--doc",
+    "-A",
+    "mod.ts",
+    "src/events.ts",
+    "src/policy.ts",
+    "src/prefork.ts",
+    "src/ready_when.ts",
+    "src/worker.ts",
+  ],
   ["deno", "publish", "--dry-run", "--allow-dirty"],
 ];
 

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { spareWorkers } from "../mod.ts";
+import { type PreforkOptions, spareWorkers } from "../mod.ts";
+import { checkOptions } from "../src/options.ts";
+import { FakeHost } from "./fake_host.ts";
 import { FakePool } from "./support/pool_on_fake.ts";
 
 describe("options", () => {
@@ -23,11 +25,44 @@ describe("options", () => {
       [{ logger: {} }, "TypeError", /'logger': it must have the methods/],
       [{ beforeFork: 1 }, "TypeError", /'beforeFork': it must be a function/],
       [{ signal: "SIGTERM" }, "TypeError", /signals go to 'trapSignals'/],
+      [{ readyWhen: 3 }, "TypeError", /'readyWhen': it must be as \{ http: "\/healthz" \} or .*, not 3/],
+      [{ readyWhen: {} }, "TypeError", /'readyWhen': give it one of 'http' and 'tcp'/],
+      [{ readyWhen: { http: "/x", tcp: "h:1" } }, "TypeError", /'readyWhen': give it one of 'http' and 'tcp'/],
+      [{ readyWhen: { htpp: "/x" } }, "TypeError", /'htpp' for readyWhen; did you mean 'http'/],
+      [{ readyWhen: { tcp: 9000 } }, "TypeError", /'readyWhen.tcp': it must be text, not 9000/],
+      [{ readyWhen: { http: "/healthz" } }, "TypeError", /the path '\/healthz': the pool listens on nothing/],
+      [{ readyWhen: { http: "/a b" } }, "TypeError", /'\/a b' is no path of a URL/],
+      [{ readyWhen: { http: "//host/a" } }, "TypeError", /'\/\/host\/a' is no path of a URL/],
+      [{ readyWhen: { http: "healthz" } }, "TypeError", /as in 'healthz': it is no URL/],
+      [{ readyWhen: { http: "ftp://h/x" } }, "TypeError", /as in 'ftp:\/\/h\/x': it must begin with http/],
+      [{ readyWhen: { tcp: "9000" } }, "TypeError", /as in '9000': give an address such as 127\.0\.0\.1:9000/],
+      [{ readyWhen: { tcp: "unix:" } }, "TypeError", /as in 'unix:': give an address/],
+      [{ readyWhen: { tcp: "127.0.0.1:0" } }, "TypeError", /there is no port 0/],
+      [{ readyWhen: { tcp: "h:{port}" } }, "TypeError", /only \{slot\} and \{pid\} are replaced, not \{port\}/],
+      [{ maxWorkers: 11, readyWhen: { tcp: "h:900{slot}" } }, "TypeError", /'h:90010': there is no port 90010/],
+      [{ readyWhen: { tcp: "h:1", intervalMs: 0 } }, "RangeError", /intervalMs': it must be 1 or more/],
+      [{ readyWhen: { tcp: "h:1", timeoutMs: "1" } }, "TypeError", /timeoutMs': it must be a number, not '1'/],
+      [{ maxSurge: 1, readyWhen: { tcp: "h:1" } }, "RangeError", /'maxSurge' of 1 with this 'readyWhen': .*\{pid\}/],
       [{ name: "a/b" }, "TypeError", /Cannot name a pool 'a\/b'/],
     ];
     for (const [options, name, message] of wrong) {
       assert.throws(() => new FakePool(options), { name, message }, JSON.stringify(options));
     }
+  });
+
+  it("of readyWhen understand addresses of every kind, which shapes how workers are replaced", () => {
+    const limits = (options: PreforkOptions) => {
+      const { maxSurge, maxUnavailable } = checkOptions(options, new FakeHost());
+      return [maxSurge, maxUnavailable];
+    };
+    for (const tcp of ["h:1", "[::1]:900{slot}", "127.0.0.1:65535", "unix:/run/{slot}"]) {
+      assert.deepEqual(limits({ readyWhen: { tcp } }), [0, 1], tcp);
+    }
+    for (const http of ["http://h/x", "https://[::1]:900{slot}/a?b"]) {
+      assert.deepEqual(limits({ readyWhen: { http } }), [0, 1], http);
+    }
+    assert.deepEqual(limits({ readyWhen: { tcp: "unix:/run/{pid}" } }), [1, 0]);
+    assert.deepEqual(limits({ readyWhen: { http: "/healthz?deep" }, listen: 0 }), [1, 0]);
   });
 
   it("of start, startModule, startCommand and spareWorkers are checked as well", async () => {

@@ -20,6 +20,8 @@ Pool
   --surge N  --unavailable N   in a reload, how many new workers may boot beside the old ones
                           (default 1), and how many old ones may stop before (default 0)
   --boot-timeout TIME     how long a worker may take to be ready (30s, 500ms; default 30s)
+  --ready-when CHECK      what is asked until it is: /healthz (by itself, before it serves), or where it
+                          listens by itself: http://127.0.0.1:900{slot}/healthz, tcp:HOST:PORT
   --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s)
   --hang-timeout TIME     how long a worker's event loop may stand still (default: any time)
   --max-requests N  --max-lifetime 1h  --max-memory 512M
@@ -33,13 +35,11 @@ Sockets (bound once, shared by all workers; more in docs/serving.md)
 Workers
   --runtime RUNTIME       deno, bun, or the path of one (default: the manager's own)
   --allow-... --deny-...  permissions of workers on Deno (default: the manager's own)
-  --user U  --group G     run workers as somebody else (root only)
-  --cwd DIR               their working directory
+  --user U  --group G     run workers as somebody else (root only); --cwd DIR, in another directory
   --env-file FILE         NAME=value lines for their environment; what is set already wins
 Manager
   --name NAME             names the pool in the log
-  --log-format FORMAT     pretty, json or plain, to standard error (default: pretty on a
-                          terminal, else json)
+  --log-format FORMAT     pretty, json or plain, on stderr (default: pretty on a terminal, else json)
   -h, --help  -V, --version
 
 Signals  TERM, INT, QUIT stop, a second one at once; HUP replaces all workers, USR2 the manager

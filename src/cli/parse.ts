@@ -5,6 +5,7 @@
  */
 
 import { nearest } from "../nearest.ts";
+import type { ReadyWhen } from "../ready_when.ts";
 import type { Relay, Signal, TrapSignals } from "../types.ts";
 import { UsageError } from "./usage_error.ts";
 import {
@@ -16,6 +17,7 @@ import {
   parseListen,
   parseLogFormat,
   parseMode,
+  parseReadyWhen,
   parseSize,
   parseSpare,
   parseTrap,
@@ -44,6 +46,7 @@ export interface RunOptions {
   readonly maxLifetimeMs?: number;
   readonly maxMemoryBytes?: number;
   readonly bootTimeoutMs?: number;
+  readonly readyWhen?: ReadyWhen;
   readonly stopTimeoutMs?: number;
   readonly drainTimeoutMs?: number;
   /** Addresses as they were typed, each known to be one. */
@@ -95,6 +98,7 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--max-lifetime": { example: "1h", read: (text) => ({ maxLifetimeMs: parseDuration("--max-lifetime", text) }) },
   "--max-memory": { example: "512M", read: (text) => ({ maxMemoryBytes: parseSize("--max-memory", text) }) },
   "--boot-timeout": { example: "30s", read: (text) => ({ bootTimeoutMs: parseDuration("--boot-timeout", text) }) },
+  "--ready-when": { example: "/healthz", read: (text) => ({ readyWhen: parseReadyWhen(text) }) },
   "--stop-timeout": { example: "30s", read: (text) => ({ stopTimeoutMs: parseDuration("--stop-timeout", text) }) },
   "--drain-timeout": { example: "10s", read: (text) => ({ drainTimeoutMs: parseDuration("--drain-timeout", text) }) },
   "--backlog": { example: "4096", read: (text) => ({ backlog: parseBacklog(text) }) },

@@ -119,6 +119,7 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
 function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): PreforkOptions {
   const {
     bootTimeoutMs,
+    readyWhen,
     stopTimeoutMs,
     drainTimeoutMs,
     standby,
@@ -135,6 +136,7 @@ function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): 
     trapSignals,
     maxBootFailures: MAX_BOOT_FAILURES,
     ...(bootTimeoutMs === undefined ? {} : { bootTimeoutMs }),
+    ...(readyWhen === undefined ? {} : { readyWhen }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
     reloadTimeoutMs: stopTimeoutMs ?? STOP_TIMEOUT_MS,
     ...(standby === undefined ? {} : { standby }),

@@ -8,6 +8,7 @@ import { describeError } from "../events.ts";
 import { checkListen } from "../listen.ts";
 import { nearest } from "../nearest.ts";
 import { isReplacing, isSignal, isStopSignal, isUncatchable } from "../signals.ts";
+import type { ReadyWhen } from "../ready_when.ts";
 import type { Relay, Signal, TrapSignals } from "../types.ts";
 import { UsageError } from "./usage_error.ts";
 
@@ -67,6 +68,17 @@ export function parseSpare(text: string): SpareRange {
     );
   }
   return { minSpare, maxSpare };
+}
+
+/** Reads what a worker is asked until it is ready. What follows the kind is for the pool to check. */
+export function parseReadyWhen(text: string): ReadyWhen {
+  if (/^(\/|https?:)/.test(text)) return { http: text };
+  if (text.startsWith("unix:")) return { tcp: text };
+  if (text.startsWith("tcp:")) return { tcp: text.slice("tcp:".length) };
+  throw new UsageError(
+    `Cannot use '${text}' for --ready-when: it must be a path, such as /healthz, an address, such as ` +
+      "http://127.0.0.1:900{slot}/healthz, or one that takes a connection, such as tcp:127.0.0.1:900{slot}",
+  );
 }
 
 /** Reads an address to listen on: gives it back if it is one. */

@@ -43,6 +43,10 @@ export class PoolSim {
   failSpawns = false;
   /** Workers whose output nobody reads. */
   readonly heldBack = new Set<number>();
+  /** What workers were asked, one after the other. */
+  readonly questions: { readonly at: number; readonly id: number; readonly pid: number }[] = [];
+  /** Who is asked now, by id. */
+  readonly asked = new Set<number>();
   readonly #manners: Manners;
   readonly #timers = new Map<string, { readonly at: number; readonly input: Input }>();
   readonly #inbox: Input[] = [];
@@ -64,6 +68,7 @@ export class PoolSim {
         maxSurge: 1,
         maxUnavailable: 0,
         settles: true,
+        probeIntervalMs: undefined,
         hangTimeoutMs: undefined,
         recycle: {
           maxRequests: undefined,
@@ -141,6 +146,13 @@ export class PoolSim {
     if (worker) this.send({ type, slot: worker.slot, id });
   }
 
+  /** Answers what a worker is asked: well, or by what is `saw`. */
+  answer(id: number, saw?: string): void {
+    const worker = this.workers.get(id);
+    assert.ok(worker && this.asked.delete(id), `worker ${id} is asked nothing`);
+    this.send({ type: "checked", slot: worker.slot, id, saw });
+  }
+
   inSlot(slot: number): SimWorker {
     const found = [...this.workers.values()].find((worker) => worker.slot === slot);
     assert.ok(found, `no worker in slot ${slot}`);
@@ -167,6 +179,11 @@ export class PoolSim {
       assert.equal(standbys.includes(id) || successors.get(slot) === id, !stopping, "who is to leave");
     }
     assert.ok(standbys.length <= config.standby, "how many stand by");
+    for (const id of this.asked) {
+      const worker = [...liveWorkers(this.state)].find((each) => each.id === id);
+      const isGone = worker === undefined || worker.stopping || worker.phase === "ready";
+      assert.ok(!isGone || !this.workers.has(id), "who is asked whether it is ready");
+    }
     for (const { slot } of known) assert.ok(taken.has(slot), `slot ${slot} is taken`);
     assert.ok(taken.size <= workers.size + troubles.size, "which slots are taken");
   }
@@ -221,7 +238,11 @@ export class PoolSim {
           usage: undefined,
         });
         return;
+      case "probe":
+        return this.#ask(effect.slot, effect.id, effect.pid);
       case "reaped":
+      case "endProbe":
+        this.asked.delete(effect.id);
         return;
       case "gaveUp":
         this.gaveUp = effect.reason;
@@ -254,6 +275,13 @@ export class PoolSim {
     if (!this.#manners.eager) return;
     // A standby goes on with the connection it had before it was given a slot.
     this.#inbox.push({ type: "begun", slot: worker.slot, id }, { type: "ready", slot: worker.slot, id });
+  }
+
+  #ask(slot: number, id: number, pid: number): void {
+    assert.ok(!this.asked.has(id), "one question at a time");
+    this.questions.push({ at: this.now, id, pid });
+    if (this.#manners.eager) this.#inbox.push({ type: "checked", slot, id, saw: undefined });
+    else this.asked.add(id);
   }
 
   #kill(pid: number, signal: Signal): void {

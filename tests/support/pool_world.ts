@@ -85,6 +85,7 @@ export function newWorld(rules: Partial<PoolConfig>, maxWorkers: number, manners
         jitter: 0,
       },
       standby: 0,
+      probeIntervalMs: undefined,
       maxBootFailures: undefined,
       ...rules,
     },
@@ -152,6 +153,8 @@ function perform(world: MutableWorld, effect: Effect): readonly Input[] {
     case "welcome":
     case "hold":
     case "parked":
+    case "probe":
+    case "endProbe":
     case "examine":
     case "reaped":
     case "gaveUp":
