@@ -14,6 +14,9 @@ import type { ControlConnection, ControlHandlers, ControlListener, ProcessHost }
 /** The longest line a worker may send, in characters. */
 const MAX_LINE = 64 * 1024;
 
+/** How long is waited for what may be there already, and is only to be read: the manager may have stood still itself. */
+const LAST_LOOK_MS = 100;
+
 /** What the server hears. */
 export interface ControlSink {
   /** The worker is there; it waits for its welcome. */
@@ -38,18 +41,35 @@ export class ControlServer implements Disposable {
   readonly path: string;
   readonly #host: ProcessHost;
   readonly #sink: ControlSink;
+  readonly #helloTimeoutMs: number;
   readonly #listener: ControlListener;
   readonly #tokens = new Table<string, WorkerRef>();
   readonly #connections = new Table<number, ControlConnection>();
 
-  /** Makes a private directory and listens in it. */
-  static async open(host: ProcessHost, sink: ControlSink, owner: WorkerUser | undefined): Promise<ControlServer> {
-    return new ControlServer(host, sink, await host.privateDir(), owner);
+  /**
+   * Makes a private directory and listens in it.
+   *
+   * @param helloTimeoutMs How long a connection may take to say who it is.
+   */
+  static async open(
+    host: ProcessHost,
+    sink: ControlSink,
+    helloTimeoutMs: number,
+    owner: WorkerUser | undefined,
+  ): Promise<ControlServer> {
+    return new ControlServer(host, sink, await host.privateDir(), helloTimeoutMs, owner);
   }
 
-  private constructor(host: ProcessHost, sink: ControlSink, dir: string, owner: WorkerUser | undefined) {
+  private constructor(
+    host: ProcessHost,
+    sink: ControlSink,
+    dir: string,
+    helloTimeoutMs: number,
+    owner: WorkerUser | undefined,
+  ) {
     this.#host = host;
     this.#sink = sink;
+    this.#helloTimeoutMs = helloTimeoutMs;
     this.dir = dir;
     this.path = `${dir}/worker.sock`;
     this.#listener = host.listenControl(this.path, (connection) => this.#accept(connection));
@@ -89,11 +109,19 @@ export class ControlServer implements Disposable {
     connection.unref();
     const lines = new LineReader(MAX_LINE);
     let ref: WorkerRef | undefined;
+    let isDropped = false;
+    const drop = (): void => {
+      isDropped = true;
+      connection.close();
+    };
+    const patience = this.#setPatience(drop);
     const take = (line: string): void => {
+      if (isDropped) return;
       const message = decodeWorkerMessage(line);
-      if (ref !== undefined) return this.#sink.said(ref, message);
+      if (ref !== undefined) return this.#hear(ref, message);
       ref = this.#admit(message);
-      if (ref === undefined) return connection.close();
+      if (ref === undefined) return drop();
+      patience[Symbol.dispose]();
       this.#connections.set(ref.id, connection);
       if (message.type === "hello" && message.version !== PROTOCOL_VERSION) {
         const versions = `${message.version} of the control protocol, the manager ${PROTOCOL_VERSION}`;
@@ -103,15 +131,31 @@ export class ControlServer implements Disposable {
     };
     return {
       data: (chunk) => {
+        if (isDropped) return;
         try {
-          lines.push(chunk).forEach(take);
+          lines.push(chunk, take);
         } catch (error) {
-          connection.close();
+          drop();
           if (ref !== undefined) this.#sink.rejected(ref, describeError(error));
         }
       },
-      closed: () => {},
+      closed: () => patience[Symbol.dispose](),
     };
+  }
+
+  /** Drops who does not say in time who it is, so that strangers cannot gather here. */
+  #setPatience(drop: () => void): Disposable {
+    let timer = this.#host.setTimer(this.#helloTimeoutMs, () => {
+      timer = this.#host.setTimer(LAST_LOOK_MS, drop);
+      timer.unref();
+    });
+    timer.unref();
+    return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
+  }
+
+  #hear(ref: WorkerRef, message: WorkerMessage): void {
+    if (message.type === "hello") throw new SyntaxError("said hello twice");
+    this.#sink.said(ref, message);
   }
 
   /** A token opens one connection. */

@@ -163,23 +163,26 @@ export class LineReader {
   }
 
   /**
-   * Gives the lines that `chunk` completes.
+   * Gives the lines that `chunk` completes, one by one, to `take`.
    *
-   * @throws {SyntaxError} If a line is longer than the limit.
+   * @throws {SyntaxError} If a line is longer than the limit; those before it are given.
    */
-  push(chunk: Uint8Array): string[] {
+  push(chunk: Uint8Array, take: (line: string) => void): void {
     const parts = this.#decoder.decode(chunk, { stream: true }).split("\n");
-    const [first = "", ...others] = parts;
-    this.#rest.push(first);
-    this.#length += first.length;
-    if (this.#length > this.#limit || others.some((line) => line.length > this.#limit)) {
-      throw new SyntaxError(`sent a line of more than ${this.#limit} characters`);
+    const last = parts.pop() ?? "";
+    for (const part of parts) {
+      this.#keep(part);
+      const line = this.#rest.join("");
+      this.#rest = [];
+      this.#length = 0;
+      take(line);
     }
-    const last = others.pop();
-    if (last === undefined) return [];
-    const lines = [this.#rest.join(""), ...others];
-    this.#rest = [last];
-    this.#length = last.length;
-    return lines;
+    this.#keep(last);
+  }
+
+  #keep(part: string): void {
+    this.#length += part.length;
+    if (this.#length > this.#limit) throw new SyntaxError(`sent a line of more than ${this.#limit} characters`);
+    this.#rest.push(part);
   }
 }

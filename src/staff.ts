@@ -150,7 +150,7 @@ export class Staff {
   /** Makes work ready to be done by workers. */
   async prepare(work: Work, data: string): Promise<ReadyWork> {
     const isCommand = work.type === "command";
-    if (!isCommand) this.#server ??= await ControlServer.open(this.#host, this.#sink, this.#options.workerUser);
+    if (!isCommand) this.#server ??= await this.#openServer();
     // Commands cannot see that their manager is gone. Workers of the library can, unless they hang.
     if (isCommand || this.#host.mayRun("/bin/sh")) {
       this.#guard ??= new Guard(this.#host, this.#drainTimeoutMs, this.#server?.dir);
@@ -158,6 +158,10 @@ export class Staff {
     if (this.#server) this.#guard?.protect(this.#server.dir);
     const place = { controlPath: this.#server?.path ?? "", pathText: session?.pathText, key: this.#owner.key };
     return await prepareWork(this.#host, work, place, data);
+  }
+
+  #openServer(): Promise<ControlServer> {
+    return ControlServer.open(this.#host, this.#sink, this.#config.bootTimeoutMs, this.#options.workerUser);
   }
 
   /**

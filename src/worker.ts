@@ -229,7 +229,7 @@ export class WorkerSession {
     };
     try {
       this.#connection = await this.host.connectControl(control, {
-        data: (chunk) => lines.push(chunk).forEach(take),
+        data: (chunk) => lines.push(chunk, take),
         closed: () => this.#orphaned(),
       });
     } catch (error) {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Signal } from "../mod.ts";
-import { FakePool, outcome, rest as settle } from "./support/pool_on_fake.ts";
+import { FakePool, FakeWorker, outcome, rest as settle } from "./support/pool_on_fake.ts";
 
 describe("start()", () => {
   it("returns true by a trapped signal, with the workers told and nobody waited for", async () => {
@@ -175,6 +175,62 @@ describe("a worker's word", () => {
     worker?.say({ type: "hello", version: 1, token: "guessed" });
     await settle();
     assert.deepEqual([worker?.closed, worker?.welcome], [true, undefined]);
+    await pool.stop(started);
+  });
+
+  it("before it said hello is its last", async () => {
+    const pool = new FakePool({ maxWorkers: 1 }, false);
+    const started = pool.pm.start();
+    await settle();
+    const [worker] = pool.workers;
+    await worker?.connect(pool.host);
+    const hello = JSON.stringify({ type: "hello", version: 1, token: worker?.process.env["PREFORK_TOKEN"] });
+    worker?.say(`{"type":"ready"}\n${hello}\n`);
+    await settle();
+    assert.equal(worker?.closed, true);
+    assert.deepEqual(pool.pm.workers.map(({ state }) => state), ["booting"]);
+    await pool.stop(started);
+  });
+
+  it("has to come in time", async () => {
+    const pool = new FakePool({ maxWorkers: 1, bootTimeoutMs: 1000 });
+    const started = pool.pm.start();
+    await settle();
+    const stranger = new FakeWorker(pool.workers[0]?.process ?? assert.fail("no worker"));
+    await stranger.connect(pool.host);
+    stranger.say("hel");
+    await pool.host.advance(1000);
+    assert.equal(stranger.closed, false); // there may be something still to be read
+    await pool.host.advance(100);
+    assert.equal(stranger.closed, true);
+    assert.deepEqual([pool.workers[0]?.closed, pool.alive.length], [false, 1]);
+    await pool.stop(started);
+  });
+
+  it("of hello is said once", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    const started = pool.pm.start();
+    await settle();
+    const [worker] = pool.workers;
+    worker?.say({ type: "hello", version: 1, token: worker.process.env["PREFORK_TOKEN"] });
+    await settle();
+    assert.deepEqual(pool.ofType("protocolError").map(({ reason }) => reason), ["said hello twice"]);
+    assert.deepEqual(worker?.process.received, ["SIGKILL"]);
+    await pool.stop(started);
+  });
+
+  it("that is too long ends it, and what it said before is heard", async () => {
+    const pool = new FakePool({ maxWorkers: 1 }, false);
+    const started = pool.pm.start();
+    await settle();
+    const [worker] = pool.workers;
+    await worker?.connect(pool.host);
+    const hello = JSON.stringify({ type: "hello", version: 1, token: worker?.process.env["PREFORK_TOKEN"] });
+    worker?.say(`${hello}\n${"x".repeat(70_000)}`);
+    await settle();
+    assert.deepEqual(pool.ofType("protocolError").map(({ reason }) => reason), [
+      "sent a line of more than 65536 characters",
+    ]);
     await pool.stop(started);
   });
 

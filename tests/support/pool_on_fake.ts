@@ -26,7 +26,7 @@ export class FakeWorker {
   async connect(host: FakeHost): Promise<void> {
     const lines = new LineReader();
     this.#connection = await host.connectControl(this.process.env["PREFORK_CONTROL"] ?? "", {
-      data: (chunk) => lines.push(chunk).forEach((line) => this.welcome = JSON.parse(line)),
+      data: (chunk) => lines.push(chunk, (line) => this.welcome = JSON.parse(line)),
       closed: () => this.closed = true,
     });
   }
