@@ -7,19 +7,9 @@ import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { PreforkOptions, Relay } from "../mod.ts";
 import { Client, type Where } from "./support/client.ts";
-import { acceptedBy, freeze } from "./support/held.ts";
-import {
-  type Failure,
-  keepAlive,
-  type Load,
-  load,
-  oneShot,
-  post,
-  stream,
-  type Tally,
-  webSocket,
-} from "./support/load.ts";
-import { eventsOfType, liveWorkers, runPool, stopPool, waitForReady } from "./support/pool.ts";
+import { freeze, freezeForGood, isHeld, type Kill } from "./support/held.ts";
+import { keepAlive, type Load, load, oneShot, post, stream, type Tally, webSocket } from "./support/load.ts";
+import { eventsOfType, liveWorkers, portOf, runPool, stopPool, waitForReady } from "./support/pool.ts";
 import {
   otherRuntimeCommand,
   type Program,
@@ -89,11 +79,6 @@ async function whereOf(program: Program): Promise<Where> {
   const line = await program.waitForLine(/^listens /);
   const [{ address: { port, path } }] = JSON.parse(line.slice("listens ".length));
   return path === undefined ? { port } : { path };
-}
-
-async function portOf(program: Program): Promise<number> {
-  const where = await whereOf(program);
-  return "port" in where ? where.port : assert.fail("no port");
 }
 
 /** Replaces all workers again and again, each time when those before are ready. */
@@ -203,18 +188,6 @@ async function resizes({ attach, adoption = true, on = runtime }: Setting): Prom
   assert.deepEqual(await program.waitForEnd(PATIENT), { code: 0, signal: null }, program.report());
 }
 
-/** A worker that was killed, and the connections it had accepted: it did nothing more from `at` on. */
-interface Kill {
-  readonly at: number;
-  readonly held: ReadonlySet<number>;
-}
-
-/** Whether the connection of a request that was lost had been accepted by a worker that was killed. */
-function isHeld({ port, begunAt, at }: Failure, kills: readonly Kill[]): boolean {
-  if (port === undefined || begunAt === undefined) return false;
-  return kills.some((kill) => begunAt <= kill.at && kill.at <= at && kill.held.has(port));
-}
-
 async function kills(setting: Setting): Promise<void> {
   await using program = run(setting, { errRespawnIntervalMs: 0 });
   await waitForReady(program, 2);
@@ -226,8 +199,7 @@ async function kills(setting: Setting): Promise<void> {
     await waitForReady(program, 2, 60_000);
     const victim = liveWorkers(program)[killed.length % 2]?.pid ?? assert.fail("no worker");
     await waitFor(() => clients.tally.workers.has(String(victim)), { what: `answers of ${victim}`, ...PATIENT });
-    await freeze(victim);
-    killed.push({ at: performance.now(), held: acceptedBy(victim, port) });
+    killed.push(await freezeForGood(victim, port));
     signalProcess(victim, "SIGKILL");
     await waitFor(() => eventsOfType(program, "reap").length >= killed.length, { what: "it to be reaped", ...PATIENT });
   }

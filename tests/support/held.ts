@@ -4,16 +4,43 @@
  * @module
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { signalProcess, waitFor } from "./processes.ts";
+import type { Failure } from "./load.ts";
 import { descriptors } from "./pool.ts";
+import { isAlive, signalProcess, waitFor } from "./processes.ts";
 
-/** Stops a process, all its threads, so that it accepts nothing more. */
+/** A worker that was killed, and the connections it had accepted: it did nothing more from `at` on. */
+export interface Kill {
+  readonly at: number;
+  readonly held: ReadonlySet<number>;
+}
+
+/**
+ * Freezes a worker that is about to be killed, and tells what it has in hand.
+ *
+ * @throws {Error} If it is gone already.
+ */
+export async function freezeForGood(pid: number, port: number): Promise<Kill> {
+  await freeze(pid);
+  return { at: performance.now(), held: acceptedBy(pid, port) };
+}
+
+/** Whether the connection of a request that was lost had been accepted by a worker that was killed. */
+export function isHeld({ port, begunAt, at }: Failure, kills: readonly Kill[]): boolean {
+  if (port === undefined || begunAt === undefined) return false;
+  return kills.some((kill) => begunAt <= kill.at && kill.at <= at && kill.held.has(port));
+}
+
+/**
+ * Stops a process, all its threads, so that it accepts nothing more.
+ *
+ * @throws {Error} If it is gone.
+ */
 export async function freeze(pid: number): Promise<void> {
   signalProcess(pid, "SIGSTOP");
-  await waitFor(() => threadStates(pid).every((state) => state === "T"), {
-    what: `${pid} to be stopped`,
-    intervalMs: 1,
-  });
+  await waitFor(() => {
+    if (!isAlive(pid)) throw new Error(`Cannot freeze ${pid}: it is gone`);
+    return threadStates(pid).every((state) => state === "T");
+  }, { what: `${pid} to be stopped`, intervalMs: 1 });
 }
 
 function threadStates(pid: number): string[] {

@@ -59,6 +59,13 @@ export async function waitForReady(program: Program, count: number, timeoutMs = 
   );
 }
 
+/** The TCP port that the pool listens on. */
+export async function portOf(program: Program): Promise<number> {
+  const line = await program.waitForLine(/^listens /);
+  const [{ address: { port } }] = JSON.parse(line.slice("listens ".length));
+  return typeof port === "number" ? port : assert.fail(`no port in ${line}`);
+}
+
 /** Sends SIGTERM, and expects an end with status 0 that leaves nothing behind. */
 export async function stopPool(program: Program, timeoutMs = 20_000): Promise<void> {
   program.kill("SIGTERM");
