@@ -104,7 +104,7 @@ function take(turn: Turn, input: Input): void {
     case "bootDeadline":
       return bootDeadline(turn, refOf(turn.pool, input), input.due);
     case "stopDeadline":
-      return stopDeadline(turn, refOf(turn.pool, input));
+      return stopDeadline(turn, refOf(turn.pool, input), input.due, input.delayMs);
     case "beat":
       return beat(turn, refOf(turn.pool, input), input.lagMs);
     case "extend":

@@ -7,7 +7,7 @@
 import { describeError, describeStatus } from "./events.ts";
 import { isProbed, probe } from "./pool_ready.ts";
 import { endRoll, failRoll, inherit, proveGeneration, remainDue, takeOver } from "./pool_roll.ts";
-import { flushHeld, stopAll } from "./pool_signals.ts";
+import { armStopDeadline, flushHeld, stopAll } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
 import { hasStandby } from "./pool_standby.ts";
 import type { PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
@@ -36,8 +36,11 @@ import type { ExitStatus } from "./types.ts";
 /** How long a worker that says nothing must have run before it counts as ready. */
 export const SETTLE_MS = 1000;
 
-/** How much longer a worker may take to begin when its deadline is noticed late. */
-const BOOT_GRACE_MS = 1000;
+/**
+ * A deadline noticed later than this was noticed by a manager that stood still itself, and perhaps its whole machine with
+ * it: what the workers did meanwhile is still to be heard, so their time begins anew.
+ */
+const STANDSTILL_MS = 1000;
 
 /** The least wait after a process could not be made, whatever the options say: nothing else would slow the next try. */
 const SPAWN_RETRY_MS = 100;
@@ -51,9 +54,13 @@ export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
   update(turn, { spawnFailures: 0 });
   tell(turn, { type: "spawn", worker: workerInfo(worker) });
   if (worker.stopping) return sendSignal(turn, worker, "SIGKILL");
+  armBootDeadline(turn, ref);
+  if (!worker.channel) begin(turn, { ...worker, phase: "starting" });
+}
+
+function armBootDeadline(turn: Turn, ref: WorkerRef): void {
   const { bootTimeoutMs } = turn.pool.config;
   setTimer(turn, timerKey.boot(ref), bootTimeoutMs, { type: "bootDeadline", ...ref, due: turn.now + bootTimeoutMs });
-  if (!worker.channel) begin(turn, { ...worker, phase: "starting" });
 }
 
 /** The process could not be made. That is seldom the fault of one slot, so the whole pool waits. */
@@ -139,11 +146,7 @@ export function bootDeadline(turn: Turn, ref: WorkerRef, due: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.phase === "ready" || worker.phase === "standby") return;
   if (worker.begun && settles(turn.pool, worker)) return;
-  if (turn.now - due > BOOT_GRACE_MS) {
-    // Late by so much, the manager itself was held up: what the worker said meanwhile is still to be read.
-    const again = { type: "bootDeadline", ...ref, due: turn.now + BOOT_GRACE_MS } as const;
-    return setTimer(turn, timerKey.boot(ref), BOOT_GRACE_MS, again);
-  }
+  if (turn.now - due > STANDSTILL_MS) return armBootDeadline(turn, ref);
   tell(turn, { type: "bootTimeout", worker: workerInfo(worker) });
   const missed = worker.begun ? "was not ready" : "did not begin";
   const why = worker.saw === null ? "" : `: ${worker.saw}`;
@@ -151,10 +154,11 @@ export function bootDeadline(turn: Turn, ref: WorkerRef, due: number): void {
 }
 
 /** The worker was told to stop long ago. */
-export function stopDeadline(turn: Turn, ref: WorkerRef): void {
+export function stopDeadline(turn: Turn, ref: WorkerRef, due: number, delayMs: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined) return;
   if (worker.pid === 0) return spawnCancelled(turn, ref);
+  if (turn.now - due > STANDSTILL_MS) return armStopDeadline(turn, ref, delayMs);
   tell(turn, { type: "stopTimeout", worker: workerInfo(worker) });
   if (turn.pool.mode !== "running") update(turn, { killed: [...turn.pool.killed, workerInfo(worker)] });
   sendSignal(turn, worker, "SIGKILL");

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { PoolState, PoolWorker, Stagger } from "./pool_state.ts";
+import type { PoolState, PoolWorker, Stagger, WorkerRef } from "./pool_state.ts";
 import { isReplacing, isStopSignal, isUncatchable, relayedSignal } from "./signals.ts";
 import {
   effect,
@@ -142,8 +142,10 @@ function endProbe(turn: Turn, { slot, id, phase }: PoolWorker): void {
   effect(turn, { type: "endProbe", slot, id });
 }
 
-function armStopDeadline(turn: Turn, { slot, id }: PoolWorker, delayMs: number): void {
-  setTimer(turn, timerKey.stop({ slot, id }), delayMs, { type: "stopDeadline", slot, id });
+/** Kills a worker that is there still in `delayMs`. */
+export function armStopDeadline(turn: Turn, { slot, id }: WorkerRef, delayMs: number): void {
+  const due = turn.now + delayMs;
+  setTimer(turn, timerKey.stop({ slot, id }), delayMs, { type: "stopDeadline", slot, id, due, delayMs });
 }
 
 /** Tells one more worker to stop because the pool is to be smaller. */

@@ -207,9 +207,10 @@ export type Input =
   | { readonly type: "status"; readonly status: string } & WorkerRef
   | { readonly type: "rejected"; readonly reason: string } & WorkerRef
   | { readonly type: "exited"; readonly status: ExitStatus } & WorkerRef
-  | { readonly type: "settled" | "probeDue" | "stopDeadline" } & WorkerRef
+  | { readonly type: "settled" | "probeDue" } & WorkerRef
   /** A worker was asked whether it is ready: what was seen in the place of a good answer. */
   | { readonly type: "checked"; readonly saw: string | undefined } & WorkerRef
+  | { readonly type: "stopDeadline"; readonly due: number; readonly delayMs: number } & WorkerRef
   | { readonly type: "bootDeadline"; readonly due: number } & WorkerRef
   | { readonly type: "beat"; readonly lagMs: number } & WorkerRef
   | { readonly type: "extend"; readonly delayMs: number } & WorkerRef

@@ -5,6 +5,7 @@
  */
 
 import { failRoll } from "./pool_roll.ts";
+import { armStopDeadline } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
 import type { PoolWorker, WorkerRef } from "./pool_state.ts";
 import {
@@ -64,7 +65,7 @@ export function extend(turn: Turn, ref: WorkerRef, delayMs: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.killedFor !== null) return;
   const { slot, id } = ref;
-  if (worker.hasToEnd) setTimer(turn, timerKey.stop(ref), delayMs, { type: "stopDeadline", slot, id });
+  if (worker.hasToEnd) armStopDeadline(turn, ref, delayMs);
   if (worker.phase === "ready") {
     if (turn.pool.config.hangTimeoutMs !== undefined) expectBeat(turn, worker, delayMs);
     return;
@@ -102,8 +103,7 @@ export function examined(turn: Turn, ref: WorkerRef, isHeldBack: boolean, usage:
   const ageMs = Math.round(turn.now - worker.spawnedAt);
   tell(turn, { type: "hang", worker: workerInfo(worker), silentMs: hangTimeoutMs, ageMs, usage });
   failRoll(turn, worker, reason);
-  const { slot, id } = ref;
-  setTimer(turn, timerKey.stop(ref), HANG_KILL_MS, { type: "stopDeadline", slot, id });
+  armStopDeadline(turn, ref, HANG_KILL_MS);
   sendSignal(turn, { ...worker, stopping: true, killedFor: reason }, "SIGTERM");
 }
 

@@ -93,7 +93,7 @@ export class Takeover {
   async #connect(): Promise<ControlConnection | undefined> {
     const lines = new LineReader();
     const handlers = {
-      data: (chunk: Uint8Array) => lines.push(chunk).forEach((line) => this.#take(line)),
+      data: (chunk: Uint8Array) => lines.push(chunk, (line) => this.#take(line)),
       closed: () => this.#bereaved(),
     };
     try {

@@ -136,6 +136,21 @@ describe("pool: signals", () => {
     assert.equal(sim.of("stopTimeout").length, 3);
   });
 
+  it("gives workers their time anew when the manager itself stood still, and perhaps they with it", () => {
+    const sim = new PoolSim({ maxWorkers: 2, stopTimeoutMs: 7000 }, { obedient: false });
+    sim.start();
+    const first = sim.inSlot(0);
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    sim.send({ type: "wait" });
+    sim.sleep(60_000);
+    assert.deepEqual([sim.size, sim.of("stopTimeout").length], [2, 0]);
+    sim.exit(first.id);
+    sim.advance(6999);
+    assert.equal(sim.size, 1);
+    sim.advance(1);
+    assert.deepEqual([sim.size, sim.of("stopTimeout").length], [0, 1]);
+  });
+
   it("sets no deadline for other relays, unless reloadTimeoutMs is set", () => {
     for (const [reloadTimeoutMs, left] of [[undefined, 3], [5000, 0]] as const) {
       const sim = new PoolSim({ trapSignals: { SIGHUP: "SIGTERM" }, reloadTimeoutMs }, { obedient: false });
