@@ -8,7 +8,7 @@ import { describeError, describeStatus } from "./events.ts";
 import { isProbed, probe } from "./pool_ready.ts";
 import { endRoll, failRoll, inherit, proveGeneration, remainDue, takeOver } from "./pool_roll.ts";
 import { armStopDeadline, flushHeld, stopAll } from "./pool_signals.ts";
-import { adjust } from "./pool_size.ts";
+import { adjust, countWanted } from "./pool_size.ts";
 import { hasStandby } from "./pool_standby.ts";
 import type { PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal } from "./signals.ts";
@@ -287,15 +287,17 @@ function countBootFailure(turn: Turn, reason: string): void {
   effect(turn, { type: "gaveUp", failures: bootFailures, reason });
 }
 
-/** Tells when slots are held back that should have a worker, and when all is well again. */
+/** Tells when workers are held back that should be there, and when all is well again. */
 export function tellHealth(turn: Turn): void {
-  const { mode, everReady, degraded, workers, taken, serving, ready } = turn.pool;
+  const { mode, everReady, degraded, workers, taken, serving, ready, spawnFailures } = turn.pool;
   if (mode !== "running" || !everReady) return;
-  const isShort = taken.size > workers.size;
+  // No slot waits for a worker that could not be made: the whole pool does.
+  const wanted = spawnFailures > 0 ? Math.max(taken.size, countWanted(turn)) : taken.size;
+  const isShort = wanted > workers.size;
   if (degraded ? isShort || ready.size < serving.size : !isShort) return;
   update(turn, { degraded: !degraded });
   if (degraded) tell(turn, { type: "recovered", ready: ready.size });
-  else tell(turn, { type: "degraded", ready: ready.size, wanted: taken.size });
+  else tell(turn, { type: "degraded", ready: ready.size, wanted });
 }
 
 /** Ends `waitAllChildren` when nobody is left. */

@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { Policy, PoolView } from "./policy.ts";
 import { retire } from "./pool_signals.ts";
 import { advance, dismissSuccessor, generationFor } from "./pool_roll.ts";
 import { awaken } from "./pool_spawn.ts";
@@ -27,9 +26,7 @@ export function adjust(turn: Turn): void {
 /** Does what the policy says. */
 function follow(turn: Turn): void {
   const { policy } = turn.pool.config;
-  const { workers, serving, idle, maxWorkers, lastGrowth } = turn.pool;
-  const view = { workers: workers.size, serving: serving.size, idle: idle.size, maxWorkers, lastGrowth };
-  const change = ask(turn, policy, view);
+  const change = ask(turn);
   const early = turn.now < turn.pool.policyAfter;
   if (change === 0) return early ? undefined : update(turn, { lastGrowth: 0 });
   if (early) return awaken(turn, "policy", turn.pool.policyAfter);
@@ -39,10 +36,18 @@ function follow(turn: Turn): void {
   awaken(turn, "policy", turn.pool.policyAfter);
 }
 
+/** How many workers there should be. */
+export function countWanted(turn: Turn): number {
+  const { workers, maxWorkers } = turn.pool;
+  return Math.min(maxWorkers, workers.size + Math.max(0, ask(turn)));
+}
+
 /** A policy that throws, or gives no number, changes nothing. */
-function ask(turn: Turn, policy: Policy, view: PoolView): number {
+function ask(turn: Turn): number {
+  const { config, workers, serving, idle, maxWorkers, lastGrowth } = turn.pool;
+  const view = { workers: workers.size, serving: serving.size, idle: idle.size, maxWorkers, lastGrowth };
   try {
-    const decided = policy.decide(view);
+    const decided = config.policy.decide(view);
     const change = Math.trunc(decided);
     if (!Number.isNaN(change)) return change;
     throw new TypeError(`decide() must give a number, not ${decided}`);

@@ -205,7 +205,7 @@ export class Upgrade {
     return {
       data: (chunk) => {
         try {
-          for (const line of lines.push(chunk)) this.#take(connection, decodeHeirMessage(line));
+          lines.push(chunk, (line) => this.#take(connection, decodeHeirMessage(line)));
         } catch {
           connection.close(); // a new manager sees by that that it is not wanted
         }

@@ -291,6 +291,22 @@ describe("pool: health", () => {
     assert.equal(sim.state.degraded, false);
   });
 
+  it("is degraded for as long as workers cannot be made", () => {
+    const sim = new PoolSim({ maxWorkers: 2 });
+    sim.start();
+    sim.failSpawns = true;
+    sim.exit(sim.inSlot(0).id); // it ended well: no slot is held back
+    assert.deepEqual(sim.of("degraded").map(({ ready, wanted }) => [ready, wanted]), [[1, 2]]);
+    sim.exit(sim.inSlot(1).id, { type: "exited", code: 1 });
+    sim.advance(30_000);
+    assert.ok(sim.of("spawnError").length > 2);
+    assert.deepEqual(sim.of("recovered"), []);
+    sim.failSpawns = false;
+    sim.advance(30_000);
+    assert.deepEqual(sim.of("recovered").map(({ ready }) => ready), [2]);
+    assert.equal(sim.of("degraded").length, 1);
+  });
+
   it("is not called degraded before anything was ready, nor for workers that ended well", () => {
     const sim = new PoolSim({ maxWorkers: 2 }, { eager: false });
     sim.start();

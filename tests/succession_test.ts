@@ -74,7 +74,7 @@ class Scene {
   async connect(): Promise<void> {
     const lines = new LineReader();
     this.#connection = await this.host.connectControl(`${this.task.dir}/upgrade.sock`, {
-      data: (chunk) => void this.heard.push(...lines.push(chunk).map((line) => decodeElderMessage(line).type)),
+      data: (chunk) => lines.push(chunk, (line) => void this.heard.push(decodeElderMessage(line).type)),
       closed: () => void this.heard.push("closed"),
     });
   }
@@ -297,7 +297,7 @@ class HeirScene {
     const lines = new LineReader();
     this.#connection = connection;
     return {
-      data: (chunk) => void this.heard.push(...lines.push(chunk)),
+      data: (chunk) => lines.push(chunk, (line) => void this.heard.push(line)),
       closed: () => void this.heard.push("closed"),
     };
   }
