@@ -135,7 +135,48 @@ test("Outlet writes on after short writes, a full non-blocking stream and errors
   await outlet.drain(1000);
   outlet.log("last\n");
   await outlet.drain(1000);
-  assert.equal(written, "first\nlast\n");
+  assert.equal(written, "first\nlast\n1 lines, 0 bytes dropped\n");
+});
+
+test("Outlet counts what a full disk does not take, ends what it cut, and tells of it once there is room", async () => {
+  let written = "";
+  let room = 0;
+  const write = (block: Uint8Array): Promise<number> => {
+    if (room === 0) return Promise.reject(Object.assign(new Error("no room"), { code: "ENOSPC" }));
+    const taken = text(block.subarray(0, room));
+    room -= taken.length;
+    written += taken;
+    return Promise.resolve(taken.length);
+  };
+  const outlet = new Outlet(write, { describeDropped, maxWaitingBytes: 20 });
+  const say = async (space: number, ...lines: readonly string[]) => {
+    room = space;
+    for (const line of lines) outlet.log(line);
+    await outlet.drain(1000);
+  };
+  await say(9, "whole\n", "half of it\n");
+  await outlet.print({}, bytes("printed\n"));
+  await say(0, ...Array.from({ length: 5 }, () => "a line of the log\n"));
+  await say(14, "again\n"); // with room for that, but not for what is to be told
+  await say(1000, "last\n");
+  assert.equal(written, "whole\nhal\nagain\n6 lines\nlast\n6 lines, 8 bytes dropped\n");
+});
+
+test("Outlet takes lines again when it was full and its disk is not any more", async () => {
+  let isFull = true;
+  let written = "";
+  const write = (block: Uint8Array): Promise<number> => {
+    if (isFull) return Promise.reject(Object.assign(new Error("no room"), { code: "ENOSPC" }));
+    written += text(block);
+    return Promise.resolve(block.length);
+  };
+  const outlet = new Outlet(write, { describeDropped, maxWaitingBytes: 10 });
+  for (let line = 0; line < 9; line++) outlet.log("a line\n");
+  await outlet.drain(1000);
+  isFull = false;
+  outlet.log("last\n");
+  await outlet.drain(1000);
+  assert.equal(written, "last\n9 lines, 0 bytes dropped\n");
 });
 
 test("Outlet ends a line that one worker left unfinished before another begins one", async () => {

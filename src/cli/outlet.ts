@@ -22,17 +22,20 @@ interface Entry {
   readonly owner: object;
   /** Undefined for a line of the log. */
   readonly written: (() => void) | undefined;
+  /** What the line tells was dropped. */
+  readonly tells: Dropped | undefined;
 }
 
-/** What was dropped because nobody took it. */
+/** What was dropped because nobody took it, or there was no room for it. */
 export interface Dropped {
   /** Lines of the log. */
   readonly lines: number;
-  /** Bytes of workers that are gone. */
+  /** Bytes of what workers printed. */
   readonly bytes: number;
 }
 
 const NOTHING: Dropped = { lines: 0, bytes: 0 };
+const ONE_LINE: Dropped = { lines: 1, bytes: 0 };
 
 /** What {@linkcode Outlet} needs to know, and can be given by tests. */
 export interface OutletOptions {
@@ -52,6 +55,10 @@ export class Outlet {
   #waitingBytes = 0;
   #waitingLogBytes = 0;
   #dropped = NOTHING;
+  /** Whether lines of the log are dropped, until it is told. */
+  #isDropping = false;
+  /** Whether the stream has a part of a line whose rest did not get through. */
+  #isCut = false;
   readonly #gone = new WeakSet<object>();
   #writing: Promise<void> | undefined;
   #midLine: object | undefined;
@@ -64,11 +71,9 @@ export class Outlet {
 
   /** Takes a line of the log, newline included, or drops it if too much waits already. */
   log(line: string): void {
-    if (this.#dropped.lines > 0 || this.#waitingLogBytes >= this.#maxWaitingBytes) {
-      this.#dropped = { ...this.#dropped, lines: this.#dropped.lines + 1 };
-      return;
-    }
-    this.#enqueue(this.#encoder.encode(line), this, undefined);
+    this.#isDropping ||= this.#waitingLogBytes >= this.#maxWaitingBytes;
+    if (this.#isDropping) this.#drop(ONE_LINE);
+    else this.#enqueue(this.#encoder.encode(line), this, undefined);
   }
 
   /** Whether the last thing taken was a part of a line, by `owner`. */
@@ -79,7 +84,7 @@ export class Outlet {
   /** Takes what `owner` printed. Resolves once it is written, or cannot be: who waits for that prints no faster. */
   print(owner: object, bytes: Uint8Array): Promise<void> {
     if (this.#gone.has(owner) && this.#isFull()) {
-      this.#drop(bytes);
+      this.#drop(bytesOf(bytes));
       return Promise.resolve();
     }
     return new Promise((resolve) => this.#enqueue(bytes, owner, resolve));
@@ -95,7 +100,7 @@ export class Outlet {
     const abandoned = this.#queue.filter((entry) => entry.owner === owner);
     this.#queue = this.#queue.filter((entry) => entry.owner !== owner);
     for (const entry of abandoned) {
-      this.#drop(entry.bytes);
+      this.#drop(bytesOf(entry.bytes));
       this.#settle(entry);
     }
   }
@@ -112,8 +117,8 @@ export class Outlet {
     return this.#waitingBytes >= this.#maxWaitingBytes;
   }
 
-  #drop(bytes: Uint8Array): void {
-    this.#dropped = { ...this.#dropped, bytes: this.#dropped.bytes + bytes.length };
+  #drop({ lines, bytes }: Dropped): void {
+    this.#dropped = { lines: this.#dropped.lines + lines, bytes: this.#dropped.bytes + bytes };
   }
 
   #settle({ bytes, written }: Entry): void {
@@ -123,12 +128,12 @@ export class Outlet {
   }
 
   /** A line that one left unfinished is ended before another begins one. */
-  #enqueue(bytes: Uint8Array, owner: object, written: (() => void) | undefined): void {
+  #enqueue(bytes: Uint8Array, owner: object, written: (() => void) | undefined, tells?: Dropped): void {
     if (this.#midLine !== undefined && this.#midLine !== owner) {
-      this.#push({ bytes: this.#encoder.encode("\n"), owner: this, written: undefined });
+      this.#push({ bytes: this.#encoder.encode("\n"), owner: this, written: undefined, tells: NOTHING });
     }
     this.#midLine = endsLine(bytes) ? undefined : owner;
-    this.#push({ bytes, owner, written });
+    this.#push({ bytes, owner, written, tells });
     this.#writing ??= this.#writeAll();
   }
 
@@ -141,11 +146,25 @@ export class Outlet {
   async #writeAll(): Promise<void> {
     while (this.#queue.length > 0) {
       const batch = this.#takeBatch();
-      const arrived = await this.#writeFully(concat(batch.map(({ bytes }) => bytes)));
+      const block = concat([...this.#isCut ? [this.#encoder.encode("\n")] : [], ...batch.map(({ bytes }) => bytes)]);
+      const written = await this.#writeFully(block);
+      if (written < block.length) this.#lose(batch, block.length - written);
+      if (written > 0) this.#isCut = written < block.length && !endsLine(block.subarray(0, written));
       for (const entry of batch) this.#settle(entry);
-      if (arrived) this.#tellDropped();
+      if (written === block.length) this.#tellDropped();
+      else this.#isDropping = false; // only another line finds out whether there is room again
     }
     this.#writing = undefined;
+  }
+
+  /** The last `bytes` of a batch did not get through. */
+  #lose(batch: readonly Entry[], bytes: number): void {
+    let left = bytes;
+    for (const entry of batch.toReversed()) {
+      if (left <= 0) return;
+      left -= entry.bytes.length;
+      this.#drop(entry.written === undefined ? entry.tells ?? ONE_LINE : bytesOf(entry.bytes));
+    }
   }
 
   #takeBatch(): Entry[] {
@@ -154,25 +173,31 @@ export class Outlet {
     return this.#queue.splice(0, fits < 0 ? this.#queue.length : Math.max(fits, 1));
   }
 
-  /** False if the stream does not take these bytes: its reader is gone, or its disk is full. The next may get through. */
-  async #writeFully(bytes: Uint8Array): Promise<boolean> {
-    for (let at = 0; at < bytes.length;) {
+  /** Gives how many bytes the stream took: its reader may be gone, or its disk full. The next may get through. */
+  async #writeFully(bytes: Uint8Array): Promise<number> {
+    let at = 0;
+    while (at < bytes.length) {
       try {
         at += await this.#write(bytes.subarray(at));
       } catch (error) {
-        if (!isAgain(error)) return false;
+        if (!isAgain(error)) return at;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
-    return true;
+    return at;
   }
 
   #tellDropped(): void {
     if (this.#dropped === NOTHING) return;
-    const line = this.#describeDropped(this.#dropped);
+    const dropped = this.#dropped;
     this.#dropped = NOTHING;
-    this.#enqueue(this.#encoder.encode(line), this, undefined);
+    this.#isDropping = false;
+    this.#enqueue(this.#encoder.encode(this.#describeDropped(dropped)), this, undefined, dropped);
   }
+}
+
+function bytesOf({ length }: Uint8Array): Dropped {
+  return { lines: 0, bytes: length };
 }
 
 function isAgain(error: unknown): boolean {

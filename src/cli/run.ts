@@ -56,7 +56,7 @@ export async function run(request: RunRequest): Promise<number> {
 function openDestination(stream: OutputStream, log: Log): Destination {
   const describeDropped = (dropped: Dropped): string => {
     const { lines, bytes } = dropped;
-    const what = `${stream} was full: ${lines} lines of the log and ${bytes} bytes of dead workers were dropped`;
+    const what = `${stream} was full: ${lines} lines of the log and ${bytes} bytes that workers printed were dropped`;
     return log.format("warning", what, { event: "full", stream, ...dropped });
   };
   const color = wantsColor(stream);
