@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import type { Failure } from "./load.ts";
 import { descriptors } from "./pool.ts";
@@ -50,20 +51,24 @@ function threadStates(pid: number): string[] {
   });
 }
 
-/** The clients' ports of the connections to `port` that a frozen process has accepted. */
+/**
+ * The clients' ports of the connections to `port` that a frozen process has accepted. By `ss`, since `/proc/net/tcp` has
+ * all that are closed for another minute, ten thousands after some load, and takes a second to be read.
+ */
 export function acceptedBy(pid: number, port: number): ReadonlySet<number> {
   const own = new Set(descriptors(pid).map((line) => line.slice(line.indexOf(" ") + 1)));
   const ports = new Set<number>();
   // The kernel may leave out a row of a table that changes while it is read.
   for (let reading = 0; reading < 3; reading++) {
-    for (const row of readFileSync("/proc/net/tcp", "latin1").split("\n")) {
-      const [, local = "", remote = "", , , , , , , inode] = row.trim().split(/\s+/);
-      if (portOf(local) === port && own.has(`socket:[${inode}]`)) ports.add(portOf(remote));
+    for (const row of run("ss", ["-Htne", "state", "connected", "exclude", "time-wait", `sport = :${port}`])) {
+      const [, inode] = /\bino:(\d+)/.exec(row) ?? [];
+      const [, remote] = /:\d+ +\S+:(\d+)/.exec(row) ?? [];
+      if (own.has(`socket:[${inode}]`)) ports.add(Number(remote));
     }
   }
   return ports;
 }
 
-function portOf(address: string): number {
-  return Number.parseInt(address.slice(address.indexOf(":") + 1), 16);
+function run(command: string, args: readonly string[]): string[] {
+  return execFileSync(command, args, { encoding: "utf8" }).split("\n");
 }
