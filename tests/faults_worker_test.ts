@@ -1,0 +1,182 @@
+/** Workers that die at a bad moment, or will not: what they had in hand is lost, and nothing else. With real processes. */
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import process from "node:process";
+import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { PreforkOptions } from "../mod.ts";
+import type { Fault } from "./fixtures/serve/faulty.ts";
+import { freezeForGood, isHeld, type Kill } from "./support/held.ts";
+import { keepAlive, type Load, load, oneShot, post, stream } from "./support/load.ts";
+import { eventsOfType, liveWorkers, portOf, runFixture, runPool, stopPool, waitForReady } from "./support/pool.ts";
+import { isAlive, processState, type Program, signalProcess, type TempDir, tempDir, waitFor } from "./support/run.ts";
+
+const LONG = { timeout: 60_000 };
+const SERVING = { ...LONG, skip: process.platform !== "linux" };
+const module = fileURLToPath(new URL("./fixtures/serve/faulty.ts", import.meta.url));
+const CLIENTS = [oneShot, oneShot, keepAlive(0), keepAlive(100), post, stream, stream, stream];
+
+/** A pool of three workers under load, of which some die as `setFaults` says. */
+class Battered implements AsyncDisposable {
+  readonly program: Program;
+  readonly #file: string;
+  readonly #kills: Kill[] = [];
+  #clients: Load | undefined;
+  #port = 0;
+
+  constructor(dir: TempDir, options: PreforkOptions, faults: Readonly<Record<number, Fault>> = {}) {
+    this.#file = dir.file("faults");
+    this.setFaults(faults);
+    const trapSignals = { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" } as const;
+    this.program = runPool({
+      module,
+      options: { maxWorkers: 3, listen: "127.0.0.1:0", trapSignals, ...options },
+    }, { env: { TEST_FAULT: this.#file } });
+  }
+
+  /** From here on, a new worker in a slot dies as this says. */
+  setFaults(faults: Readonly<Record<number, Fault>>): void {
+    writeFileSync(this.#file, JSON.stringify(faults));
+  }
+
+  async begin(): Promise<void> {
+    await waitForReady(this.program, 3);
+    this.#port = await portOf(this.program);
+    this.#clients = load({ port: this.#port }, CLIENTS);
+    await this.answers();
+  }
+
+  /** Waits until each kind of client was answered twice more. */
+  async answers(): Promise<void> {
+    const { answered } = this.#clients?.tally ?? assert.fail("no clients");
+    const before = { ...answered };
+    const kinds = ["one shot", "keep-alive, 0 ms between", "keep-alive, 100 ms between", "post", "stream"];
+    const isMore = (kind: string) => (answered[kind] ?? 0) >= (before[kind] ?? 0) + 2;
+    await waitFor(() => kinds.every(isMore), { what: `answers of each kind\n${this.program.report()}` });
+  }
+
+  /** Kills a worker, and keeps account of what it had in hand. */
+  async kill(pid: number): Promise<void> {
+    this.#kills.push(await freezeForGood(pid, this.#port));
+    signalProcess(pid, "SIGKILL");
+    await waitFor(() => eventsOfType(this.program, "reap").some(({ worker }) => worker.pid === pid), {
+      what: `${pid} to be reaped`,
+    });
+  }
+
+  /** The worker in a slot. */
+  inSlot(slot: number): number {
+    return liveWorkers(this.program).find((worker) => worker.slot === slot)?.pid ?? assert.fail(`none in ${slot}`);
+  }
+
+  /** Waits for the next worker that dies in slot 0, and completes its death. */
+  async death(): Promise<void> {
+    const found = () => liveWorkers(this.program).find(({ pid, slot }) => slot === 0 && processState(pid) === "T")?.pid;
+    await this.kill(await waitFor(found, { what: `a worker to die in slot 0\n${this.program.report()}` }));
+  }
+
+  /** Expects that the pool is whole again, and that nothing was lost but what the dead had in hand. */
+  async expectRecovery(): Promise<void> {
+    await waitForReady(this.program, 3);
+    await this.answers();
+    const { failures } = await this.#clients?.stop() ?? assert.fail("no clients");
+    assert.deepEqual(failures.filter((failure) => !isHeld(failure, this.#kills)).slice(0, 10), []);
+    const held = this.#kills.reduce((sum, kill) => sum + kill.held.size, 0);
+    assert.ok(failures.length <= held, `${failures.length} requests failed, and ${held} connections were held`);
+    await stopPool(this.program);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.program[Symbol.asyncDispose]();
+    await this.#clients?.stop();
+  }
+}
+
+describe("a worker that dies costs what it had in hand and nothing else", () => {
+  for (const moment of ["ready", "request"] as const) {
+    const when = moment === "ready" ? "as soon as it is ready" : "at its first request";
+    it(`when it dies ${when}, again and again`, SERVING, async () => {
+      await using dir = await tempDir();
+      await using pool = new Battered(dir, { errRespawnIntervalMs: 50 });
+      await pool.begin();
+      pool.setFaults({ 0: moment });
+      await pool.kill(pool.inSlot(0));
+      for (let death = 0; death < 3; death++) await pool.death();
+      const failures = eventsOfType(pool.program, "backoff").map(({ slot, failures }) => [slot, failures]);
+      assert.deepEqual(failures, [[0, 1], [0, 2], [0, 3], [0, 4]], pool.program.report());
+      pool.setFaults({});
+      await pool.expectRecovery();
+    });
+  }
+
+  it("when it dies while it answers what is open, after it was told to stop", SERVING, async () => {
+    await using dir = await tempDir();
+    await using pool = new Battered(dir, { errRespawnIntervalMs: 50 }, { 0: "drain" });
+    await pool.begin();
+    const isLeft = (pid: number) => eventsOfType(pool.program, "reap").every(({ worker }) => worker.pid !== pid);
+    const old = liveWorkers(pool.program).map(({ pid }) => pid);
+    pool.setFaults({});
+    pool.program.kill("SIGHUP");
+    await pool.death();
+    await waitFor(() => !old.some(isLeft), { what: "the workers before to be gone" });
+    await pool.expectRecovery();
+    const ends = eventsOfType(pool.program, "reap").filter(({ worker }) => old.includes(worker.pid));
+    // It was told to stop, so however it ended, no slot waits for that.
+    assert.deepEqual(ends.map(({ expected }) => expected), [true, true, true]);
+    assert.deepEqual(eventsOfType(pool.program, "backoff"), []);
+  });
+
+  it("when it dies before it begins, and only its own slot waits longer and longer", SERVING, async () => {
+    await using dir = await tempDir();
+    await using pool = new Battered(dir, { errRespawnIntervalMs: 100 });
+    await pool.begin();
+    pool.setFaults({ 0: "import" });
+    await pool.kill(pool.inSlot(0));
+    const backoffs = (slot: number) => eventsOfType(pool.program, "backoff").filter((event) => event.slot === slot);
+    await waitFor(() => backoffs(0).length >= 5, { what: "the fifth failure in a row" });
+    // The fifth wait is 800 to 1600 ms; the next worker in another slot comes after the first wait of its own.
+    await pool.kill(pool.inSlot(1));
+    const reached = () => eventsOfType(pool.program, "ready").filter(({ worker }) => worker.slot === 1).length === 2;
+    await waitFor(reached, { what: "the next worker in slot 1" });
+    signalProcess(pool.inSlot(2), "SIGTERM"); // one that ends well is replaced without any wait
+    const replaced = () => eventsOfType(pool.program, "ready").filter(({ worker }) => worker.slot === 2).length === 2;
+    await waitFor(replaced, { what: "the next worker in slot 2" });
+    for (const { failures, delayMs } of backoffs(0)) {
+      const fullMs = 100 * 2 ** (failures - 1);
+      assert.ok(delayMs >= (failures === 1 ? fullMs : fullMs / 2) && delayMs <= fullMs, `${delayMs} for ${failures}`);
+    }
+    assert.deepEqual(backoffs(0).map(({ failures }) => failures), backoffs(0).map((_, index) => index + 1));
+    assert.deepEqual(backoffs(1).map(({ failures, delayMs }) => [failures, delayMs]), [[1, 100]]);
+    assert.deepEqual(backoffs(2), []);
+    pool.setFaults({});
+    await pool.expectRecovery();
+  });
+});
+
+describe("a worker of the library that is stopped", () => {
+  it("and ignores it is killed with all it started, and named at the end", LONG, async () => {
+    await using program = runFixture("stubborn", ["ignore"]);
+    const workers = await waitForReady(program, 2);
+    const children = await childrenOf(program, 2);
+    await stopPool(program);
+    const [stopped] = eventsOfType(program, "stopped");
+    assert.deepEqual(stopped?.killed.map(({ pid }) => pid).toSorted(), workers.map(({ pid }) => pid).toSorted());
+    assert.deepEqual(children.filter(isAlive), []);
+  });
+
+  it("and leaves its children behind takes them with it", LONG, async () => {
+    await using program = runFixture("stubborn", ["obey"]);
+    await waitForReady(program, 2);
+    const children = await childrenOf(program, 2);
+    await stopPool(program);
+    assert.deepEqual(eventsOfType(program, "stopped").map(({ killed }) => killed), [[]]);
+    assert.equal(eventsOfType(program, "leftover").length, 2, program.report());
+    assert.deepEqual(children.filter(isAlive), []);
+  });
+});
+
+/** The processes that workers say they have started: a child and a grandchild for each. */
+async function childrenOf(program: Program, workers: number): Promise<number[]> {
+  await program.waitForLine(/^started \d+ \d+$/, { count: workers });
+  return program.matching(/^started /).flatMap((line) => line.split(" ").slice(1).map(Number));
+}
