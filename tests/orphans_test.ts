@@ -1,9 +1,12 @@
 /** A manager that dies leaves nothing behind: no worker, no guard, no socket. With real processes. */
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
+import process from "node:process";
 import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
-import { liveWorkers, runPool, waitForNobody, waitForReady } from "./support/pool.ts";
+import { begin, type Client } from "./support/client.ts";
+import { eventsOfType, liveWorkers, portOf, runPool, waitForNobody, waitForReady } from "./support/pool.ts";
 import { isAlive, type Program, runtimeCommand, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
 const LONG = { timeout: 60_000 };
@@ -110,6 +113,47 @@ describe("a manager killed with SIGKILL leaves nothing of", () => {
     await bereave(program);
     await expectNothingLeft(program, dir);
   });
+});
+
+describe("a manager killed with SIGKILL leaves nothing within five seconds", () => {
+  const options = { ...LONG, skip: process.platform !== "linux" };
+  const PHASES = ["its canary hangs", "it replaces workers", "its workers answer their last requests"] as const;
+  for (const phase of PHASES) {
+    it(`while ${phase}`, options, async () => {
+      await using dir = await tempDir();
+      const build = dir.file("build");
+      writeFileSync(build, "good");
+      await using program = runPool({
+        module: fileURLToPath(new URL("./fixtures/serve/build.ts", import.meta.url)),
+        options: {
+          maxWorkers: 3,
+          listen: "127.0.0.1:0",
+          drainTimeoutMs: 1000,
+          trapSignals: { SIGTERM: "SIGTERM", SIGHUP: { signal: "SIGTERM", replace: "before" } },
+        },
+      }, { env: { TEST_BUILD: build, TMPDIR: dir.path } });
+      await waitForReady(program, 3);
+      using client = await reach(phase, program, build);
+      program.kill("SIGKILL");
+      await waitForNobody(program, 5000);
+      await waitFor(() => readdirSync(dir.path).length === 1, { what: "the control socket to be removed" });
+      await client?.waitForEnd();
+    });
+  }
+
+  async function reach(phase: typeof PHASES[number], program: Program, build: string): Promise<Client | undefined> {
+    if (phase === "its workers answer their last requests") {
+      const client = await begin({ port: await portOf(program) });
+      program.kill("SIGTERM");
+      await waitFor(() => eventsOfType(program, "relay").length === 3, { what: "all workers to be told" });
+      return client;
+    }
+    if (phase === "its canary hangs") writeFileSync(build, "hangs");
+    program.kill("SIGHUP");
+    if (phase === "its canary hangs") await program.waitForLine('"type":"spawn"', { count: 4 });
+    else await program.waitForLine('"type":"replace"');
+    return undefined;
+  }
 });
 
 describe("a manager that gets a fatal signal it does not trap", () => {
