@@ -38,6 +38,12 @@ const STATUS_INTERVAL_MS = 100;
 /** The status of a worker that was told to stop a second time: 128+15, as a shell tells of SIGTERM. */
 const EXIT_AT_ONCE = 143;
 
+/**
+ * Stops that come so soon after the first are the same one: whoever stops all processes of a service at once, as systemd
+ * does, tells the manager too, which passes it on.
+ */
+const SAME_STOP_MS = 1000;
+
 /** The worker's end of the control channel, and its way through the program to its own code. */
 export class WorkerSession {
   readonly host: ProcessHost;
@@ -56,6 +62,8 @@ export class WorkerSession {
   #form: Form = "fallThrough";
   #worker: Worker | undefined;
   #arrived = false;
+  /** When it was told to stop. */
+  #toldAt: number | undefined;
   #listening = false;
   #staysAlive = false;
   #status = "_";
@@ -299,7 +307,9 @@ export class WorkerSession {
 
   /** Whoever tells a worker to stop a second time does not want to wait for what is open. */
   #told(signal: Signal): void {
-    if (this.#stop.signal.aborted && this.#servers.length > 0) this.host.exit(EXIT_AT_ONCE);
+    const now = this.host.now();
+    this.#toldAt ??= now;
+    if (now - this.#toldAt >= SAME_STOP_MS && this.#servers.length > 0) this.host.exit(EXIT_AT_ONCE);
     this.#stop.abort(new Error(`received ${signal}`));
   }
 

@@ -36,7 +36,8 @@ export interface Worker<Data = Json | null> {
   /**
    * Serves requests by the runtime's own server (`Deno.serve`, `Bun.serve`), which accepts from the pool's sockets.
    * Resolves once it does; this worker is ready then. When the worker is told to stop, what is open is answered before
-   * {@linkcode WorkerServer.finished} resolves, and a worker's callback ends with that. A second stop ends it at once.
+   * {@linkcode WorkerServer.finished} resolves, and a worker's callback ends with that. A second stop, a second later
+   * or more, ends it at once.
    *
    * @typeParam Info What the handler takes besides the request: `Deno.ServeHandlerInfo`, or Bun's server.
    * @throws {Error} If the pool listens on nothing, or the runtime's server does not start.

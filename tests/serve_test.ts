@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { begin, Client, get } from "./support/client.ts";
 import { descriptors, eventsOfType, runPool, stopPool, waitForNobody, waitForReady } from "./support/pool.ts";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
-import { type Program, runProgram, runtime, signalProcess, tempDir, type TestRuntime } from "./support/run.ts";
+import { type Program, runProgram, runtime, signalProcess, tempDir, type TestRuntime, waitFor } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
@@ -126,15 +126,38 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       await stopPool(program);
     });
 
-    it("ends at once when it is told a second time to stop", options, async () => {
+    it(
+      "answers what it has in hand when all processes are told to stop, and its manager tells it once more",
+      options,
+      async () => {
+        await using program = runApp({ runtime: worker });
+        const port = await portOf(program);
+        const pid = Number((await program.waitForLine(/^serves /)).split(" ")[1]);
+        using inHand = await begin({ port });
+        signalProcess(pid, "SIGTERM");
+        await program.waitForLine(`told ${pid}`);
+        program.kill("SIGTERM");
+        await program.waitForLine('"type":"relay"');
+        signalProcess(pid, "SIGTERM");
+        inHand.send("whole");
+        await inHand.waitFor(/half-whole$/);
+        assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+        await program.waitForLine(/"type":"reap".*"code":0/);
+      },
+    );
+
+    it("ends at once when it is told again, some time later, to stop", options, async () => {
       await using program = runApp({ runtime: worker });
       const port = await portOf(program);
       const pid = Number((await program.waitForLine(/^serves /)).split(" ")[1]);
       using inHand = await begin({ port });
-      signalProcess(pid, "SIGTERM");
-      await program.waitForLine(`told ${pid}`);
-      signalProcess(pid, "SIGTERM");
-      await inHand.waitForEnd();
+      const toldAt = performance.now();
+      const isGone = () => {
+        signalProcess(pid, "SIGTERM");
+        return inHand.ended;
+      };
+      await waitFor(isGone, { what: "it to have enough of it", intervalMs: 100 });
+      assert.ok(performance.now() - toldAt >= 950, `it ended after ${performance.now() - toldAt} ms`);
       await program.waitForLine(/"type":"reap".*"code":143/);
       await stopPool(program);
     });
