@@ -17,6 +17,9 @@ const LOOK_MS = 10;
  */
 const IDLE_MS = 500;
 
+/** A look that comes later than this was held up by something that stopped this process or its machine. */
+const STANDSTILL_MS = 100;
+
 /** How long closing what is left may take. */
 const CLOSE_MS = 1000;
 
@@ -37,7 +40,9 @@ export async function drain(host: ProcessHost, servers: readonly SharedServer[],
       return void await close(host, servers, deadline);
     }
     if (host.now() - quietSince >= IDLE_MS) break;
+    const due = host.now() + LOOK_MS;
     await pause(host, LOOK_MS);
+    if (host.now() - due > STANDSTILL_MS) quietSince = host.now(); // what came meanwhile is still to be read
   }
   const left = countOpen(servers);
   if (left > 0) {

@@ -124,6 +124,21 @@ describe("drain", () => {
     assert.equal(endedAt(), 4510);
   });
 
+  it("gives it half a second more where the process stood still: what was sent meanwhile is to be read", async () => {
+    const server = new FakeServer();
+    server.connections = 1;
+    const { host, endedAt } = begin([server]);
+    await host.advance(490);
+    host.standStill(3000);
+    await host.advance(0);
+    assert.equal(endedAt(), undefined);
+    server.begin();
+    server.end();
+    server.connections = 0;
+    await host.advance(10);
+    assert.equal(endedAt(), 3500);
+  });
+
   it("waits for each of several servers", async () => {
     const [busy, idle] = [new FakeServer(), new FakeServer()];
     busy.begin();

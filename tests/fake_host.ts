@@ -115,6 +115,11 @@ export class FakeHost implements ProcessHost {
     this.#now = end;
   }
 
+  /** Lets `ms` pass in which the host's own process stands still. */
+  standStill(ms: number): void {
+    this.#now += ms;
+  }
+
   /** Sends a signal to the host's own process. */
   raise(signal: Signal): void {
     const listeners = [...this.#listeners.get(signal) ?? []];
