@@ -47,6 +47,7 @@ export type {
 export type { SocketAddress } from "./src/address.ts";
 export type * from "./src/types.ts";
 export type { ModuleOptions, StartOptions } from "./src/work.ts";
+export type { ChangeableOption, PoolChanges } from "./src/terms.ts";
 export { currentWorker, isWorker, type Worker } from "./src/worker.ts";
 
 if (import.meta.main) {

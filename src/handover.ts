@@ -177,13 +177,14 @@ export class Inheritance {
   }
 
   /**
-   * Gives what stands for an address: the socket that the manager before was asked for in the same words, else the one
-   * that listens there. For `inherit`, all that it had inherited itself.
+   * Gives what stands for an address: the socket that the manager before was asked for in the same words, by the same
+   * name if there are several, else the one that listens there. For `inherit`, all that it had inherited itself.
    */
-  claim(asked: string): readonly Claimed[] {
-    const found = asked === INHERIT
-      ? this.#unclaimed.filter((socket) => socket.asked === INHERIT)
-      : [this.#find((socket) => socket.asked === asked) ?? this.#find((socket) => socket.bound === asked)];
+  claim(asked: string, name?: string): readonly Claimed[] {
+    const found = asked === INHERIT ? this.#unclaimed.filter((socket) => socket.asked === INHERIT) : [
+      this.#find((socket) => socket.asked === asked && socket.name === name) ??
+        this.#find((socket) => socket.asked === asked) ?? this.#find((socket) => socket.bound === asked),
+    ];
     const claimed = found.filter((socket) => socket !== undefined);
     this.#unclaimed = this.#unclaimed.filter((socket) => !claimed.includes(socket));
     return claimed;

@@ -6,7 +6,6 @@
  */
 
 import { currentHost } from "../runtimes/current.ts";
-import { currentLibc } from "../runtimes/current_libc.ts";
 import { Alarms } from "./alarms.ts";
 import { checkCount, checkKeys, checkTime } from "./checks.ts";
 import type { ControlSink } from "./control_server.ts";
@@ -21,17 +20,17 @@ import {
   type Input,
   type PoolState,
   type PoolWorker,
+  type Rules,
   type WorkerRef,
 } from "./pool_state.ts";
 import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./prefork.ts";
 import type { WorkerMessage } from "./protocol.ts";
 import { openProber, type Prober } from "./prober.ts";
-import type { Readiness } from "./ready_when.ts";
 import { isStopSignal, parseSignal, relayedSignal, signalNumber } from "./signals.ts";
 import type { Listener } from "./serving.ts";
-import { SharedSockets } from "./sockets.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Succession, takeoverOn } from "./succession.ts";
+import { changeTerms, firstTerms, rulesOf, type Terms } from "./terms.ts";
 import { Traps } from "./traps.ts";
 import { Table } from "./table.ts";
 import { findWorker, isStandby, liveWorkers, workerInfo } from "./turn.ts";
@@ -61,6 +60,13 @@ export class ReloadError extends Error {
   override readonly name = "ReloadError";
 }
 
+/** A reload that somebody waits for. */
+interface Reload {
+  readonly reloaded: Pending<void>;
+  /** How many workers there are to be at most then; as many as before if undefined. */
+  readonly maxWorkers: number | undefined;
+}
+
 type Pending<T> = ReturnType<typeof Promise.withResolvers<T>>;
 
 /**
@@ -81,9 +87,7 @@ export class Manager {
   readonly #options: PreforkOptions;
   readonly #staff: Staff;
   readonly #traps: Traps;
-  readonly #sockets: SharedSockets | undefined;
   readonly #succession: Succession;
-  readonly #readyWhen: Readiness | undefined;
   #prober: Prober | undefined;
   readonly #alarms: Alarms<Input>;
   readonly #inbox: Input[] = [];
@@ -97,35 +101,30 @@ export class Manager {
   /** The number of the newest generation. */
   #generation = 0;
   /** Reloads that are under way, by the number of their generation. */
-  readonly #reloads = new Table<number, Pending<void>>();
+  readonly #reloads = new Table<number, Reload>();
   #memoryTimer: Timer | undefined;
   #started: Pending<Signal> | undefined;
   #waited: Pending<void> | undefined;
 
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
-    const { maxWorkers, drainTimeoutMs, listen, readyWhen, ...config } = checked;
-    const given = takeoverOn(host)?.inheritance;
-    this.#sockets = listen.length === 0 ? undefined : SharedSockets.open(listen, host, currentLibc, given);
+    const terms = firstTerms(options, checked, host, takeoverOn(host)?.inheritance);
+    const { maxWorkers, config } = terms;
     this.#host = host;
     this.#maxWorkers = maxWorkers;
     this.#alarms = new Alarms(host, (input) => this.post(input));
     this.#options = options;
-    this.#readyWhen = readyWhen;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
     this.hub = new EventHub(options.logger);
-    this.#staff = new Staff({
-      owner,
-      host,
-      options,
-      drainTimeoutMs,
-      config,
-      selfCheck: readyWhen?.by === "worker" ? readyWhen : undefined,
-      sockets: this.#sockets,
-      sink: this.#sink(),
-      hub: this.hub,
-    });
     const { hub } = this;
-    this.#succession = new Succession({ host, owner, config, hub, sockets: this.#sockets, stop: this.#stop });
+    this.#staff = new Staff({ owner, host, options, terms, sink: this.#sink(), hub });
+    this.#succession = new Succession({
+      host,
+      owner,
+      config,
+      hub,
+      sockets: () => this.#terms.sockets,
+      stop: this.#stop,
+    });
     const trapped = trappedSignals(config.trapSignals);
     this.#traps = new Traps(
       host,
@@ -153,7 +152,11 @@ export class Manager {
 
   /** What this pool listens on. */
   get listeners(): readonly Listener[] {
-    return this.#sockets?.listeners ?? [];
+    return this.#terms.sockets?.listeners ?? [];
+  }
+
+  get #terms(): Terms {
+    return this.#staff.termsOf(this.#state.current.number);
   }
 
   /** Whether slots that should have a worker are held back. */
@@ -216,15 +219,16 @@ export class Manager {
     }
     using _alive = this.#host.setTimer(NEVER_MS, () => {});
     this.#traps.watchFatal();
-    const { maxMemoryBytes } = this.#state.config.recycle;
-    if (maxMemoryBytes !== undefined && this.#memoryTimer === undefined) this.#watchMemory(maxMemoryBytes);
+    this.#watchMemory();
     this.#succession.begin();
-    this.post({ type: "start", generation: this.#nextGeneration(work, ready) });
+    this.post({ type: "start", generation: this.#nextGeneration(work, ready, this.#terms) });
     return await started.promise;
   }
 
   /** Replaces all workers by new ones, a canary first. */
-  async reload({ data }: ReloadOptions): Promise<void> {
+  async reload(options: ReloadOptions): Promise<void> {
+    checkKeys("reload", options, ["data", "options"]);
+    const { data, options: changes } = options;
     this.#succession.refuseIfUpgrading("reload");
     const started = this.#started;
     const before = this.#staff.askedOf(this.#state.current.number);
@@ -232,11 +236,13 @@ export class Manager {
       throw new Error("Cannot reload: this pool is not inside start(), so it has no workers to keep");
     }
     const work = withData(before, data);
-    const ready = await this.#prepare(work);
+    const ready = await this.#prepare(work, changes?.standby);
     if (this.#started !== started) throw new ReloadError("Cannot reload: start() returned before it began");
-    const generation = this.#nextGeneration(work, ready);
+    const terms = changes && changeTerms(this.#terms, changes, this.#maxWorkers, this.#host);
+    const rules = terms && rulesOf(terms, changes);
+    const generation = this.#nextGeneration(work, ready, terms ?? this.#terms, rules);
     const reloaded = Promise.withResolvers<void>();
-    this.#reloads.set(generation.number, reloaded);
+    this.#reloads.set(generation.number, { reloaded, maxWorkers: rules?.maxWorkers });
     this.post({ type: "reload", generation });
     await reloaded.promise;
   }
@@ -246,24 +252,27 @@ export class Manager {
     await this.#succession.upgrade(options, this.#state);
   }
 
-  async #prepare(work: Work): Promise<ReadyWork> {
-    if (work.type === "command" && this.#state.config.standby > 0) {
-      throw new TypeError(
-        "Cannot keep standbys of a command: it cannot be told to wait; leave out the option 'standby'",
-      );
-    }
-    this.#prober ??= await openProber(this.#readyWhen, work.type, this.#host);
+  async #prepare(work: Work, standby: number = this.#terms.config.standby): Promise<ReadyWork> {
+    checkStandby(work, standby);
+    this.#prober ??= await openProber(this.#terms.readiness, work.type, this.#host);
     const data = encodeData(work.type === "command" ? undefined : work.options.data);
     const ready = await this.#staff.prepare(work, data);
     checkRelayed(Object.values(this.#state.config.trapSignals).map(relayedSignal), ready.runtime);
     return ready;
   }
 
-  #nextGeneration(work: Work, ready: ReadyWork): Generation {
-    const { current, roll } = this.#state;
+  #nextGeneration(work: Work, ready: ReadyWork, terms: Terms, rules?: Rules): Generation {
+    this.#forgetGenerations();
     const number = ++this.#generation;
-    this.#staff.assign(number, work, ready, Math.min(current.number, roll?.fallback?.number ?? Infinity));
-    return { number, channel: work.type !== "command" };
+    this.#staff.assign(number, work, ready, terms);
+    return { number, channel: work.type !== "command", rules };
+  }
+
+  /** Keeps what workers may still be made of: what serves, what comes, what may come back, and what is only asked for. */
+  #forgetGenerations(): void {
+    const { current, roll, generation } = this.#state;
+    const known = [current.number, roll?.target.number, roll?.fallback?.number];
+    this.#staff.keepOnly((number) => number > generation || known.includes(number));
   }
 
   /** Waits until all workers are gone, and tells how many are left if it is given up before. */
@@ -306,7 +315,8 @@ export class Manager {
     this.post({ type: "stopAll" });
     while (this.#waited) await this.#waited.promise.catch(() => {}); // somebody may wait with a limit of their own
     await this.wait({}); // which lets go of all else, since nobody is left
-    this.#sockets?.[Symbol.dispose]();
+    this.#terms.sockets?.[Symbol.dispose]();
+    this.#staff.keepOnly(() => false);
     this.#traps[Symbol.dispose]();
     this.#options.signal?.removeEventListener("abort", this.#stop);
     this.hub.close();
@@ -417,14 +427,18 @@ export class Manager {
   }
 
   /** Looks now and then for workers that use too much memory. */
-  #watchMemory(maxBytes: number): void {
+  #watchMemory(): void {
+    const maxBytes = this.#state.config.recycle.maxMemoryBytes;
+    this.#memoryTimer?.[Symbol.dispose]();
+    this.#memoryTimer = undefined;
+    if (maxBytes === undefined) return;
     const timer = this.#host.setTimer(MEMORY_LOOK_MS, () => {
       for (const { slot, id, pid, phase } of liveWorkers(this.#state)) {
         const used = phase === "ready" ? this.#host.usage(pid)?.memoryBytes ?? 0 : 0;
         if (used <= maxBytes) continue;
         this.post({ type: "due", slot, id, reason: `uses ${(used / 2 ** 20).toFixed(1)} MiB of memory` });
       }
-      this.#watchMemory(maxBytes);
+      this.#watchMemory();
     });
     timer.unref();
     this.#memoryTimer = timer;
@@ -435,8 +449,13 @@ export class Manager {
     if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
     const reload = this.#reloads.get(event.generation);
     this.#reloads.delete(event.generation);
-    if (event.type === "reloaded") return reload?.resolve();
-    reload?.reject(
+    this.#watchMemory();
+    this.#forgetGenerations();
+    if (event.type === "reloaded") {
+      this.#maxWorkers = reload?.maxWorkers ?? this.#maxWorkers;
+      return reload?.reloaded.resolve();
+    }
+    reload?.reloaded.reject(
       new ReloadError(`Cannot reload: ${event.reason}. Generation ${event.serving} goes on serving`),
     );
   }
@@ -512,6 +531,11 @@ export class Manager {
     const logger = this.#options.logger ?? { warn: (text: string) => this.#host.write(`prefork: ${text}\n`) };
     logger.warn("trapping SIGUSR1: on Deno it also opens the inspector on 127.0.0.1:9229; SIGUSR2 does not");
   }
+}
+
+function checkStandby(work: Work, standby: number): void {
+  if (work.type !== "command" || standby === 0) return;
+  throw new TypeError("Cannot keep standbys of a command: it cannot be told to wait; leave out the option 'standby'");
 }
 
 /** The same work with other data, if there is any. */

@@ -185,6 +185,11 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
   host: true,
 };
 
+/** Whether there is an option of this name. */
+export function isOption(name: string): boolean {
+  return name in KNOWN;
+}
+
 /**
  * Checks options and fills in defaults.
  *

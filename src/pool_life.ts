@@ -54,13 +54,14 @@ export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
   update(turn, { spawnFailures: 0 });
   tell(turn, { type: "spawn", worker: workerInfo(worker) });
   if (worker.stopping) return sendSignal(turn, worker, "SIGKILL");
-  armBootDeadline(turn, ref);
+  armBootDeadline(turn, worker);
   if (!worker.channel) begin(turn, { ...worker, phase: "starting" });
 }
 
-function armBootDeadline(turn: Turn, ref: WorkerRef): void {
-  const { bootTimeoutMs } = turn.pool.config;
-  setTimer(turn, timerKey.boot(ref), bootTimeoutMs, { type: "bootDeadline", ...ref, due: turn.now + bootTimeoutMs });
+function armBootDeadline(turn: Turn, worker: PoolWorker): void {
+  const { slot, id, config: { bootTimeoutMs } } = worker;
+  const due = turn.now + bootTimeoutMs;
+  setTimer(turn, timerKey.boot(worker), bootTimeoutMs, { type: "bootDeadline", slot, id, due });
 }
 
 /** The process could not be made. That is seldom the fault of one slot, so the whole pool waits. */
@@ -120,7 +121,7 @@ export function begin(turn: Turn, worker: PoolWorker): void {
 
 /** Whether a worker that says nothing is ready once it has run for a while. */
 function settles(pool: PoolState, worker: PoolWorker): boolean {
-  return !isProbed(pool) && (pool.config.settles || !worker.channel);
+  return !isProbed(pool) && (worker.config.settles || !worker.channel);
 }
 
 /** The worker can handle signals now. */
@@ -146,7 +147,7 @@ export function bootDeadline(turn: Turn, ref: WorkerRef, due: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.phase === "ready" || worker.phase === "standby") return;
   if (worker.begun && settles(turn.pool, worker)) return;
-  if (turn.now - due > STANDSTILL_MS) return armBootDeadline(turn, ref);
+  if (turn.now - due > STANDSTILL_MS) return armBootDeadline(turn, worker);
   tell(turn, { type: "bootTimeout", worker: workerInfo(worker) });
   const missed = worker.begun ? "was not ready" : "did not begin";
   const why = worker.saw === null ? "" : `: ${worker.saw}`;

@@ -18,11 +18,23 @@ import type { Signal } from "./types.ts";
 export function beginRoll(turn: Turn, target: Generation, signal: Signal): void {
   endRoll(turn, "superseded", `generation ${target.number} took its place`);
   dismissSuccessors(turn);
-  const { current: fallback, maxWorkers, everReady, taken } = turn.pool;
-  tell(turn, { type: "reload", generation: target.number, serving: fallback.number });
+  const { current, config, maxWorkers, everReady, taken } = turn.pool;
+  tell(turn, { type: "reload", generation: target.number, serving: current.number });
   const nothingToLose = maxWorkers === 0 || (!everReady && taken.size === 0);
-  if (nothingToLose) return complete(turn, target);
+  if (nothingToLose) {
+    follow(turn, target);
+    return complete(turn, target);
+  }
+  const size = target.rules?.maxWorkers === undefined ? undefined : maxWorkers;
+  const fallback = target.rules === undefined ? current : { ...current, rules: { config, maxWorkers: size } };
   update(turn, { roll: { target, fallback, phase: "canary", canarySlot: null, signal, cursor: 0 } });
+}
+
+/** From here on the pool is as a generation says. */
+function follow(turn: Turn, { rules }: Generation): void {
+  if (rules === undefined) return;
+  const { config, maxWorkers = turn.pool.maxWorkers } = rules;
+  update(turn, { config, maxWorkers });
 }
 
 /** Gives up a change of generation for another reason than a failure of its own. */
@@ -73,9 +85,16 @@ export function failRoll(turn: Turn, worker: PoolWorker, how: string): void {
     cause: "failed",
     reason: `${describeWorker(workerInfo(worker))} ${how}`,
   });
+  if (phase === "rolling") follow(turn, withSizeSince(turn.pool, target, fallback));
   update(turn, { current: fallback });
   if (phase === "canary") return;
   update(turn, { roll: { ...roll, target: fallback, fallback: null, cursor: 0 } });
+}
+
+/** A pool whose size was changed by hand while a generation came keeps that size when it has gone again. */
+function withSizeSince({ maxWorkers }: PoolState, target: Generation, fallback: Generation): Generation {
+  if (fallback.rules === undefined || maxWorkers === target.rules?.maxWorkers) return fallback;
+  return { ...fallback, rules: { ...fallback.rules, maxWorkers } };
 }
 
 /** A worker of the generation that comes is ready: if it is the first, the others may follow. */
@@ -83,6 +102,7 @@ export function proveGeneration(turn: Turn, worker: PoolWorker): void {
   const { roll } = turn.pool;
   if (roll?.phase !== "canary" || worker.generation !== roll.target.number) return;
   forgetTroubles(turn);
+  follow(turn, roll.target);
   update(turn, { current: roll.target, roll: { ...roll, phase: "rolling", canarySlot: null } });
   dismissStandbys(turn, roll.target);
 }

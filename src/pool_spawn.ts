@@ -29,6 +29,7 @@ export function newWorker(turn: Turn, slot: number, generation: Generation): Poo
     slot,
     id,
     generation: generation.number,
+    config: generation.rules?.config ?? config,
     channel: generation.channel,
     pid: 0,
     phase: "booting",

@@ -71,7 +71,7 @@ export function takeStandby(turn: Turn, slot: number, generation: Generation): P
   update(turn, { seats: turn.pool.seats.set(standby.id, slot) });
   const worker: PoolWorker = { ...standby, slot, phase: "starting", spawnedAt: turn.now };
   const { id } = worker;
-  const { bootTimeoutMs } = turn.pool.config;
+  const { bootTimeoutMs } = worker.config;
   const due = turn.now + bootTimeoutMs;
   setTimer(turn, timerKey.boot(worker), bootTimeoutMs, { type: "bootDeadline", slot, id, due });
   effect(turn, { type: "welcome", slot, id });

@@ -66,6 +66,8 @@ export interface PoolWorker extends WorkerRef {
   readonly pid: number;
   readonly generation: number;
   readonly phase: "booting" | "standby" | "starting" | "ready";
+  /** The rules under which it was made. */
+  readonly config: PoolConfig;
   /** A worker with a control channel tells when it begins; one without begins when it is spawned. */
   readonly channel: boolean;
   /** Whether it reached the code it was made for. */
@@ -97,6 +99,15 @@ export interface Generation {
   readonly number: number;
   /** Whether its workers have a control channel. */
   readonly channel: boolean;
+  /** What the pool is to be like from this generation on; as it is, if undefined. */
+  readonly rules?: Rules | undefined;
+}
+
+/** What a reload may change of a pool. */
+export interface Rules {
+  readonly config: PoolConfig;
+  /** As it is if undefined. */
+  readonly maxWorkers: number | undefined;
 }
 
 /** A change from one generation to another, one worker after the other. */

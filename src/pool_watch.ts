@@ -38,7 +38,7 @@ const LATE_BEATS = 3;
 
 /** The worker is ready: from here on its heart is listened to, and its days are counted. */
 export function watch(turn: Turn, worker: PoolWorker): void {
-  const { hangTimeoutMs, recycle } = turn.pool.config;
+  const { hangTimeoutMs, recycle } = worker.config;
   if (hangTimeoutMs !== undefined && worker.channel) expectBeat(turn, worker, hangTimeoutMs);
   const { maxLifetimeMs, jitter } = recycle;
   if (maxLifetimeMs === undefined) return;
@@ -52,7 +52,7 @@ export function watch(turn: Turn, worker: PoolWorker): void {
 export function beat(turn: Turn, ref: WorkerRef, lagMs: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.phase !== "ready") return;
-  const { hangTimeoutMs, recycle: { maxLagMs } } = turn.pool.config;
+  const { hangTimeoutMs, recycle: { maxLagMs } } = worker.config;
   if (hangTimeoutMs !== undefined && worker.killedFor === null) expectBeat(turn, worker, hangTimeoutMs);
   if (maxLagMs === undefined) return;
   const lateBeats = lagMs > maxLagMs ? worker.lateBeats + 1 : 0;
@@ -67,7 +67,7 @@ export function extend(turn: Turn, ref: WorkerRef, delayMs: number): void {
   const { slot, id } = ref;
   if (worker.hasToEnd) armStopDeadline(turn, ref, delayMs);
   if (worker.phase === "ready") {
-    if (turn.pool.config.hangTimeoutMs !== undefined) expectBeat(turn, worker, delayMs);
+    if (worker.config.hangTimeoutMs !== undefined) expectBeat(turn, worker, delayMs);
     return;
   }
   if (!worker.begun) return;
@@ -85,8 +85,8 @@ function expectBeat(turn: Turn, ref: WorkerRef, delayMs: number, isSuspect = fal
  * meanwhile: it counts from now on. Else there is one last look at what may be there to be read.
  */
 export function noBeat(turn: Turn, ref: WorkerRef, due: number, isSuspect: boolean): void {
-  const { hangTimeoutMs } = turn.pool.config;
   const worker = findWorker(turn.pool, ref);
+  const hangTimeoutMs = worker?.config.hangTimeoutMs;
   if (worker === undefined || hangTimeoutMs === undefined) return;
   if (turn.now - due > LATE_MS) return expectBeat(turn, worker, hangTimeoutMs);
   if (!isSuspect) return expectBeat(turn, worker, LAST_LOOK_MS, true);
@@ -95,8 +95,8 @@ export function noBeat(turn: Turn, ref: WorkerRef, due: number, isSuspect: boole
 
 /** What was found out about a worker that is silent. One whose output waits to be read cannot help it. */
 export function examined(turn: Turn, ref: WorkerRef, isHeldBack: boolean, usage: ProcessUsage | undefined): void {
-  const { hangTimeoutMs } = turn.pool.config;
   const worker = findWorker(turn.pool, ref);
+  const hangTimeoutMs = worker?.config.hangTimeoutMs;
   if (worker === undefined || worker.killedFor !== null || hangTimeoutMs === undefined) return;
   if (isHeldBack) return expectBeat(turn, worker, hangTimeoutMs);
   const reason = `hung: its event loop did not turn for ${hangTimeoutMs} ms`;

@@ -10,6 +10,7 @@ import type { Form } from "./identity.ts";
 import type { Manager } from "./manager.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { PoolSnapshot } from "./protocol.ts";
+import type { PoolChanges } from "./terms.ts";
 import type { Listener } from "./serving.ts";
 import type { Json, Signal, StandbyInfo, WorkerCommand, WorkerInfo } from "./types.ts";
 import type { ModuleOptions, StartOptions, Work } from "./work.ts";
@@ -31,6 +32,11 @@ export interface WaitOptions {
 export interface ReloadOptions {
   /** What the new workers get as `data`. @default what the workers before them got */
   readonly data?: unknown;
+  /**
+   * Options of the pool that change with the reload: its size, its times, what it listens on. All of them hold once the
+   * first new worker is ready, or none does: what cannot be is refused before anything is touched.
+   */
+  readonly options?: PoolChanges;
 }
 
 /** What {@linkcode Prefork.upgrade} may be given. */
@@ -232,7 +238,8 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    * @returns Resolves when every worker is a new one and ready.
    * @throws {ReloadError} If the old generation goes on serving; the message says why.
    * @throws {Error} Outside `start`, and in a worker.
-   * @throws {TypeError} If `data` does not survive JSON, or the workers are commands, which take none.
+   * @throws {TypeError} If `data` does not survive JSON, or the workers are commands, which take none; or if an option is
+   * fixed, unknown, or of the wrong shape.
    *
    * @example
    * ```ts ignore

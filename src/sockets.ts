@@ -7,7 +7,7 @@
 
 import { fromServerStarter, fromSystemd, type GivenSocket } from "./activation.ts";
 import { type Address, formatAddress, parseAddress, type SocketAddress } from "./address.ts";
-import { absolute, askedFor, type Claimed, type HandedSocket, type Inheritance } from "./handover.ts";
+import { absolute, askedFor, type Claimed, type HandedSocket, Inheritance } from "./handover.ts";
 import { type Bytes, cString, errnoText, int32, type Libc, NoLibcError } from "./libc.ts";
 import { INHERIT, type ListenOptions } from "./listen.ts";
 import type { Listener, WorkerListener } from "./serving.ts";
@@ -136,6 +136,25 @@ export class SharedSockets implements Disposable {
     }
   }
 
+  /**
+   * Opens what is to be listened on from now on, all or nothing. What is listened on already stays the same socket, in
+   * both.
+   *
+   * @throws {Error} As {@linkcode open}.
+   */
+  reopen(wanted: readonly ListenOptions[], host: ProcessHost): SharedSockets {
+    const copies = new Inheritance(
+      this.handed(true).map((one) => ({ ...one, fd: this.#libc.fcntl(one.fd, F_DUPFD_CLOEXEC, LEAST_FD) })),
+    );
+    try {
+      const next = SharedSockets.open(wanted, host, () => this.#libc, copies);
+      next.own();
+      return next;
+    } finally {
+      for (const { fd } of copies.unclaimed) this.#libc.close(fd);
+    }
+  }
+
   /** The sockets as the next manager has them, at their numbers here or from 3 on. */
   handed(atOwnNumbers: boolean): readonly HandedSocket[] {
     return this.#sockets.map(({ fd, asked, address, name, file }, index) => ({
@@ -164,6 +183,14 @@ export class SharedSockets implements Disposable {
     );
   }
 
+  /** Others in this process listen on, and need the files of the sockets that they have in common. */
+  leaveFilesTo(others: readonly (SharedSockets | undefined)[]): void {
+    const needed = others.flatMap((other) => other === undefined ? [] : other.#sockets.map(({ file }) => file));
+    this.#sockets = this.#sockets.map((socket) =>
+      needed.includes(socket.file) ? { ...socket, file: undefined } : socket
+    );
+  }
+
   /** Stops listening, and removes the files of Unix sockets that were made here. */
   [Symbol.dispose](): void {
     for (const { fd, file } of this.#sockets.splice(0)) {
@@ -175,7 +202,7 @@ export class SharedSockets implements Disposable {
 
   #openOne(wanted: ListenOptions, host: ProcessHost): void {
     const asked = askedFor(wanted.address, host.directory);
-    const claimed = this.#inheritance?.claim(asked) ?? [];
+    const claimed = this.#inheritance?.claim(asked, nameOf(wanted)) ?? [];
     if (claimed.length > 0) return claimed.forEach((one) => this.#takeOver(one, wanted, asked));
     if (wanted.address === INHERIT) {
       const given = givenSockets(host);
@@ -192,7 +219,7 @@ export class SharedSockets implements Disposable {
 
   /** Takes a socket of the manager before this one. Its file is that one's until all is handed over. */
   #takeOver(claimed: Claimed, wanted: ListenOptions, asked: string): void {
-    const name = wanted.name ?? (asked === INHERIT ? claimed.name : parseAddress(wanted.address).name);
+    const name = asked === INHERIT ? wanted.name ?? claimed.name : nameOf(wanted);
     const fd = this.#libc.fcntl(claimed.fd, F_DUPFD_CLOEXEC, LEAST_FD);
     this.#libc.close(claimed.fd);
     this.#keep({ fd, name, file: undefined, asked, claimed });
@@ -292,6 +319,10 @@ export class SharedSockets implements Disposable {
     setNonBlocking(libc, socket.fd);
     this.#sockets.push({ ...socket, address });
   }
+}
+
+function nameOf({ address, name }: ListenOptions): string | undefined {
+  return name ?? (address === INHERIT ? undefined : parseAddress(address).name);
 }
 
 /** Several workers race for one connection: whoever comes late must not wait in accept. */

@@ -10,14 +10,14 @@ import type { EventHub } from "./event_hub.ts";
 import { Guard } from "./guard.ts";
 import { Leftovers } from "./leftovers.ts";
 import type { PreforkOptions } from "./options.ts";
-import type { Effect, Input, PoolConfig, WorkerRef } from "./pool_state.ts";
+import type { Effect, Input, WorkerRef } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
-import { encodeHold, encodeWelcome, type PoolSnapshot, type SelfCheckMessage, type ServingFacts } from "./protocol.ts";
+import { encodeHold, encodeWelcome, type PoolSnapshot, type ServingFacts } from "./protocol.ts";
 import { relayedSignal, STOP_SIGNALS } from "./signals.ts";
-import type { SharedSockets } from "./sockets.ts";
 import { Table } from "./table.ts";
+import type { Terms } from "./terms.ts";
 import { isStandby, NO_SLOT } from "./turn.ts";
-import type { Child, Json, Output, ProcessHost, RuntimeName, Signal, SpawnCommand, WorkerInfo } from "./types.ts";
+import type { Child, Json, Output, ProcessHost, RuntimeName, Signal, SpawnCommand } from "./types.ts";
 import { prepareWork, type ReadyWork, spawnCommand, type Work } from "./work.ts";
 import { session } from "./worker.ts";
 
@@ -37,6 +37,7 @@ interface Member extends WorkerRef {
   readonly token: string | undefined;
   readonly forkValue: Json | null;
   readonly work: ReadyWork;
+  readonly terms: Terms;
   readonly pools: Readonly<Record<string, PoolSnapshot>>;
 }
 
@@ -45,6 +46,7 @@ interface Assignment {
   readonly generation: number;
   readonly asked: Work;
   readonly work: ReadyWork;
+  readonly terms: Terms;
   /** Whether it is known to begin with the default export of a module. */
   readonly waits: boolean;
 }
@@ -64,11 +66,8 @@ export interface StaffParts {
   readonly owner: Owner;
   readonly host: ProcessHost;
   readonly options: PreforkOptions;
-  readonly drainTimeoutMs: number;
-  readonly config: PoolConfig;
-  /** What workers ask their own servers until they are ready. */
-  readonly selfCheck: SelfCheckMessage | undefined;
-  readonly sockets: SharedSockets | undefined;
+  /** The terms with which the pool begins. */
+  readonly terms: Terms;
   readonly sink: ControlSink;
   readonly hub: EventHub;
 }
@@ -78,11 +77,8 @@ export class Staff {
   readonly #owner: Owner;
   readonly #host: ProcessHost;
   readonly #options: PreforkOptions;
-  readonly #drainTimeoutMs: number;
-  readonly #config: PoolConfig;
-  readonly #selfCheck: SelfCheckMessage | undefined;
+  readonly #terms: Terms;
   readonly #leftovers: Leftovers;
-  readonly #sockets: SharedSockets | undefined;
   readonly #sink: ControlSink;
   readonly #stopSignals: readonly Signal[];
   readonly #hub: EventHub;
@@ -95,22 +91,19 @@ export class Staff {
   /** What the workers of each generation do that may still get one. */
   #work: readonly Assignment[] = [];
 
-  constructor({ owner, host, options, drainTimeoutMs, config, selfCheck, sockets, sink, hub }: StaffParts) {
+  constructor({ owner, host, options, terms, sink, hub }: StaffParts) {
     this.#owner = owner;
     this.#host = host;
     this.#options = options;
-    this.#drainTimeoutMs = drainTimeoutMs;
-    this.#config = config;
-    this.#selfCheck = selfCheck;
+    this.#terms = terms;
     this.#leftovers = new Leftovers(
       host,
       (group) => hub.publish({ type: "leftover", group }),
       (group) => this.#guard?.leave(group),
     );
-    this.#sockets = sockets;
     this.#sink = sink;
     this.#hub = hub;
-    const { trapSignals } = config;
+    const { trapSignals } = terms.config;
     const stops = STOP_SIGNALS.map((signal) => relayedSignal(trapSignals[signal])).filter((signal) =>
       signal !== undefined
     );
@@ -132,19 +125,36 @@ export class Staff {
     return this.#work.map(({ work }) => work.runtime);
   }
 
-  /** Gives a generation its work. Generations before `oldest` will have no new workers any more. */
-  assign(generation: number, asked: Work, work: ReadyWork, oldest: number): void {
-    this.#work = [...this.#work.filter((known) => known.generation >= oldest), {
-      generation,
-      asked,
-      work,
-      waits: false,
-    }];
+  /** Gives a generation its work, and its terms. */
+  assign(generation: number, asked: Work, work: ReadyWork, terms: Terms): void {
+    this.#work = [...this.#work, { generation, asked, work, terms, waits: false }];
+  }
+
+  /** Forgets generations that will have no new workers any more, and listens no longer where only they do. */
+  keepOnly(isKept: (generation: number) => boolean): void {
+    const gone = this.#work.filter(({ generation }) => !isKept(generation));
+    if (gone.length === 0) return;
+    this.#work = this.#work.filter(({ generation }) => isKept(generation));
+    const open = this.#work.map(({ terms }) => terms.sockets);
+    for (const { terms: { sockets } } of gone) {
+      if (open.includes(sockets)) continue;
+      sockets?.leaveFilesTo(open);
+      sockets?.[Symbol.dispose]();
+    }
   }
 
   /** What was asked of a generation that may still get workers. */
   askedOf(generation: number): Work | undefined {
-    return this.#work.find((known) => known.generation === generation)?.asked;
+    return this.#assignment(generation)?.asked;
+  }
+
+  /** The terms of a generation that may still get workers; those with which the pool began if there is no such. */
+  termsOf(generation: number): Terms {
+    return this.#assignment(generation)?.terms ?? this.#terms;
+  }
+
+  #assignment(generation: number): Assignment | undefined {
+    return this.#work.find((known) => known.generation === generation);
   }
 
   /** Makes work ready to be done by workers. */
@@ -153,7 +163,7 @@ export class Staff {
     if (!isCommand) this.#server ??= await this.#openServer();
     // Commands cannot see that their manager is gone. Workers of the library can, unless they hang.
     if (isCommand || this.#host.mayRun("/bin/sh")) {
-      this.#guard ??= new Guard(this.#host, this.#drainTimeoutMs, this.#server?.dir);
+      this.#guard ??= new Guard(this.#host, this.#terms.drainTimeoutMs, this.#server?.dir);
     }
     if (this.#server) this.#guard?.protect(this.#server.dir);
     const place = { controlPath: this.#server?.path ?? "", pathText: session?.pathText, key: this.#owner.key };
@@ -161,7 +171,7 @@ export class Staff {
   }
 
   #openServer(): Promise<ControlServer> {
-    return ControlServer.open(this.#host, this.#sink, this.#config.bootTimeoutMs, this.#options.workerUser);
+    return ControlServer.open(this.#host, this.#sink, this.#terms.config.bootTimeoutMs, this.#options.workerUser);
   }
 
   /**
@@ -170,13 +180,13 @@ export class Staff {
    * @param isWanted Asked again before the process is made: the hook may take its time.
    */
   spawn(ref: SpawnEffect, isWanted: () => boolean, post: Post): void {
-    const work = this.#work.find(({ generation }) => generation === ref.generation.number)?.work;
-    if (work === undefined) {
+    const assignment = this.#assignment(ref.generation.number);
+    if (assignment === undefined) {
       const error = new Error(`generation ${ref.generation.number} has no work`);
       return post({ type: "spawnFailed", slot: ref.slot, id: ref.id, error });
     }
     const launch = (value: Json | void): void => {
-      if (isWanted()) this.#launch(ref, work, value ?? null, post);
+      if (isWanted()) this.#launch(ref, assignment, value ?? null, post);
       else post({ type: "spawnCancelled", slot: ref.slot, id: ref.id });
     };
     try {
@@ -188,14 +198,14 @@ export class Staff {
     }
   }
 
-  #launch(ref: SpawnEffect, work: ReadyWork, forkValue: Json | null, post: Post): void {
+  #launch(ref: SpawnEffect, { work, terms }: Assignment, forkValue: Json | null, post: Post): void {
     const { slot, id, generation: { number: generation } } = ref;
     const token = work.path === undefined ? undefined : this.#server?.expect({ slot, id });
     let child: Child;
     try {
       if (work.path !== undefined && token === undefined) throw new Error("the control channel is closed");
-      child = this.#spawnWithSockets(work, {
-        ...spawnCommand(work, this.#options, this.#environment(slot, generation, work.path, token)),
+      child = this.#spawnWithSockets(terms, work, {
+        ...spawnCommand(work, this.#options, this.#environment(terms, slot, generation, work.path, token)),
         ...this.#outputs(ref, () => child.pid),
       });
     } catch (error) {
@@ -206,7 +216,7 @@ export class Staff {
     this.#guard?.enter(pid, work.path === undefined ? "command" : "worker");
     this.#callHook("afterFork", () => this.#options.afterFork?.(this.#owner.pool, pid));
     const pools = this.#owner.snapshotOthers();
-    this.#members.set(id, { slot, id, generation, pid, token, forkValue, work, pools });
+    this.#members.set(id, { slot, id, generation, pid, token, forkValue, work, terms, pools });
     post({ type: "spawned", slot, id, pid });
     child.exited.then((status) => post({ type: "exited", slot, id, status }));
   }
@@ -216,19 +226,25 @@ export class Staff {
     return path !== undefined && this.#host.inheritsDescriptors;
   }
 
-  #spawnWithSockets({ path }: ReadyWork, command: SpawnCommand): Child {
-    if (this.#sockets === undefined) return this.#host.spawn(command);
-    this.#sockets.check();
-    if (this.#lends(path)) return this.#sockets.lend(() => this.#host.spawn(command));
-    return this.#sockets.pass((sockets) => this.#host.spawn({ ...command, sockets }));
+  #spawnWithSockets({ sockets }: Terms, { path }: ReadyWork, command: SpawnCommand): Child {
+    if (sockets === undefined) return this.#host.spawn(command);
+    sockets.check();
+    if (this.#lends(path)) return sockets.lend(() => this.#host.spawn(command));
+    return sockets.pass((descriptors) => this.#host.spawn({ ...command, sockets: descriptors }));
   }
 
-  #environment(slot: number, generation: number, path: string | undefined, token: string | undefined) {
+  #environment(
+    { sockets }: Terms,
+    slot: number,
+    generation: number,
+    path: string | undefined,
+    token: string | undefined,
+  ) {
     return {
       ...(slot === NO_SLOT ? {} : { PREFORK_SLOT: String(slot) }),
       PREFORK_GENERATION: String(generation),
       PREFORK_MANAGER_PID: String(this.#host.pid),
-      ...activationEnv(this.#sockets?.workerListeners(this.#lends(path)) ?? []),
+      ...activationEnv(sockets?.workerListeners(this.#lends(path)) ?? []),
       ...(path === undefined || token === undefined || this.#server === undefined
         ? {}
         : { PREFORK_CONTROL: this.#server.path, PREFORK_TOKEN: token, PREFORK_PATH: path }),
@@ -284,7 +300,7 @@ export class Staff {
   hold({ id }: WorkerRef): void {
     const member = this.#members.get(id);
     if (member === undefined) return;
-    const runsModule = this.#work.find(({ generation }) => generation === member.generation)?.waits ?? false;
+    const runsModule = this.#assignment(member.generation)?.waits ?? false;
     this.#server?.send(id, encodeHold({ runsModule, ...this.#serving(member) }));
   }
 
@@ -295,14 +311,14 @@ export class Staff {
     const isActivated = isStandby(found);
     const member = isActivated ? { ...found, slot, pools: this.#owner.snapshotOthers() } : found;
     if (isActivated) this.#members.set(id, member);
-    const { generation, pools, forkValue, work } = member;
-    const { hangTimeoutMs, recycle: { maxRequests, maxLagMs, jitter } } = this.#config;
+    const { generation, pools, forkValue, work, terms: { config, drainTimeoutMs } } = member;
+    const { hangTimeoutMs, recycle: { maxRequests, maxLagMs, jitter } } = config;
     const beatMs = hangTimeoutMs !== undefined ? hangTimeoutMs / BEATS : maxLagMs !== undefined ? BEAT_MS : null;
     const line = encodeWelcome({
       beatMs,
       maxRequests: maxRequests === undefined ? null : Math.ceil(maxRequests * (1 - jitter * Math.random())),
       stopSignals: this.#stopSignals,
-      drainTimeoutMs: this.#drainTimeoutMs,
+      drainTimeoutMs,
       pools,
       via: session?.via ?? [],
       slot,
@@ -314,12 +330,12 @@ export class Staff {
     this.#server?.send(id, line);
   }
 
-  #serving({ work }: Member): ServingFacts {
-    const listeners = this.#sockets?.workerListeners(this.#lends(work.path)) ?? [];
+  #serving({ work, terms: { sockets, readiness, options } }: Member): ServingFacts {
+    const listeners = sockets?.workerListeners(this.#lends(work.path)) ?? [];
     return {
       listeners: listeners.map((listener) => ({ ...listener, name: listener.name ?? null })),
-      selfCheck: this.#selfCheck ?? null,
-      adoption: this.#options.adoption ?? true,
+      selfCheck: readiness?.by === "worker" ? readiness : null,
+      adoption: options.adoption ?? true,
     };
   }
 
@@ -327,16 +343,16 @@ export class Staff {
   reaped({ id, status, isCleared }: Reaped): void {
     const member = this.#members.get(id);
     if (member === undefined) return;
-    const { pid } = member;
+    const { pid, terms } = member;
     this.#members.delete(id);
     if (member.token !== undefined) this.#server?.forget(member, member.token);
-    if (isCleared || !this.#sweep(pid)) this.#guard?.leave(pid);
+    if (isCleared || !this.#sweep(pid, terms.config.stopTimeoutMs)) this.#guard?.leave(pid);
     this.#callHook("onChildReap", () => this.#options.onChildReap?.(this.#owner.pool, pid, status));
   }
 
-  #sweep(group: number): boolean {
+  #sweep(group: number, patienceMs: number): boolean {
     try {
-      return this.#leftovers.sweep(group, this.#config.stopTimeoutMs);
+      return this.#leftovers.sweep(group, patienceMs);
     } catch {
       return false; // They run as somebody else, who may do as they like.
     }

@@ -28,7 +28,7 @@ export interface SuccessionParts {
   readonly hub: EventHub;
   readonly owner: Owner;
   readonly config: PoolConfig;
-  readonly sockets: SharedSockets | undefined;
+  readonly sockets: () => SharedSockets | undefined;
   /** Stops the pool as SIGTERM does. */
   stop(): void;
 }
@@ -61,9 +61,9 @@ export class Succession {
     this.#takeover?.begin({
       pool: owner.key,
       stopTimeoutMs: config.stopTimeoutMs,
-      kept: () => sockets?.kept ?? [],
+      kept: () => sockets()?.kept ?? [],
       takenOver(pid) {
-        sockets?.own();
+        sockets()?.own();
         hub.publish({ type: "takeover", pid });
       },
       stop: () => this.#withdraw(),
@@ -123,7 +123,7 @@ export class Succession {
     if (this.#idle !== undefined) throw new Error(`Cannot upgrade: ${this.#idle}`);
     this.refuseIfUpgrading("upgrade");
     if (roll !== null) throw new Error("Cannot upgrade: a reload is under way; await its end first");
-    const upgrade = new Upgrade({ host, hub, sockets, pool: owner.key, timeoutMs, stopTimeoutMs });
+    const upgrade = new Upgrade({ host, hub, sockets: sockets(), pool: owner.key, timeoutMs, stopTimeoutMs });
     const running = upgrade.run();
     this.#upgrade = upgrade;
     this.#over = running.catch(() => {}); // told to whoever awaits upgrade()

@@ -113,6 +113,15 @@ describe("an inheritance", () => {
     assert.deepEqual(places(inheritance.unclaimed), [2]);
   });
 
+  it("tells sockets apart by their names where they were asked for in the same words", () => {
+    const inheritance = new Inheritance([
+      socket(64, "127.0.0.1:0", "127.0.0.1:40000", { name: "a" }),
+      socket(65, "127.0.0.1:0", "127.0.0.1:40001", { name: "b" }),
+    ]);
+    assert.deepEqual(places(inheritance.claim("127.0.0.1:0", "b")), [1]);
+    assert.deepEqual(places(inheritance.claim("127.0.0.1:0", "c")), [0]);
+  });
+
   it("gives all that were inherited before, in their order, and tells how many", () => {
     const inheritance = new Inheritance([
       socket(64, "inherit", "127.0.0.1:1", { name: "a" }),

@@ -332,6 +332,45 @@ describe("pool: reload", () => {
   });
 });
 
+describe("pool: a reload that changes the rules", () => {
+  it("has the pool follow them once the first new worker is ready, and its own workers before", () => {
+    const sim = poolAtRest({ maxWorkers: 2 });
+    sim.reload({ maxWorkers: 4, bootTimeoutMs: 5000, stopTimeoutMs: 700 });
+    assert.deepEqual([sim.state.maxWorkers, sim.state.config.stopTimeoutMs], [2, 30_000]);
+    becomeReady(sim, newest(sim).id);
+    assert.deepEqual([sim.state.maxWorkers, sim.state.config.stopTimeoutMs], [4, 700]);
+    goOn(sim);
+    assert.equal(sim.of("reloaded").length, 1);
+    assert.equal(sim.state.ready.size, 4);
+    sim.reload({ bootTimeoutMs: 100 });
+    sim.advance(100);
+    assert.match(sim.of("reloadFailed").at(-1)?.reason ?? "", /did not begin within 100 ms$/);
+    assert.equal(sim.state.config.bootTimeoutMs, 5000);
+  });
+
+  it("goes back to the rules before it when a later worker fails, but not to a size that was changed since", () => {
+    for (const resized of [false, true]) {
+      const sim = poolAtRest({ maxWorkers: 2 });
+      sim.reload({ maxWorkers: 3, stopTimeoutMs: 700 });
+      becomeReady(sim, newest(sim).id);
+      if (resized) sim.send({ type: "setMaxWorkers", maxWorkers: 5 });
+      sim.exit(newest(sim).id, FAILED);
+      assert.equal(sim.of("reloadFailed").length, 1);
+      assert.deepEqual([sim.state.maxWorkers, sim.state.config.stopTimeoutMs], [resized ? 5 : 2, 30_000]);
+    }
+  });
+
+  it("leaves the workers before it to the rules they were made under", () => {
+    const sim = poolAtRest({ maxWorkers: 1, hangTimeoutMs: 10_000 });
+    const old = newest(sim).id;
+    sim.reload({ hangTimeoutMs: 200 });
+    becomeReady(sim, newest(sim).id);
+    sim.send({ type: "beat", slot: 0, id: old, lagMs: 0 });
+    sim.advance(250);
+    assert.ok(sim.of("hang").every(({ worker }) => worker.generation === 2));
+  });
+});
+
 describe("pool: a trapped signal that replaces", () => {
   const trapSignals = { SIGTERM: "SIGTERM", SIGHUP: { signal: "SIGQUIT", replace: "before" } } as const;
 

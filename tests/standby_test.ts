@@ -39,14 +39,14 @@ async function waitForStandby(program: Program, count = 1): Promise<number> {
   return eventsOfType(program, "standby").at(count - 1)?.worker.pid ?? assert.fail("nobody stands by");
 }
 
-async function killFirst(program: Program): Promise<void> {
+function killFirst(program: Program): void {
   const [victim] = liveWorkers(program).filter(({ slot }) => slot === 0);
   signalProcess(victim?.pid ?? assert.fail("no worker"), "SIGKILL");
 }
 
 /** Kills the only worker: whoever stands by takes its place, with no wait for a failure. */
 async function activate(program: Program, standby: number): Promise<void> {
-  await killFirst(program);
+  killFirst(program);
   await program.waitForLine('"type":"activate"');
   const [{ worker } = assert.fail("nobody")] = eventsOfType(program, "activate");
   assert.deepEqual([worker.pid, worker.slot], [standby, 0]);
@@ -79,7 +79,7 @@ for (const on of ["deno", "bun"] as const) {
         const line = await program.waitForLine(/^listens /);
         const [{ address: { port } }] = JSON.parse(line.slice("listens ".length));
         for (let i = 0; i < 20; i++) assert.doesNotMatch(await get(port, "/"), new RegExp(`^${standby} `));
-        await killFirst(program);
+        killFirst(program);
         assert.equal(await get(port, "/next"), `${standby} 0 /next`);
         await stopPool(program);
       });
@@ -130,7 +130,7 @@ describe(`a standby of a manager on ${runtime}`, () => {
     await waitFor(() => !isAlive(old), { what: "the old standby to be gone" });
     const generations = eventsOfType(program, "standby").map(({ worker }) => worker.generation);
     assert.deepEqual(generations, [1, 2]);
-    await killFirst(program);
+    killFirst(program);
     await program.waitForLine(`begun 0 2 ${next} {"starts":2}`);
     await stopPool(program);
   });

@@ -98,8 +98,10 @@ export class PoolSim {
     this.send({ type: "start", generation: { number: this.state.generation + 1, channel } });
   }
 
-  reload(): void {
-    this.send({ type: "reload", generation: { number: this.state.generation + 1, channel: true } });
+  /** Reloads, with changed rules if there are any. */
+  reload({ maxWorkers, ...config }: Partial<PoolConfig> & { readonly maxWorkers?: number } = {}): void {
+    const rules = { config: { ...this.state.config, ...config }, maxWorkers };
+    this.send({ type: "reload", generation: { number: this.state.generation + 1, channel: true, rules } });
   }
 
   /** Feeds an input and all that follows from it at this instant. */

@@ -1,0 +1,136 @@
+/**
+ * The terms under which a generation of workers is kept: the rules of the pool, its sockets, and what workers are told.
+ * A reload may bring others: all of them hold, or none.
+ *
+ * @module
+ */
+
+import { currentLibc } from "../runtimes/current_libc.ts";
+import { checkKeys } from "./checks.ts";
+import type { Inheritance } from "./handover.ts";
+import { checkListen } from "./listen.ts";
+import { type CheckedOptions, checkOptions, isOption, type PreforkOptions } from "./options.ts";
+import type { PoolConfig, Rules } from "./pool_state.ts";
+import type { Readiness } from "./ready_when.ts";
+import { SharedSockets } from "./sockets.ts";
+import type { ProcessHost } from "./types.ts";
+
+/** The names of what a reload may change. */
+export type ChangeableOption =
+  | "maxWorkers"
+  | "spawnIntervalMs"
+  | "errRespawnIntervalMs"
+  | "maxRespawnIntervalMs"
+  | "maxBootFailures"
+  | "bootTimeoutMs"
+  | "stopTimeoutMs"
+  | "reloadTimeoutMs"
+  | "maxSurge"
+  | "maxUnavailable"
+  | "drainTimeoutMs"
+  | "hangTimeoutMs"
+  | "recycle"
+  | "standby"
+  | "policy"
+  | "listen"
+  | "adoption";
+
+const CHANGEABLE: Readonly<Record<ChangeableOption, true>> = {
+  maxWorkers: true,
+  spawnIntervalMs: true,
+  errRespawnIntervalMs: true,
+  maxRespawnIntervalMs: true,
+  maxBootFailures: true,
+  bootTimeoutMs: true,
+  stopTimeoutMs: true,
+  reloadTimeoutMs: true,
+  maxSurge: true,
+  maxUnavailable: true,
+  drainTimeoutMs: true,
+  hangTimeoutMs: true,
+  recycle: true,
+  standby: true,
+  policy: true,
+  listen: true,
+  adoption: true,
+};
+
+/** The options of {@linkcode Prefork} that a reload may change. One that is `undefined` gets its default back. */
+export type PoolChanges = {
+  readonly [Name in ChangeableOption]?: PreforkOptions[Name] | undefined;
+};
+
+/** What the pool's logic is to know of changes. */
+export function rulesOf({ config, maxWorkers }: Terms, changes: PoolChanges): Rules {
+  return { config, maxWorkers: "maxWorkers" in changes ? maxWorkers : undefined };
+}
+
+/** The terms of one generation. */
+export interface Terms {
+  readonly options: PreforkOptions;
+  readonly maxWorkers: number;
+  readonly config: PoolConfig;
+  readonly drainTimeoutMs: number;
+  readonly readiness: Readiness | undefined;
+  readonly sockets: SharedSockets | undefined;
+}
+
+/**
+ * The terms with which a pool begins.
+ *
+ * @param inheritance The sockets of the manager before this one, if there is such.
+ * @throws {Error} If an address cannot be listened on.
+ */
+export function firstTerms(
+  options: PreforkOptions,
+  checked: CheckedOptions,
+  host: ProcessHost,
+  inheritance: Inheritance | undefined,
+): Terms {
+  const { listen } = checked;
+  const sockets = listen.length === 0 ? undefined : SharedSockets.open(listen, host, currentLibc, inheritance);
+  return termsOf(options, checked, sockets);
+}
+
+/**
+ * The same terms with changes. What is listened on already stays the same socket.
+ *
+ * @param maxWorkers How many workers the pool has at most by now.
+ * @throws {TypeError} If an option is unknown, fixed, or of the wrong shape.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {Error} If an address cannot be listened on. Nothing has changed then.
+ */
+export function changeTerms(before: Terms, changes: PoolChanges, maxWorkers: number, host: ProcessHost): Terms {
+  checkChanges(changes);
+  const options = withoutUndefined({ ...before.options, maxWorkers, ...changes });
+  const checked = checkOptions(options, host);
+  return termsOf(options, checked, "listen" in changes ? reopen(before, options, host) : before.sockets);
+}
+
+function checkChanges(changes: PoolChanges): void {
+  if (typeof changes !== "object" || changes === null) {
+    throw new TypeError(`Cannot reload with the options ${String(changes)}: they must be an object`);
+  }
+  const fixed = Object.keys(changes).find((name) => isOption(name) && !(name in CHANGEABLE));
+  if (fixed !== undefined) {
+    throw new TypeError(
+      `Cannot change '${fixed}' by a reload: it holds for as long as the manager lives; upgrade() it, or start it anew`,
+    );
+  }
+  checkKeys("reload.options", changes, Object.keys(CHANGEABLE));
+}
+
+function withoutUndefined(options: { readonly [Name in keyof PreforkOptions]: unknown }): PreforkOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+function reopen({ sockets }: Terms, { listen }: PreforkOptions, host: ProcessHost): SharedSockets | undefined {
+  const wanted = checkListen(listen);
+  if (wanted.length === 0) return undefined;
+  return sockets === undefined ? SharedSockets.open(wanted, host, currentLibc) : sockets.reopen(wanted, host);
+}
+
+function termsOf(options: PreforkOptions, checked: CheckedOptions, sockets: SharedSockets | undefined): Terms {
+  const { maxWorkers, drainTimeoutMs, listen: _, readyWhen: readiness, ...config } = checked;
+  return { options, maxWorkers, config, drainTimeoutMs, readiness, sockets };
+}

@@ -1,0 +1,148 @@
+/** Reloads that change the pool itself: all of it holds, or nothing has changed. */
+import assert from "node:assert/strict";
+import { existsSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import process from "node:process";
+import { describe, it } from "node:test";
+import type { PoolChanges } from "../mod.ts";
+import { keepAlive, load, oneShot } from "./support/load.ts";
+import { eventsOfType, runFixture, stopPool, waitForReady } from "./support/pool.ts";
+import { tempDir, waitFor } from "./support/run.ts";
+
+const SERVING = { timeout: 90_000, skip: process.platform !== "linux" };
+
+interface Told {
+  readonly listeners: readonly string[];
+  readonly maxWorkers: number;
+  readonly live: number;
+}
+
+interface Change {
+  readonly changes: PoolChanges | Record<string, unknown>;
+  readonly fails?: boolean;
+}
+
+/** A pool whose changes wait for one after the other. */
+async function begin(first: PoolChanges, changes: readonly Change[]) {
+  const directory = await tempDir();
+  const gates = changes.map((_, index) => directory.file(`gate${index}`));
+  const steps = changes.map((change, index) => ({ ...change, gate: gates[index] }));
+  const program = runFixture("reconfigure", [JSON.stringify({ first, steps })]);
+  await waitForReady(program, first.maxWorkers ?? 1);
+  let done = 0;
+  return {
+    program,
+    /** Makes the next change; gives the error and what the pool says of itself then. */
+    async next(): Promise<readonly [string, Told]> {
+      writeFileSync(gates[done++] ?? assert.fail("no change is left"), "");
+      const line = await program.waitForLine(/^reloaded: /, { count: done });
+      const [, error = "", told = "{}"] = /^reloaded: (.*) (\{.*\})$/.exec(line) ?? [];
+      return [error, JSON.parse(told)];
+    },
+    async [Symbol.asyncDispose]() {
+      await program[Symbol.asyncDispose]();
+      await directory[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function portOf({ listeners }: Told, name: string): number {
+  const text = listeners.find((listener) => listener.startsWith(`${name}=`));
+  return Number(/:(\d+)$/.exec(text ?? "")?.[1] ?? assert.fail(`nothing listens as ${name}: ${listeners}`));
+}
+
+function isRefused(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => {
+      socket.destroy();
+      resolve(false);
+    });
+    socket.once("error", () => resolve(true));
+  });
+}
+
+describe("a reload with options", () => {
+  it("changes the size of the pool, and where it listens, and costs no request", SERVING, async () => {
+    await using directory = await tempDir();
+    const path = directory.file("s");
+    const a = "a=127.0.0.1:0";
+    await using pool = await begin({ maxWorkers: 1, listen: a }, [
+      { changes: { maxWorkers: 3, listen: [a, "b=127.0.0.1:0", `c=unix:${path}`] } },
+      { changes: { maxWorkers: 1, listen: [a, "b=127.0.0.1:0", `c=unix:${path}`] } },
+      { changes: { listen: "b=127.0.0.1:0" } },
+    ]);
+    const { program } = pool;
+    const [{ address: { port } }] = JSON.parse((await program.waitForLine(/^listens /)).slice("listens ".length));
+    const clients = load({ port }, [oneShot, oneShot, keepAlive(0)]);
+
+    const [noError, grown] = await pool.next();
+    assert.equal(noError, "");
+    assert.deepEqual([grown.maxWorkers, grown.live, portOf(grown, "a")], [3, 3, port]);
+    const second = load({ port: portOf(grown, "b") }, [oneShot]);
+    const third = load({ path }, [oneShot]);
+    await program.waitForLine(/"type":"reloaded"/);
+    const thirdTally = await third.stop();
+    assert.deepEqual(thirdTally.failures, []);
+
+    const [, shrunk] = await pool.next();
+    assert.deepEqual([shrunk.maxWorkers, portOf(shrunk, "a"), portOf(shrunk, "b")], [1, port, portOf(grown, "b")]);
+    assert.equal(existsSync(path), true);
+    assert.deepEqual((await clients.stop()).failures, []);
+
+    const [, last] = await pool.next();
+    assert.equal(last.listeners.length, 1);
+    assert.equal(existsSync(path), false);
+    await waitFor(() => isRefused(port), { what: "nobody to hold the socket any more that was given up" });
+    assert.deepEqual((await second.stop()).failures, []);
+    await stopPool(program);
+  });
+
+  it("is refused whole if any part of it cannot be, before anything is touched", SERVING, async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const address = taken.address();
+    const port = typeof address === "object" && address !== null ? address.port : assert.fail("no port");
+    const a = "a=127.0.0.1:0";
+    await using pool = await begin({ maxWorkers: 2, listen: a }, [
+      { changes: { maxWorkers: 5, listen: [a, "b=127.0.0.1:0", `127.0.0.1:${port}`] } },
+      { changes: { name: "other" } },
+      { changes: { maxWorker: 3 } },
+      { changes: { maxWorkers: -1 } },
+      { changes: { maxWorkers: 1, stopTimeoutMs: "long" } },
+      { changes: { maxWorkers: 1, listen: "b=127.0.0.1:0", bootTimeoutMs: 5000 }, fails: true },
+    ]);
+    for (
+      const error of [
+        `Error: Cannot listen on 127.0.0.1:${port}: another process listens there; stop it, or choose another port`,
+        "TypeError: Cannot change 'name' by a reload: it holds for as long as the manager lives; upgrade() it, or start it anew",
+        /^TypeError: .*'maxWorker'.*'maxWorkers'/,
+        /^RangeError: .*'maxWorkers'.*-1/,
+        /^TypeError: .*'stopTimeoutMs'/,
+        /^ReloadError: Cannot reload: worker=0 gen=2 pid=\d+ exited with status 1 before it was ready\. Generation 1 goes on/,
+      ]
+    ) {
+      const [seen, told] = await pool.next();
+      if (typeof error === "string") assert.equal(seen, error);
+      else assert.match(seen, error);
+      assert.deepEqual([told.maxWorkers, told.live, told.listeners.length], [2, 2, 1]);
+    }
+    taken.close();
+    assert.equal(eventsOfType(pool.program, "reload").length, 1, "but for the last, none of them began");
+    assert.equal(eventsOfType(pool.program, "retire").length, 0);
+    await stopPool(pool.program);
+  });
+
+  it("brings the times of the pool to its new workers", SERVING, async () => {
+    await using pool = await begin({ maxWorkers: 1, listen: "a=127.0.0.1:0" }, [
+      { changes: { recycle: { maxLifetimeMs: 300, jitter: 0 }, hangTimeoutMs: 60_000 } },
+      { changes: { recycle: undefined } },
+    ]);
+    await pool.next();
+    await pool.program.waitForLine('"type":"recycle"', { count: 2 });
+    await pool.next();
+    const recycled = eventsOfType(pool.program, "recycle").length;
+    await pool.program.waitForLine('"type":"reloaded"', { count: 2 });
+    assert.equal(eventsOfType(pool.program, "recycle").length, recycled);
+    await stopPool(pool.program);
+  });
+});
