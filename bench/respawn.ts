@@ -1,0 +1,113 @@
+/**
+ * How long after the SIGKILL of a worker its successor's own code runs: with a standby, and without. Beside it how long
+ * it takes until the runtime tells of the death at all, and the start of the same program by hand. All take turns in one
+ * run; what counts is the difference to the one, and the ratio to the other.
+ *
+ *     deno run -A bench/respawn.ts [SAMPLES]
+ *     bun run bench/respawn.ts [SAMPLES]
+ *
+ * @module
+ */
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { Prefork, type PreforkEvent, type ProcessHost, type SpawnCommand } from "../mod.ts";
+import { currentHost } from "../runtimes/current.ts";
+import { median, printTable, quantile } from "./table.ts";
+
+const WARM_UP = 5;
+const SAMPLES = Number(process.argv[2] ?? 50);
+const FLAGS = currentHost.name === "deno" ? ["run", "-A", "--no-prompt"] : ["run"];
+const PROGRAM = fileURLToPath(new URL("./programs/respawned.ts", import.meta.url));
+
+/** From the kill on, in milliseconds. */
+interface Sample {
+  /** Until the runtime told of the death. */
+  readonly told: number;
+  /** Until the code of the next worker ran, as its first word tells. */
+  readonly up: number;
+}
+
+/** A pool of one worker that is killed again and again. */
+class Victim {
+  readonly pool: Prefork;
+  readonly #standby: number;
+  #up = Promise.withResolvers<number>();
+  #told = Promise.withResolvers<number>();
+  #rest = Promise.withResolvers<void>();
+
+  constructor(standby: number) {
+    this.#standby = standby;
+    const host: ProcessHost = { ...currentHost, spawn: (command) => this.#spawn(command) };
+    const name = `standby${standby}`;
+    this.pool = new Prefork({ name, host, standby, maxWorkers: 1, trapSignals: {}, errRespawnIntervalMs: 0 });
+    void this.#follow();
+    this.pool.startModule(PROGRAM).catch(() => {});
+  }
+
+  async sample(): Promise<Sample> {
+    await this.#rest.promise;
+    this.#rest = Promise.withResolvers();
+    this.#up = Promise.withResolvers();
+    this.#told = Promise.withResolvers();
+    const begun = performance.now();
+    currentHost.kill(this.pool.workers[0]?.pid ?? 0, "SIGKILL");
+    return { told: await this.#told.promise - begun, up: await this.#up.promise - begun };
+  }
+
+  #spawn(command: SpawnCommand): ReturnType<ProcessHost["spawn"]> {
+    if (command.command === "/bin/sh") return currentHost.spawn(command);
+    const stdout = (chunk: Uint8Array) => void (chunk.length > 0 && this.#up.resolve(performance.now()));
+    const child = currentHost.spawn({ ...command, stdout });
+    // Before the pool itself hears of it.
+    void child.exited.then(() => this.#told.resolve(performance.now()));
+    return child;
+  }
+
+  async #follow(): Promise<void> {
+    const last: PreforkEvent["type"] = this.#standby > 0 ? "standby" : "ready";
+    for await (const { type } of this.pool) if (type === last) this.#rest.resolve();
+  }
+}
+
+/** The same program by hand, from its spawn to its first word. */
+async function byHand(): Promise<number> {
+  const up = Promise.withResolvers<number>();
+  const begun = performance.now();
+  const stdout = () => up.resolve(performance.now() - begun);
+  const args = [...FLAGS, PROGRAM, "by-hand"];
+  const child = currentHost.spawn({ command: process.execPath, args, env: {}, stdout });
+  const ms = await up.promise;
+  currentHost.kill(child.pid, "SIGKILL");
+  await child.exited;
+  return ms;
+}
+
+const withStandby = new Victim(1);
+const without = new Victim(0);
+const figures: { readonly standby: Sample; readonly plain: Sample; readonly hand: number }[] = [];
+for (let round = 0; round < WARM_UP + SAMPLES; round++) {
+  const sample = { standby: await withStandby.sample(), plain: await without.sample(), hand: await byHand() };
+  if (round >= WARM_UP) figures.push(sample);
+}
+for (const { pool } of [withStandby, without]) {
+  pool.signalAllChildren("SIGKILL");
+  await pool[Symbol.asyncDispose]();
+}
+
+const hand = median(figures.map((figure) => figure.hand));
+const row = (what: string, of: readonly number[], ratio = ""): readonly string[] => {
+  return [what, ...[0.25, 0.5, 0.75].map((q) => quantile(of, q).toFixed(2)), ratio];
+};
+const after = (samples: readonly Sample[]) => samples.map(({ told, up }) => up - told);
+const standby = figures.map((figure) => figure.standby);
+const plain = figures.map((figure) => figure.plain);
+printTable(
+  `ms, ${SAMPLES} samples each`,
+  ["", "quarter", "median", "three quarters", "ratio to by hand"],
+  [
+    row("SIGKILL until the runtime tells of it", standby.map(({ told }) => told)),
+    row("from there until the standby's code runs", after(standby)),
+    row("the program by hand, spawn to its first word", figures.map((figure) => figure.hand), "1.00"),
+    row("without a standby, told until the code runs", after(plain), (median(after(plain)) / hand).toFixed(2)),
+  ],
+);
