@@ -54,7 +54,7 @@ export type PreforkEvent =
   | { readonly type: "leftover"; readonly group: number }
   /** All workers are gone that were waited for. Those in `killed` did not stop by themselves. */
   | { readonly type: "stopped"; readonly killed: readonly WorkerInfo[] }
-  /** Slots are held back after failures: fewer workers are ready than are wanted. */
+  /** Slots are held back after failures, or no process can be made: fewer workers are ready than are wanted. */
   | { readonly type: "degraded"; readonly ready: number; readonly wanted: number }
   /** No slot is held back any more, and all workers are ready. */
   | { readonly type: "recovered"; readonly ready: number }

@@ -159,7 +159,7 @@ export class Manager {
     return this.#staff.termsOf(this.#state.current.number);
   }
 
-  /** Whether slots that should have a worker are held back. */
+  /** Whether workers are missing after failures. */
   get degraded(): boolean {
     return this.#state.degraded;
   }

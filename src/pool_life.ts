@@ -288,12 +288,12 @@ function countBootFailure(turn: Turn, reason: string): void {
   effect(turn, { type: "gaveUp", failures: bootFailures, reason });
 }
 
-/** Tells when workers are held back that should be there, and when all is well again. */
+/** Tells when workers are missing after failures, and when all is well again. */
 export function tellHealth(turn: Turn): void {
-  const { mode, everReady, degraded, workers, taken, serving, ready, spawnFailures } = turn.pool;
+  const { mode, everReady, degraded, maxWorkers, workers, taken, serving, ready, spawnFailures } = turn.pool;
   if (mode !== "running" || !everReady) return;
   // No slot waits for a worker that could not be made: the whole pool does.
-  const wanted = spawnFailures > 0 ? Math.max(taken.size, countWanted(turn)) : taken.size;
+  const wanted = Math.min(Math.max(taken.size, spawnFailures > 0 ? countWanted(turn) : 0), maxWorkers);
   const isShort = wanted > workers.size;
   if (degraded ? isShort || ready.size < serving.size : !isShort) return;
   update(turn, { degraded: !degraded });

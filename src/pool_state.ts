@@ -192,7 +192,7 @@ export interface PoolState {
   readonly policyAfter: number;
   readonly lastGrowth: number;
   readonly everReady: boolean;
-  /** Whether slots that should have a worker are held back, though workers were ready before. */
+  /** Whether workers are missing after failures, though some were ready before. */
   readonly degraded: boolean;
   /** Whether there was no `start` yet, or all workers are gone that were made since, and it was told. */
   readonly over: boolean;

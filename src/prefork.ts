@@ -153,10 +153,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
     return this.#manager?.numWorkers ?? 0;
   }
 
-  /**
-   * Whether workers that should be there are held back after failures, though others were ready before. False in a
-   * worker.
-   */
+  /** Whether workers are missing after failures, though some were ready before. False in a worker. */
   get degraded(): boolean {
     return this.#manager?.degraded ?? false;
   }

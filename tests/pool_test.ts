@@ -317,6 +317,29 @@ describe("pool: health", () => {
     assert.deepEqual(sim.of("degraded"), []);
   });
 
+  it("does not miss the worker of a slot that the pool is too small for by now", () => {
+    const sim = new PoolSim({ maxWorkers: 2 });
+    sim.start();
+    sim.exit(sim.inSlot(1).id, FAILED);
+    assert.equal(sim.state.degraded, true);
+    sim.send({ type: "setMaxWorkers", maxWorkers: 1 });
+    assert.deepEqual(sim.of("recovered").map(({ at, ready }) => [at, ready]), [[0, 1]]);
+  });
+
+  it("is degraded while no process can be made, and not called well for having nobody", () => {
+    const sim = new PoolSim({ maxWorkers: 2 });
+    sim.start();
+    sim.failSpawns = true;
+    sim.exit(sim.inSlot(0).id);
+    assert.deepEqual(sim.of("degraded").map(({ ready, wanted }) => [ready, wanted]), [[1, 2]]);
+    sim.exit(sim.inSlot(1).id, FAILED);
+    sim.advance(60_000);
+    assert.deepEqual([sim.size, sim.of("degraded").length, sim.of("recovered")], [0, 1, []]);
+    sim.failSpawns = false;
+    sim.advance(30_000);
+    assert.deepEqual(sim.of("recovered").map(({ ready }) => ready), [2]);
+  });
+
   it("tells at the end who had to be killed, once", () => {
     const sim = new PoolSim({ maxWorkers: 2 }, { obedient: false });
     sim.start();
