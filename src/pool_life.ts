@@ -69,17 +69,21 @@ export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined) return;
   dropUnspawned(turn, ref);
-  if (turn.now >= turn.pool.spawnAfter || turn.pool.spawnFailures === 0) {
-    const spawnFailures = turn.pool.spawnFailures + 1;
-    const pauseMs = Math.max(SPAWN_RETRY_MS, backoffMs(turn, spawnFailures));
-    update(turn, { spawnFailures, spawnAfter: turn.now + pauseMs });
-  }
+  if (turn.pool.spawnFailures === 0 || worker.spawnedAt > turn.pool.spawnFailedAt) pauseSpawns(turn);
   tell(turn, { type: "spawnError", slot: ref.slot, error, delayMs: Math.round(turn.pool.spawnAfter - turn.now) });
   const reason = `could not be started: ${describeError(error)}`;
   countBootFailure(turn, reason);
   failRoll(turn, worker, reason);
   leaveIfEmpty(turn);
   adjust(turn);
+}
+
+/** Once for all that failed together. */
+function pauseSpawns(turn: Turn): void {
+  const spawnFailures = turn.pool.spawnFailures + 1;
+  const pauseMs = Math.max(SPAWN_RETRY_MS, backoffMs(turn, spawnFailures));
+  const spawnAfter = Math.max(turn.pool.spawnAfter, turn.now + pauseMs);
+  update(turn, { spawnFailures, spawnFailedAt: turn.now, spawnAfter });
 }
 
 /** The process was not made, since the worker was told to stop before its turn came. */

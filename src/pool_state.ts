@@ -188,6 +188,8 @@ export interface PoolState {
   /** No worker is spawned before this time. */
   readonly spawnAfter: number;
   readonly spawnFailures: number;
+  /** When the last one of them was counted. */
+  readonly spawnFailedAt: number;
   /** The policy changes nothing before this time. */
   readonly policyAfter: number;
   readonly lastGrowth: number;
@@ -283,6 +285,7 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
     replaceBy: null,
     spawnAfter: 0,
     spawnFailures: 0,
+    spawnFailedAt: 0,
     policyAfter: 0,
     lastGrowth: 0,
     everReady: false,

@@ -204,6 +204,24 @@ describe("pool: failures", () => {
     assert.equal(sim.size, 50);
   });
 
+  it("waits longer for each further try to make a process, with a pace of its own, too", () => {
+    const sim = new PoolSim({ maxWorkers: 2, spawnIntervalMs: 5 });
+    sim.failSpawns = true;
+    sim.start();
+    sim.advance(20_000);
+    const times = sim.of("spawnError").map(({ at }) => at);
+    assert.deepEqual([times[0], times[1]], [0, 1000]);
+    assert.ok((times[2] ?? 0) >= 2000 && (times[3] ?? 0) - (times[2] ?? 0) >= 2000, `${times.slice(0, 4)}`);
+  });
+
+  it("keeps the pace when a process cannot be made, however short the wait for that", () => {
+    const sim = new PoolSim({ maxWorkers: 1, spawnIntervalMs: 5000 });
+    sim.failSpawns = true;
+    sim.start();
+    sim.advance(5000);
+    assert.deepEqual(sim.of("spawnError").map(({ at }) => at), [0, 5000]);
+  });
+
   it("gives up after maxBootFailures when nothing ever became ready, and stops the rest", () => {
     const sim = new PoolSim({ maxWorkers: 2, maxBootFailures: 3 }, { eager: false });
     sim.start();
