@@ -270,7 +270,7 @@ export function slotFree(turn: Turn, slot: number): void {
  */
 function backoffMs(turn: Turn, failures: number): number {
   const { errRespawnIntervalMs, maxRespawnIntervalMs } = turn.pool.config;
-  if (failures === 1) return errRespawnIntervalMs;
+  if (failures === 1 || errRespawnIntervalMs === 0) return errRespawnIntervalMs;
   const full = Math.min(
     errRespawnIntervalMs * 2 ** (failures - 1),
     Math.max(maxRespawnIntervalMs, errRespawnIntervalMs),

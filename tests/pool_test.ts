@@ -130,6 +130,13 @@ describe("pool: failures", () => {
     assert.equal(new Set(delays).size, delays.length);
   });
 
+  it("comes back at once without errRespawnIntervalMs, however often its workers failed", () => {
+    const sim = new PoolSim({ maxWorkers: 1, errRespawnIntervalMs: 0 });
+    sim.start();
+    for (let i = 0; i < 1100; i++) sim.exit(sim.inSlot(0).id, FAILED);
+    assert.equal(sim.of("backoff").at(-1)?.delayMs, 0);
+  });
+
   it("forgets failures after a life longer than maxRespawnIntervalMs", () => {
     const sim = new PoolSim({ maxWorkers: 1, maxRespawnIntervalMs: 5000 });
     sim.start();
