@@ -90,7 +90,6 @@ function pauseSpawns(turn: Turn): void {
 export function spawnCancelled(turn: Turn, ref: WorkerRef): void {
   if (findWorker(turn.pool, ref) === undefined) return;
   dropUnspawned(turn, ref);
-  effect(turn, { type: "clearTimer", key: timerKey.stop(ref) });
   leaveIfEmpty(turn);
   adjust(turn);
 }
@@ -98,6 +97,7 @@ export function spawnCancelled(turn: Turn, ref: WorkerRef): void {
 /** A worker that never was leaves its slot as it found it. */
 function dropUnspawned(turn: Turn, ref: WorkerRef): void {
   const held = isHolder(turn.pool, ref);
+  effect(turn, { type: "clearTimer", key: timerKey.stop(ref) });
   dropWorker(turn, ref);
   if (held && !inherit(turn, ref.slot)) update(turn, { taken: turn.pool.taken.delete(ref.slot) });
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { spareWorkers } from "../src/policy.ts";
+import { step } from "../src/pool.ts";
 import { PoolSim } from "./support/pool_sim.ts";
 
 const FAILED = { type: "exited", code: 3 } as const;
@@ -227,6 +228,15 @@ describe("pool: failures", () => {
     sim.start();
     sim.advance(5000);
     assert.deepEqual(sim.of("spawnError").map(({ at }) => at), [0, 5000]);
+  });
+
+  it("takes the deadline of a worker that never was back", () => {
+    const sim = new PoolSim({ maxWorkers: 1 });
+    const [pool, effects] = step(sim.state, { type: "start", generation: { number: 1, channel: true } }, 0);
+    assert.deepEqual(effects.map(({ type }) => type), ["spawn"]);
+    const [stopping] = step(pool, { type: "stopAll" }, 0);
+    const [, last] = step(stopping, { type: "spawnFailed", slot: 0, id: 1, error: new Error("no more processes") }, 0);
+    assert.ok(last.some((effect) => effect.type === "clearTimer" && effect.key === "stop 0 1"));
   });
 
   it("gives up after maxBootFailures when nothing ever became ready, and stops the rest", () => {
