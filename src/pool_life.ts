@@ -6,7 +6,7 @@
 
 import { describeError, describeStatus } from "./events.ts";
 import { isProbed, probe } from "./pool_ready.ts";
-import { endRoll, failRoll, inherit, proveGeneration, remainDue, takeOver } from "./pool_roll.ts";
+import { endRoll, failRoll, forgetTroubles, inherit, proveGeneration, remainDue, takeOver } from "./pool_roll.ts";
 import { armStopDeadline, flushHeld, stopAll } from "./pool_signals.ts";
 import { adjust, countWanted } from "./pool_size.ts";
 import { hasStandby } from "./pool_standby.ts";
@@ -310,6 +310,7 @@ export function leaveIfEmpty(turn: Turn): void {
   const { mode, workers, others } = turn.pool;
   if (mode !== "waiting" || workers.size + others.size > 0) return;
   if (!turn.pool.over) tell(turn, { type: "stopped", killed: turn.pool.killed });
-  update(turn, { mode: "idle", over: true, killed: [], degraded: false });
+  forgetTroubles(turn);
+  update(turn, { mode: "idle", over: true, killed: [], degraded: false, replaceBy: null });
   effect(turn, { type: "waited" });
 }

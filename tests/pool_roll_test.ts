@@ -410,4 +410,15 @@ describe("pool: a trapped signal that replaces", () => {
     sim.start();
     assert.deepEqual(generations(sim), [2, 2, 2]);
   });
+
+  it("replaces nobody, and holds nobody back, once all are gone", () => {
+    const sim = new PoolSim({ trapSignals, maxWorkers: 3 }, { letsGo: true });
+    sim.start();
+    sim.exit(sim.inSlot(2).id, FAILED);
+    sim.send({ type: "signal", signal: "SIGHUP" });
+    sim.send({ type: "wait" });
+    for (const { id } of [...sim.workers.values()]) sim.exit(id);
+    sim.start();
+    assert.deepEqual([sim.waited, generations(sim), sim.of("reload")], [true, [2, 2, 2], []]);
+  });
 });

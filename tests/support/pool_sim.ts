@@ -29,6 +29,8 @@ export interface Manners {
   readonly obedient: boolean;
   /** Connects, begins and says it is ready at once; otherwise the test says when. */
   readonly eager: boolean;
+  /** Lets go of all timers once nobody is left, as the manager does. */
+  readonly letsGo: boolean;
 }
 
 export class PoolSim {
@@ -54,7 +56,7 @@ export class PoolSim {
 
   constructor(config: Partial<PoolConfig> & { readonly maxWorkers?: number } = {}, manners: Partial<Manners> = {}) {
     const { maxWorkers = 3, ...rules } = config;
-    this.#manners = { obedient: true, eager: true, ...manners };
+    this.#manners = { obedient: true, eager: true, letsGo: false, ...manners };
     this.state = emptyPool(
       {
         trapSignals: { SIGTERM: "SIGTERM" },
@@ -251,6 +253,7 @@ export class PoolSim {
         return;
       case "waited":
         this.waited = true;
+        if (this.#manners.letsGo) this.#timers.clear();
         return;
     }
   }
