@@ -58,6 +58,7 @@ function take(turn: Turn, input: Input): void {
     case "wait":
       endRoll(turn, "stopped", "start() returned, and no other was called");
       dismissStandbys(turn);
+      dismissSuccessors(turn);
       update(turn, { mode: "waiting" });
       return leaveIfEmpty(turn);
     case "unwait":

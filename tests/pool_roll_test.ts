@@ -265,6 +265,16 @@ describe("pool: reload", () => {
     assert.deepEqual([sim.size, sim.waited, sim.timers], [0, true, []]);
   });
 
+  it("ends when start() returned and all workers are waited for: the old ones stay as long as they like", () => {
+    const sim = poolAtRest({ trapSignals: { SIGUSR2: null } });
+    sim.reload();
+    const canary = newest(sim);
+    sim.send({ type: "signal", signal: "SIGUSR2" });
+    sim.send({ type: "wait" });
+    assert.deepEqual([canary.signals, generations(sim), sim.size], [["SIGKILL"], [1, 1, 1], 3]);
+    assert.deepEqual(sim.of("reloadFailed").map(({ cause }) => cause), ["stopped"]);
+  });
+
   it("is over at once for a pool of no workers", () => {
     const sim = poolAtRest({ maxWorkers: 0 });
     sim.reload();
