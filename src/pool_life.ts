@@ -176,8 +176,7 @@ export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
   for (const key of Object.values(timerKey)) effect(turn, { type: "clearTimer", key: key(ref) });
   const missed = whatItMissed(turn.pool, worker);
   const expected = missed === null && isExpected(worker, status);
-  // Done before it counted as ready, and well: it would have taken the slot.
-  if (expected && !worker.stopping && isSuccessor(turn.pool, worker)) succeed(turn, worker);
+  if (expected && !worker.stopping) succeed(turn, worker);
   const held = isHolder(turn.pool, worker);
   const succeeds = isSuccessor(turn.pool, worker);
   dropWorker(turn, worker);
@@ -203,9 +202,10 @@ function postponeStandbys(turn: Turn): void {
   update(turn, { standbyFailures, standbyAfter: turn.now + backoffMs(turn, standbyFailures) });
 }
 
+/** Done well, if before it counted as ready: that proves as much, and it would have taken the slot it was made for. */
 function succeed(turn: Turn, worker: PoolWorker): void {
   proveGeneration(turn, worker);
-  takeOver(turn, worker);
+  if (isSuccessor(turn.pool, worker)) takeOver(turn, worker);
 }
 
 /** A worker that was to replace another has failed: each further try waits longer. */

@@ -172,6 +172,17 @@ describe("pool: reload", () => {
     assert.deepEqual([generations(sim), sim.of("reloaded").length, sim.of("reloadFailed")], [[2, 2], 1, []]);
   });
 
+  it("counts one as ready that stands where an old worker stood, too", () => {
+    const sim = poolAtRest({ maxWorkers: 1, maxSurge: 0, maxUnavailable: 1 });
+    sim.reload();
+    const { id } = newest(sim);
+    for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+    sim.exit(id);
+    assert.equal(sim.state.current.number, 2);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2], 1]);
+  });
+
   it("brings the old generation back, ready first, when a later worker fails", () => {
     const sim = poolAtRest();
     sim.reload();
