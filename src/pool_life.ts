@@ -6,7 +6,7 @@
 
 import { describeError, describeStatus } from "./events.ts";
 import { isProbed, probe } from "./pool_ready.ts";
-import { endRoll, failRoll, forgetTroubles, inherit, proveGeneration, remainDue, takeOver } from "./pool_roll.ts";
+import { endRoll, failRoll, forgetTroubles, inherit, proveGeneration, takeOver } from "./pool_roll.ts";
 import { armStopDeadline, flushHeld, stopAll } from "./pool_signals.ts";
 import { adjust, countWanted } from "./pool_size.ts";
 import { hasStandby } from "./pool_standby.ts";
@@ -187,7 +187,7 @@ export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
   if (!expected && worker.phase !== "ready") countBootFailure(turn, reason);
   if (!expected) {
     failRoll(turn, worker, reason);
-    if (succeeds) postponeReplacement(turn, worker);
+    if (succeeds) postponeReplacement(turn);
   }
   if (held) freeSlot(turn, worker, expected);
   if (isStandby(worker) && !expected) postponeStandbys(turn);
@@ -209,10 +209,9 @@ function succeed(turn: Turn, worker: PoolWorker): void {
 }
 
 /** A worker that was to replace another has failed: each further try waits longer. */
-function postponeReplacement(turn: Turn, { slot }: PoolWorker): void {
+function postponeReplacement(turn: Turn): void {
   const dueFailures = turn.pool.dueFailures + 1;
   update(turn, { dueFailures, dueAfter: turn.now + backoffMs(turn, dueFailures) });
-  remainDue(turn, slot);
 }
 
 /** What a worker should have reached before its end, if it has not. */

@@ -11,7 +11,18 @@ import { awaken, isPaced } from "./pool_spawn.ts";
 import { canStaff, staffBeside, staffSlot } from "./pool_staffing.ts";
 import { dismissStandbys } from "./pool_standby.ts";
 import type { Generation, PoolState, PoolWorker, Roll } from "./pool_state.ts";
-import { dropWorker, effect, putWorker, seat, tell, type Turn, update, workerInfo } from "./turn.ts";
+import {
+  dropWorker,
+  effect,
+  findWorker,
+  isHolder,
+  putWorker,
+  seat,
+  tell,
+  type Turn,
+  update,
+  workerInfo,
+} from "./turn.ts";
 import type { Signal } from "./types.ts";
 
 /** Begins to replace all workers by those of another generation. A change under way is given up for it. */
@@ -54,15 +65,7 @@ export function dismissSuccessors(turn: Turn): void {
 /** Stops the one that was to replace the worker in a slot, if there is one. */
 export function dismissSuccessor(turn: Turn, slot: number): void {
   const worker = successorOf(turn.pool, slot);
-  if (worker === undefined) return;
-  stopWorker(turn, worker, stopSignal(turn.pool));
-  remainDue(turn, slot);
-}
-
-/** Whoever was to replace the worker in a slot will not: if that one is due, it is the next to be replaced. */
-export function remainDue(turn: Turn, slot: number): void {
-  const holder = turn.pool.workers.get(slot);
-  if (holder?.isDue) update(turn, { due: [{ slot, id: holder.id }, ...turn.pool.due] });
+  if (worker) stopWorker(turn, worker, stopSignal(turn.pool));
 }
 
 function successorOf({ successors, others }: PoolState, slot: number): PoolWorker | undefined {
@@ -186,16 +189,17 @@ function fillCanarySlot(turn: Turn, slot: number): void {
   staffSlot(turn, slot, roll.target);
 }
 
-/** Replaces those that are due, as far as the limits allow. */
+/** Replaces those that are due, as far as the limits allow. They stay in line until they leave: a replacement may fail. */
 function replaceDue(turn: Turn): void {
-  for (let [next, ...rest] = turn.pool.due; next !== undefined; [next, ...rest] = turn.pool.due) {
-    const holder = turn.pool.workers.get(next.slot);
-    const isWaiting = holder?.id === next.id && !holder.stopping && turn.pool.successors.get(next.slot) === undefined;
-    if (isWaiting) {
-      if (turn.now < turn.pool.dueAfter) return awaken(turn, "due", turn.pool.dueAfter);
-      if (!replace(turn, holder)) return;
+  for (const ref of turn.pool.due) {
+    const worker = findWorker(turn.pool, ref);
+    if (worker === undefined || worker.stopping) {
+      update(turn, { due: turn.pool.due.filter(({ id }) => id !== ref.id) });
+      continue;
     }
-    update(turn, { due: rest });
+    if (!isHolder(turn.pool, ref) || turn.pool.successors.get(ref.slot) !== undefined) continue;
+    if (turn.now < turn.pool.dueAfter) return awaken(turn, "due", turn.pool.dueAfter);
+    if (!replace(turn, worker)) return;
   }
 }
 

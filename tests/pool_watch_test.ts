@@ -209,6 +209,42 @@ describe("pool: recycling", () => {
     assert.equal(sim.state.successors.size, 1);
   });
 
+  it("tries again when the replacement of a worker that is due could not be made", () => {
+    const sim = new PoolSim({ maxWorkers: 1 });
+    sim.start();
+    sim.failSpawns = true;
+    due(sim, 0);
+    sim.failSpawns = false;
+    sim.advance(1000);
+    assert.deepEqual([sim.of("replace").length, sim.size], [1, 1]);
+  });
+
+  it("comes to a worker that was due before it took its slot", () => {
+    const sim = new PoolSim({ maxWorkers: 1 }, { eager: false });
+    sim.start();
+    const ready = (id: number) => {
+      for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+    };
+    ready(1);
+    for (const id of [1, 2]) sim.send({ type: "due", slot: 0, id, reason: "asked for it" });
+    ready(2);
+    assert.deepEqual([...sim.workers.keys()], [2, 3]);
+  });
+
+  it("replaces those first that were due first, whatever failed in between", () => {
+    const sim = new PoolSim({ maxWorkers: 2 }, { eager: false, obedient: false });
+    sim.start();
+    const ready = (id: number) => {
+      for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+    };
+    for (const id of [1, 2]) ready(id);
+    sim.reload();
+    for (const slot of [1, 0]) due(sim, slot);
+    sim.exit(3, { type: "exited", code: 1 });
+    sim.advance(1000);
+    assert.deepEqual([...sim.state.successors.entries()], [[1, 4]]);
+  });
+
   it("comes to those of the new generation who became due during a reload, once that is over", () => {
     const sim = new PoolSim({ maxWorkers: 2 }, { eager: false, obedient: false });
     sim.start();
