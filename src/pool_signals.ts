@@ -102,9 +102,12 @@ export function dismiss(turn: Turn, worker: PoolWorker, signal: Signal): void {
   armReloadDeadline(turn, worker);
 }
 
-function armReloadDeadline(turn: Turn, worker: PoolWorker): void {
+function armReloadDeadline(turn: Turn, ref: WorkerRef): void {
   const { reloadTimeoutMs } = turn.pool.config;
-  if (reloadTimeoutMs !== undefined) armStopDeadline(turn, worker, reloadTimeoutMs);
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined || reloadTimeoutMs === undefined) return;
+  putWorker(turn, { ...worker, hasDeadline: true });
+  armStopDeadline(turn, worker, reloadTimeoutMs);
 }
 
 /**
@@ -128,7 +131,7 @@ export function signalWorker(turn: Turn, worker: PoolWorker, signal: Signal): vo
 
 /** Tells a worker to stop. One whose own code has not begun holds nothing that could be lost, and is ended at once. */
 export function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
-  const stopping = { ...worker, stopping: true, hasToEnd: true };
+  const stopping = { ...worker, stopping: true, hasToEnd: true, hasDeadline: true };
   putWorker(turn, stopping);
   endProbe(turn, worker);
   if (!worker.hasToEnd) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);

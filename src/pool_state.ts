@@ -80,6 +80,8 @@ export interface PoolWorker extends WorkerRef {
   readonly settled: boolean;
   /** Why it is not ready, as it was seen last; null if that is not known. */
   readonly saw: string | null;
+  /** Whether its time to stop is limited, for whatever reason it was told so. */
+  readonly hasDeadline: boolean;
   readonly held: readonly Signal[];
   /** Signals that it was sent: dying of one of them is no failure. */
   readonly sent: readonly Signal[];

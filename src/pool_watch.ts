@@ -65,7 +65,7 @@ export function extend(turn: Turn, ref: WorkerRef, delayMs: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.killedFor !== null) return;
   const { slot, id } = ref;
-  if (worker.hasToEnd) armStopDeadline(turn, ref, delayMs);
+  if (worker.hasDeadline) armStopDeadline(turn, ref, delayMs);
   if (worker.phase === "ready") {
     if (worker.config.hangTimeoutMs !== undefined) expectBeat(turn, worker, delayMs);
     return;

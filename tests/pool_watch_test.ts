@@ -105,6 +105,29 @@ describe("pool: hangs", () => {
     assert.deepEqual(signals, ["SIGTERM", "SIGKILL"]);
   });
 
+  it("gives a worker that is being replaced the time it asks for", () => {
+    const sim = new PoolSim({ maxWorkers: 1, reloadTimeoutMs: 2000 }, { obedient: false });
+    sim.start();
+    const { id, slot, signals } = sim.inSlot(0);
+    sim.send({ type: "extend", slot, id, delayMs: 10 });
+    sim.reload();
+    sim.send({ type: "extend", slot, id, delayMs: 5000 });
+    sim.advance(4999);
+    assert.deepEqual(signals, ["SIGTERM"]);
+    sim.advance(1);
+    assert.deepEqual(signals, ["SIGTERM", "SIGKILL"]);
+  });
+
+  it("sets no deadline for a stop that has none", () => {
+    const sim = new PoolSim({ maxWorkers: 1 }, { obedient: false });
+    sim.start();
+    const { id, slot, signals } = sim.inSlot(0);
+    sim.reload();
+    sim.send({ type: "extend", slot, id, delayMs: 5000 });
+    sim.advance(60_000);
+    assert.deepEqual(signals, ["SIGTERM"]);
+  });
+
   it("does not watch commands, nor workers that are not ready", () => {
     const sim = new PoolSim(config);
     sim.start(false);
