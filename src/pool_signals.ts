@@ -90,7 +90,7 @@ function deliver(turn: Turn, worker: PoolWorker, signal: Signal, stop: boolean):
   if (stop) return stopWorker(turn, worker, signal);
   if (wasTold(worker, signal)) return;
   signalWorker(turn, worker, signal);
-  if (isStopSignal(signal) && !worker.hasToEnd) armReloadDeadline(turn, worker);
+  if (isStopSignal(signal)) armReloadDeadline(turn, worker);
 }
 
 /** Tells a worker to stop whose replacement is there, or comes: it may take as long as a reload allows. */
@@ -102,10 +102,11 @@ export function dismiss(turn: Turn, worker: PoolWorker, signal: Signal): void {
   armReloadDeadline(turn, worker);
 }
 
+/** A worker that has to end keeps the deadline it has for that. */
 function armReloadDeadline(turn: Turn, ref: WorkerRef): void {
   const { reloadTimeoutMs } = turn.pool.config;
   const worker = findWorker(turn.pool, ref);
-  if (worker === undefined || reloadTimeoutMs === undefined) return;
+  if (worker === undefined || worker.hasToEnd || reloadTimeoutMs === undefined) return;
   putWorker(turn, { ...worker, hasDeadline: true });
   armStopDeadline(turn, worker, reloadTimeoutMs);
 }
@@ -146,9 +147,14 @@ function endProbe(turn: Turn, { slot, id, phase }: PoolWorker): void {
 }
 
 /** Kills a worker that is there still in `delayMs`. */
-export function armStopDeadline(turn: Turn, { slot, id }: WorkerRef, delayMs: number): void {
+export function armStopDeadline(
+  turn: Turn,
+  { slot, id }: WorkerRef,
+  delayMs: number,
+  key: (ref: WorkerRef) => string = timerKey.stop,
+): void {
   const due = turn.now + delayMs;
-  setTimer(turn, timerKey.stop({ slot, id }), delayMs, { type: "stopDeadline", slot, id, due, delayMs });
+  setTimer(turn, key({ slot, id }), delayMs, { type: "stopDeadline", slot, id, due, delayMs });
 }
 
 /** Tells one more worker to stop because the pool is to be smaller. */

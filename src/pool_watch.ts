@@ -12,6 +12,7 @@ import {
   drawRandom,
   effect,
   findWorker,
+  isStandby,
   killFor,
   putWorker,
   sendSignal,
@@ -103,14 +104,14 @@ export function examined(turn: Turn, ref: WorkerRef, isHeldBack: boolean, usage:
   const ageMs = Math.round(turn.now - worker.spawnedAt);
   tell(turn, { type: "hang", worker: workerInfo(worker), silentMs: hangTimeoutMs, ageMs, usage });
   failRoll(turn, worker, reason);
-  armStopDeadline(turn, ref, HANG_KILL_MS);
+  armStopDeadline(turn, ref, HANG_KILL_MS, timerKey.hang);
   sendSignal(turn, { ...worker, stopping: true, killedFor: reason }, "SIGTERM");
 }
 
 /** The worker is to be replaced when its turn comes. */
 export function makeDue(turn: Turn, ref: WorkerRef, reason: string): void {
   const worker = findWorker(turn.pool, ref);
-  if (worker === undefined || worker.stopping || worker.isDue) return;
+  if (worker === undefined || worker.stopping || worker.isDue || isStandby(worker)) return;
   putWorker(turn, { ...worker, isDue: true });
   const { slot, id } = ref;
   update(turn, { due: [...turn.pool.due, { slot, id }] });

@@ -142,6 +142,7 @@ export const timerKey = {
   settle: (ref: WorkerRef): string => `settle ${ref.slot} ${ref.id}`,
   probe: (ref: WorkerRef): string => `probe ${ref.slot} ${ref.id}`,
   stop: (ref: WorkerRef): string => `stop ${ref.slot} ${ref.id}`,
+  hang: (ref: WorkerRef): string => `hang ${ref.slot} ${ref.id}`,
   beat: (ref: WorkerRef): string => `beat ${ref.slot} ${ref.id}`,
   life: (ref: WorkerRef): string => `life ${ref.slot} ${ref.id}`,
 } as const;

@@ -124,6 +124,29 @@ describe("pool: signals", () => {
     assert.equal(sim.kills.length, 3);
   });
 
+  it("kills it then, too, when it is replaced after that stop", () => {
+    const sim = new PoolSim({
+      maxWorkers: 2,
+      trapSignals: { SIGTERM: { signal: "SIGTERM", intervalMs: 3000 } },
+      stopTimeoutMs: 7000,
+      reloadTimeoutMs: 60_000,
+    }, { eager: false, obedient: false });
+    const ready = (id: number) => {
+      for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+    };
+    sim.start();
+    for (const id of [1, 2]) ready(id);
+    sim.reload();
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    sim.advance(2000);
+    ready(3);
+    sim.advance(5000);
+    assert.deepEqual(sim.kills.filter(({ signal }) => signal === "SIGKILL").map(({ at, pid }) => [at, pid]), [[
+      7000,
+      100,
+    ]]);
+  });
+
   it("kills what has not stopped by stopTimeoutMs, counted from the stop", () => {
     const sim = new PoolSim({ stopTimeoutMs: 7000 }, { obedient: false });
     sim.start();

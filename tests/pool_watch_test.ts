@@ -128,6 +128,30 @@ describe("pool: hangs", () => {
     assert.deepEqual(signals, ["SIGTERM"]);
   });
 
+  it("kills a worker that hangs by the first of its deadlines, whatever it is told meanwhile", () => {
+    const sim = new PoolSim({ maxWorkers: 1, hangTimeoutMs: 4000, stopTimeoutMs: 4000, reloadTimeoutMs: 60_000 }, {
+      obedient: false,
+      eager: false,
+    });
+    sim.start();
+    const ready = (id: number) => {
+      for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+    };
+    ready(1);
+    sim.reload();
+    sim.advance(4500); // it hangs from 4100 on
+    ready(2);
+    sim.advance(599);
+    assert.deepEqual(sim.kills.map(({ at, signal }) => [at, signal]), [[4100, "SIGTERM"]]);
+    sim.advance(1);
+    assert.deepEqual(sim.kills.map(({ at, signal }) => [at, signal]), [[4100, "SIGTERM"], [5100, "SIGKILL"]]);
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    sim.advance(3999);
+    assert.equal(sim.size, 1);
+    sim.advance(1);
+    assert.equal(sim.size, 0);
+  });
+
   it("does not watch commands, nor workers that are not ready", () => {
     const sim = new PoolSim(config);
     sim.start(false);
