@@ -106,6 +106,7 @@ export function examined(turn: Turn, ref: WorkerRef, isHeldBack: boolean, usage:
   failRoll(turn, worker, reason);
   armStopDeadline(turn, ref, HANG_KILL_MS, timerKey.hang);
   sendSignal(turn, { ...worker, stopping: true, killedFor: reason }, "SIGTERM");
+  adjust(turn);
 }
 
 /** The worker is to be replaced when its turn comes. */

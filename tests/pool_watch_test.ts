@@ -185,6 +185,25 @@ describe("pool: hangs", () => {
       /gen=2 pid=103 hung: its event loop did not turn for 4000 ms/,
     );
   });
+
+  it("brings the generation before it back at once", () => {
+    const sim = new PoolSim({ ...config, maxWorkers: 3 }, { eager: false, obedient: false });
+    sim.start();
+    const ready = (...ids: number[]) => {
+      for (const id of ids) for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+    };
+    ready(1, 2, 3);
+    sim.reload();
+    ready(4, 5);
+    sim.tell(6, "connected"); // which is told to stop, and goes later
+    for (let i = 0; i < 4; i++) {
+      sim.advance(1000);
+      beats(sim, [5]);
+    }
+    sim.advance(100);
+    assert.deepEqual(sim.of("hang").map(({ worker }) => worker.slot), [1]);
+    assert.deepEqual([...sim.state.successors.entries()], [[0, 7]]);
+  });
 });
 
 describe("pool: recycling", () => {
