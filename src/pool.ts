@@ -27,6 +27,7 @@ import { beginRoll, dismissSuccessors, endRoll, forgetTroubles } from "./pool_ro
 import {
   actOnSignal,
   enqueueSignal,
+  noteKilled,
   relayFor,
   signalWorker,
   staggerNext,
@@ -38,7 +39,7 @@ import { dismissStandbys, parked } from "./pool_standby.ts";
 import { beat, examined, extend, makeDue, noBeat, reject } from "./pool_watch.ts";
 import type { Effect, Generation, Input, PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal, relayedSignal } from "./signals.ts";
-import { findWorker, isStandby, liveWorkers, putWorker, tell, type Turn, update, workerInfo } from "./turn.ts";
+import { findWorker, isStandby, liveWorkers, putWorker, tell, type Turn, update } from "./turn.ts";
 import type { Signal } from "./types.ts";
 
 /** Takes one input. `now` is in milliseconds on any clock that never goes back. */
@@ -198,7 +199,7 @@ function signalAll(turn: Turn, sent: Signal): void {
 
 function kill(turn: Turn, worker: PoolWorker): void {
   putWorker(turn, { ...worker, stopping: true });
-  if (turn.pool.mode !== "running") update(turn, { killed: [...turn.pool.killed, workerInfo(worker)] });
+  noteKilled(turn, worker);
 }
 
 function status(turn: Turn, ref: WorkerRef, told: string): void {

@@ -7,7 +7,7 @@
 import { describeError, describeStatus } from "./events.ts";
 import { isProbed, probe } from "./pool_ready.ts";
 import { endRoll, failRoll, forgetTroubles, inherit, proveGeneration, takeOver } from "./pool_roll.ts";
-import { armStopDeadline, flushHeld, stopAll } from "./pool_signals.ts";
+import { armStopDeadline, flushHeld, noteKilled, stopAll } from "./pool_signals.ts";
 import { adjust, countWanted } from "./pool_size.ts";
 import { hasStandby } from "./pool_standby.ts";
 import type { PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
@@ -165,7 +165,7 @@ export function stopDeadline(turn: Turn, ref: WorkerRef, due: number, delayMs: n
   if (worker.pid === 0) return spawnCancelled(turn, ref);
   if (turn.now - due > STANDSTILL_MS) return armStopDeadline(turn, ref, delayMs);
   tell(turn, { type: "stopTimeout", worker: workerInfo(worker) });
-  if (turn.pool.mode !== "running") update(turn, { killed: [...turn.pool.killed, workerInfo(worker)] });
+  noteKilled(turn, worker);
   sendSignal(turn, worker, "SIGKILL");
 }
 

@@ -180,3 +180,10 @@ export function flushHeld(turn: Turn, worker: PoolWorker): void {
     if (current) sendSignal(turn, current, signal);
   }
 }
+
+/** Notes, for the end of the pool, a worker that did not stop by itself. */
+export function noteKilled(turn: Turn, worker: PoolWorker): void {
+  const { mode, killed } = turn.pool;
+  if (mode === "running" || worker.pid === 0 || killed.some(({ pid }) => pid === worker.pid)) return;
+  update(turn, { killed: [...killed, workerInfo(worker)] });
+}

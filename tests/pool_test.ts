@@ -390,6 +390,24 @@ describe("pool: health", () => {
   });
 });
 
+describe("pool: killed at the end", () => {
+  it("names a worker once, however often it was killed, and none that never was", () => {
+    const sim = new PoolSim({ maxWorkers: 1 });
+    let [pool] = step(sim.state, { type: "start", generation: { number: 1, channel: true } }, 0);
+    const inputs = [
+      { type: "spawned", slot: 0, id: 1, pid: 7 },
+      { type: "setMaxWorkers", maxWorkers: 2 },
+      { type: "stopAll" },
+      { type: "wait" },
+      { type: "signalAll", signal: "SIGKILL" },
+      { type: "signalAll", signal: "SIGKILL" },
+      { type: "stopDeadline", slot: 0, id: 1 },
+    ] as const;
+    for (const input of inputs) [pool] = step(pool, input, 0);
+    assert.deepEqual(pool.killed.map(({ pid }) => pid), [7]);
+  });
+});
+
 describe("pool: spare workers", () => {
   const policy = spareWorkers({ minSpare: 3, maxSpare: 5, heartbeatMs: 250 });
   const busy = (sim: PoolSim, status: string) => {
