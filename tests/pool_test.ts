@@ -401,7 +401,7 @@ describe("pool: killed at the end", () => {
       { type: "wait" },
       { type: "signalAll", signal: "SIGKILL" },
       { type: "signalAll", signal: "SIGKILL" },
-      { type: "stopDeadline", slot: 0, id: 1 },
+      { type: "stopDeadline", slot: 0, id: 1, due: 0, delayMs: 30_000 },
     ] as const;
     for (const input of inputs) [pool] = step(pool, input, 0);
     assert.deepEqual(pool.killed.map(({ pid }) => pid), [7]);
