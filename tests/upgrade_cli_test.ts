@@ -5,7 +5,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { get, type Where } from "./support/client.ts";
-import { keepAlive, type Load, load, oneShot, post } from "./support/load.ts";
+import { keepAlive, type Load, loadAll, oneShot, post } from "./support/load.ts";
 import {
   isAlive,
   type Program,
@@ -46,8 +46,8 @@ async function stop(program: Program, manager: number): Promise<void> {
   });
 }
 
-function loadOn(...places: readonly Where[]): readonly Load[] {
-  return places.map((where) => load(where, [oneShot, oneShot, keepAlive(0), keepAlive(100), post]));
+function loadOn(...places: readonly Where[]): ReturnType<typeof loadAll> {
+  return loadAll(places, [oneShot, oneShot, keepAlive(0), keepAlive(100), post]);
 }
 
 /** Does something, and waits until workers have answered that had not answered before. */
@@ -105,7 +105,7 @@ describe("SIGUSR2 on the command line", () => {
     const path = dir.file("a.sock");
     await using program = start([loaded, "-l", "127.0.0.1:0", "-l", `unix:${path}`]);
     await program.waitForErrorLine("is ready", { count: 2 });
-    const loads = loadOn({ port: await portOf(program) }, { path });
+    await using loads = loadOn({ port: await portOf(program) }, { path });
     await answersByOthers(loads, () => {});
     await answersByOthers(loads, () => program.kill("SIGUSR2"));
     const heir = await heirOf(program);
@@ -121,7 +121,7 @@ describe("SIGUSR2 on the command line", () => {
     writeFileSync(build, "good");
     await using program = start([module, "-l", "127.0.0.1:0"], { env: { TEST_BUILD: build } });
     await program.waitForErrorLine("is ready", { count: 2 });
-    const loads = loadOn({ port: await portOf(program) });
+    await using loads = loadOn({ port: await portOf(program) });
     await answersByOthers(loads, () => {});
     writeFileSync(build, "throws");
     program.kill("SIGUSR2");
@@ -192,7 +192,7 @@ describe("a manager that was given its sockets", () => {
       ...words(),
     ]);
     await program.waitForErrorLine("a.sock as 3");
-    const loads = loadOn({ path });
+    await using loads = loadOn({ path });
     await program.waitForErrorLine("is ready", { count: 2 });
     let manager = program.pid;
     for (const round of [1, 2]) {
@@ -208,7 +208,7 @@ describe("a manager that was given its sockets", () => {
 
   it("hands them on, those of start_server, which then starts another one beside it", options, async () => {
     await using program = runCommand("start_server", ["--port=127.0.0.1:0", "--interval=1", "--", ...words()]);
-    const loads = loadOn({ port: await portOf(program) });
+    await using loads = loadOn({ port: await portOf(program) });
     const line = await program.waitForErrorLine(/pid=\d+ (deno|bun) .* keeps 2 workers/);
     await program.waitForErrorLine("is ready", { count: 2 });
     signalProcess(Number(/pid=(\d+)/.exec(line)?.[1]), "SIGUSR2");

@@ -95,9 +95,9 @@ export class Daemon implements AsyncDisposable {
     return [...processes, ...readdirSync(this.program.temporary)].sort().join("\n");
   }
 
-  /** Waits until nothing is left but what was there before; two seconds must do. */
-  async isBackTo(before: string): Promise<void> {
-    const deadline = performance.now() + 2000;
+  /** Waits until nothing is left but what was there before. */
+  async isBackTo(before: string, timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
     while (this.belongings() !== before && performance.now() < deadline) await pause(10);
     if (this.belongings() === before) return;
     throw new Error(`Left are:\n${this.belongings()}\n--- in place of\n${before}\n${this.program.report()}`);

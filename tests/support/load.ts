@@ -178,8 +178,8 @@ async function echo(connection: Connection, tally: Tally, kind: string): Promise
   return true;
 }
 
-/** Clients under load. */
-export interface Load {
+/** Clients under load. Without a server they would go round and round, so they are to be disposed of before it. */
+export interface Load extends AsyncDisposable {
   readonly tally: Tally;
   /** Lets each client finish what it asked. */
   stop(): Promise<Tally>;
@@ -190,12 +190,24 @@ export function load(where: Where, loops: readonly ClientLoop[]): Load {
   const tally = new Tally();
   const stop = new AbortController();
   const running = loops.map((loop) => loop(where, tally, stop.signal));
+  const end = async (): Promise<void> => {
+    stop.abort();
+    await Promise.all(running);
+  };
   return {
     tally,
     async stop() {
-      stop.abort();
-      await Promise.all(running);
+      await end();
       return tally;
     },
+    [Symbol.asyncDispose]: end,
   };
+}
+
+/** Runs the same clients at each of several places. */
+export function loadAll(places: readonly Where[], loops: readonly ClientLoop[]): readonly Load[] & AsyncDisposable {
+  const loads = places.map((where) => load(where, loops));
+  return Object.assign(loads, {
+    [Symbol.asyncDispose]: async () => void await Promise.all(loads.map((one) => one[Symbol.asyncDispose]())),
+  });
 }
