@@ -353,8 +353,8 @@ export class Manager {
     try {
       const [state, effects] = step(this.#state, input, this.#host.now());
       this.#state = state;
-      this.#succession.look(state);
       for (const effect of effects) this.#perform(effect);
+      this.#succession.look(state);
     } catch (error) {
       this.hub.publish({ type: "hookError", hook: `the manager, at '${input.type}',`, error });
     }
@@ -392,6 +392,7 @@ export class Manager {
         return this.#alarms.clear(effect.key);
       case "event":
         this.#heed(effect.event);
+        this.#succession.heed(effect.event);
         return this.hub.publish(effect.event);
       case "reaped":
         this.#prober?.end(effect.id);

@@ -6,10 +6,21 @@
 
 import type { Policy } from "./policy.ts";
 import type { PoolState } from "./pool_state.ts";
+import type { SlotSet } from "./slot_set.ts";
 
-/** Whether as many workers are ready at once as an empty pool makes first; one at least. */
-export function hasProved(pool: PoolState): boolean {
-  return pool.mode === "running" && pool.ready.size >= wantedFirst(pool);
+/**
+ * Whether as many workers are ready at once as an empty pool makes first; one at least.
+ *
+ * @param done Slots in which a worker has ended well: those of a pool of short jobs are never ready.
+ */
+export function hasProved(pool: PoolState, done: SlotSet): boolean {
+  if (pool.mode !== "running") return false;
+  const wanted = wantedFirst(pool);
+  let proved = pool.ready.size;
+  for (let slot = 0; slot <= done.last() && proved < wanted; slot++) {
+    if (done.has(slot) && !pool.ready.has(slot)) proved++;
+  }
+  return proved >= wanted;
 }
 
 function wantedFirst({ maxWorkers, config }: PoolState): number {

@@ -7,6 +7,7 @@
 import { currentHost } from "../runtimes/current.ts";
 import { checkKeys, checkTime } from "./checks.ts";
 import type { EventHub } from "./event_hub.ts";
+import type { PreforkEvent } from "./events.ts";
 import type { PoolConfig, PoolState, PoolWorker } from "./pool_state.ts";
 import type { UpgradeOptions } from "./prefork.ts";
 import type { SharedSockets } from "./sockets.ts";
@@ -68,6 +69,12 @@ export class Succession {
       },
       stop: () => this.#withdraw(),
     });
+  }
+
+  /** Something has happened in the pool. */
+  heed(event: PreforkEvent): void {
+    if (event.type !== "reap" || !event.expected || event.worker.state === "stopping") return;
+    this.#takeover?.ended(this.#parts.owner.key, event.worker.slot);
   }
 
   /** The pool has made a step. */

@@ -20,6 +20,7 @@ import type { Libc } from "./libc.ts";
 import { hasProved } from "./proof.ts";
 import type { PoolState } from "./pool_state.ts";
 import { LineReader } from "./protocol.ts";
+import { SlotSet } from "./slot_set.ts";
 import type { ControlConnection, ProcessHost } from "./types.ts";
 
 const F_SETFD = 2;
@@ -61,6 +62,8 @@ export class Takeover {
   readonly #connected: Promise<ControlConnection | undefined>;
   #phase: Phase = "booting";
   #heir: Heir | undefined;
+  /** Where workers have ended well. */
+  #done = SlotSet.empty;
 
   /** Connects to the old manager at once, while the program is still loading: its end is seen by that. */
   constructor(host: ProcessHost, task: Task, libc: () => Calls) {
@@ -82,9 +85,14 @@ export class Takeover {
     this.#say({ type: "started" });
   }
 
+  /** A worker of a pool has ended as it should, without being told to. */
+  ended(pool: string, slot: number): void {
+    if (pool === this.#task.pool) this.#done = this.#done.add(slot);
+  }
+
   /** A pool has made a step. */
   look(pool: string, state: PoolState): void {
-    if (this.#phase !== "started" || pool !== this.#task.pool || !hasProved(state)) return;
+    if (this.#phase !== "started" || pool !== this.#task.pool || !hasProved(state, this.#done)) return;
     this.#phase = "ready";
     for (const { fd } of this.inheritance.unclaimed) this.#libc().close(fd);
     this.#say({ type: "ready", kept: this.#heir?.kept() ?? [] });
@@ -136,7 +144,7 @@ export class Takeover {
     this.#end();
   }
 
-  /** The place where a pid file and the operator's socket will change hands. */
+  /** From here on all is this manager's: the place where it will take a pid file and the operator's socket. */
   #takeOver(): void {
     this.#phase = "over";
     this.#heir?.takenOver(this.#task.pid);

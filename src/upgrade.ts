@@ -149,7 +149,7 @@ export class Upgrade {
     return await this.#verdict.promise;
   }
 
-  /** From here on all is the new manager's; whoever ends first leaves the rest to the other. */
+  /** From here on all is the new manager's: the place where a pid file and the operator's socket will be let go. */
   async #handOver(child: Child, kept: readonly number[]): Promise<void> {
     this.#parts.sockets?.disown(kept);
     this.#say("yours");

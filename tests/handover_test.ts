@@ -16,6 +16,7 @@ import {
 } from "../src/handover.ts";
 import { spareWorkers } from "../src/policy.ts";
 import { hasProved } from "../src/proof.ts";
+import { SlotSet } from "../src/slot_set.ts";
 import { PoolSim } from "./support/pool_sim.ts";
 
 function socket(fd: number, asked: string, bound = asked, more: Partial<HandedSocket> = {}): HandedSocket {
@@ -145,12 +146,12 @@ describe("the environment of a process", () => {
 describe("a pool has proved itself", () => {
   function ready(sim: PoolSim, count: number): readonly boolean[] {
     sim.start();
-    const seen = [hasProved(sim.state)];
+    const seen = [hasProved(sim.state, SlotSet.empty)];
     for (let slot = 0; slot < count; slot++) {
       const worker = [...sim.workers.values()][slot];
       if (worker === undefined) break;
       sim.send({ type: "ready", slot: worker.slot, id: worker.id });
-      seen.push(hasProved(sim.state));
+      seen.push(hasProved(sim.state, SlotSet.empty));
     }
     return seen;
   }
@@ -162,9 +163,9 @@ describe("a pool has proved itself", () => {
   it("not before those that are still to be made", () => {
     const sim = new PoolSim({ maxWorkers: 2, spawnIntervalMs: 1000 });
     sim.start();
-    assert.deepEqual([sim.size, hasProved(sim.state)], [1, false]);
+    assert.deepEqual([sim.size, hasProved(sim.state, SlotSet.empty)], [1, false]);
     sim.advance(1000);
-    assert.deepEqual([sim.size, hasProved(sim.state)], [2, true]);
+    assert.deepEqual([sim.size, hasProved(sim.state, SlotSet.empty)], [2, true]);
   });
 
   it("when those are ready that its policy wants first", () => {
@@ -177,15 +178,25 @@ describe("a pool has proved itself", () => {
     for (const decide of [() => NaN, () => -1, () => assert.fail("oops")]) {
       const sim = new PoolSim({ maxWorkers: 3, policy: { intervalMs: 0, decide } });
       sim.start();
-      assert.equal(hasProved(sim.state), false);
+      assert.equal(hasProved(sim.state, SlotSet.empty), false);
     }
+  });
+
+  it("when workers of it are done that were never ready, each slot counted once", () => {
+    const sim = new PoolSim({ maxWorkers: 3 }, { eager: false });
+    sim.start();
+    const proved = (...slots: readonly number[]) =>
+      hasProved(sim.state, slots.reduce((set, slot) => set.add(slot), SlotSet.empty));
+    assert.deepEqual([proved(0, 2), proved(0, 1, 2)], [false, true]);
+    sim.tell(sim.inSlot(1).id, "ready");
+    assert.deepEqual([proved(), proved(0), proved(0, 1), proved(0, 2)], [false, false, false, true]);
   });
 
   it("not any more once it is told to stop", () => {
     const sim = new PoolSim({ maxWorkers: 1 }, { obedient: false });
     sim.start();
-    assert.equal(hasProved(sim.state), true);
+    assert.equal(hasProved(sim.state, SlotSet.empty), true);
     sim.send({ type: "signal", signal: "SIGTERM" });
-    assert.equal(hasProved(sim.state), false);
+    assert.equal(hasProved(sim.state, SlotSet.empty), false);
   });
 });

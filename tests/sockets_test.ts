@@ -6,6 +6,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { currentHost } from "../runtimes/current.ts";
 import { currentLibc } from "../runtimes/current_libc.ts";
+import { Inheritance } from "../src/handover.ts";
 import { checkListen, type Listen } from "../src/listen.ts";
 import { NoLibcError } from "../src/libc.ts";
 import { SharedSockets } from "../src/sockets.ts";
@@ -175,6 +176,41 @@ describe("the sockets of a manager", () => {
     assert.throws(() => open("inherit", given({ LISTEN_PID: "1", LISTEN_FDS: "1" })), {
       message: /^Cannot listen on inherited sockets: neither LISTEN_FDS with LISTEN_PID .* gives this process any$/,
     });
+  });
+
+  it("are handed over, and the last manager that owns them removes the file", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    using first = open(["127.0.0.1:0", `unix:${path}`, "127.0.0.1:0"]);
+    // As they arrive in another process: open once more, and without close-on-exec.
+    const arrive = (): Inheritance =>
+      new Inheritance(first.handed(true).map((socket) => ({ ...socket, fd: currentLibc().fcntl(socket.fd, 0, 100) })));
+    const wanted = [`named=unix:${path}`, `127.0.0.1:${portOf(first)}`, "127.0.0.1:0", "127.0.0.1:0"];
+    const inherit = () => SharedSockets.open(checkListen(wanted), currentHost, currentLibc, arrive());
+    {
+      using failed = inherit();
+      assert.deepEqual(
+        failed.listeners.slice(0, 3).map(({ text }) => text),
+        [1, 0, 2].map((place) => {
+          return first.listeners[place]?.text;
+        }),
+      );
+      assert.equal(failed.listeners[0]?.name, "named");
+      assert.deepEqual(failed.kept, [1, 0, 2]);
+      assert.notEqual(portOf(failed, 3), portOf(first, 2));
+      assert.deepEqual(first.handed(false).map(({ fd }) => fd), [3, 4, 5]);
+      for (const { fd } of failed.workerListeners(true)) assert.equal(flagsOf(fd) & 0o2004000, 0o2004000);
+    }
+    assert(await answers({ path }));
+    {
+      using second = inherit();
+      first.disown(second.kept);
+      second.own();
+      first[Symbol.dispose]();
+      assert(await answers({ path }));
+      assert(await answers({ host: "127.0.0.1", port: portOf(second, 1) }));
+    }
+    assert.equal(existsSync(path), false);
   });
 
   it("are found out when somebody closes one or shuts it down", options, () => {

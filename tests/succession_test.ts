@@ -353,6 +353,18 @@ describe("the new manager", () => {
     assert.deepEqual([scene.calls.length, scene.host.exitCode, scene.host.written], [4, undefined, []]);
   });
 
+  it("counts workers that have ended well", async () => {
+    const scene = await HeirScene.open();
+    scene.takeover.ended("other", 0);
+    scene.begin();
+    scene.takeover.ended("web", 1);
+    scene.takeover.look("web", scene.sim.state);
+    await rest();
+    assert.deepEqual(scene.heard, [HELLO, STARTED]);
+    await scene.ready(1);
+    assert.deepEqual(scene.heard, [HELLO, STARTED, READY]);
+  });
+
   it("proves nothing by another pool", async () => {
     const scene = await HeirScene.open();
     scene.begin("other");
