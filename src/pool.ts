@@ -39,8 +39,22 @@ import { dismissStandbys, parked } from "./pool_standby.ts";
 import { beat, examined, extend, makeDue, noBeat, reject } from "./pool_watch.ts";
 import type { Effect, Generation, Input, PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal, relayedSignal } from "./signals.ts";
-import { findWorker, isStandby, liveWorkers, putWorker, tell, type Turn, update } from "./turn.ts";
+import {
+  effect,
+  findWorker,
+  isStandby,
+  liveWorkers,
+  putWorker,
+  setTimer,
+  tell,
+  timerKey,
+  type Turn,
+  update,
+} from "./turn.ts";
 import type { Signal } from "./types.ts";
+
+/** A worker that tells what it does tells whether it is busy by that within this time, unless it is. */
+const BUSY_MS = 250;
 
 /** Takes one input. `now` is in milliseconds on any clock that never goes back. */
 export function step(state: PoolState, input: Input, now: number): readonly [PoolState, readonly Effect[]] {
@@ -98,7 +112,7 @@ function take(turn: Turn, input: Input): void {
     case "probeDue":
       return probe(turn, refOf(turn.pool, input));
     case "status":
-      return status(turn, refOf(turn.pool, input), input.status);
+      return status(turn, refOf(turn.pool, input), input);
     case "rejected":
       return reject(turn, refOf(turn.pool, input), input.reason);
     case "exited":
@@ -202,9 +216,15 @@ function kill(turn: Turn, worker: PoolWorker): void {
   noteKilled(turn, worker);
 }
 
-function status(turn: Turn, ref: WorkerRef, told: string): void {
+/** A worker that does not come to say whether it is idle is busy. */
+function status(turn: Turn, ref: WorkerRef, { status, isIdle }: Extract<Input, { type: "status" }>): void {
   const worker = findWorker(turn.pool, ref);
-  if (worker === undefined || worker.status === told) return;
-  putWorker(turn, { ...worker, status: told });
-  adjust(turn);
+  if (worker === undefined) return;
+  if (isIdle === undefined) {
+    setTimer(turn, timerKey.busy(ref), BUSY_MS, { type: "status", ...ref, status, isIdle: false });
+    return putWorker(turn, { ...worker, status });
+  }
+  effect(turn, { type: "clearTimer", key: timerKey.busy(ref) });
+  putWorker(turn, { ...worker, status, isIdle });
+  if (isIdle !== worker.isIdle) adjust(turn);
 }

@@ -43,6 +43,7 @@ export function newWorker(turn: Turn, slot: number, generation: Generation): Poo
     sent: [],
     spawnedAt: turn.now,
     status: "_",
+    isIdle: true,
     isDue: false,
     lateBeats: 0,
     killedFor: null,

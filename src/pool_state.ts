@@ -88,6 +88,8 @@ export interface PoolWorker extends WorkerRef {
   /** When its process was made, or is to be. */
   readonly spawnedAt: number;
   readonly status: string;
+  /** Whether it counts as idle. */
+  readonly isIdle: boolean;
   /** Whether it is to be replaced. */
   readonly isDue: boolean;
   /** How many of its last beats came late. */
@@ -195,6 +197,8 @@ export interface PoolState {
   /** The policy changes nothing before this time. */
   readonly policyAfter: number;
   readonly lastGrowth: number;
+  /** Since when the policy has wanted fewer workers, without a break; Infinity if it does not. */
+  readonly surplusSince: number;
   readonly everReady: boolean;
   /** Whether workers are missing after failures, though some were ready before. */
   readonly degraded: boolean;
@@ -219,7 +223,8 @@ export type Input =
   | { readonly type: "spawned"; readonly pid: number } & WorkerRef
   | { readonly type: "spawnFailed"; readonly error: unknown } & WorkerRef
   | { readonly type: "spawnCancelled" | "connected" | "parked" | "begun" | "ready" } & WorkerRef
-  | { readonly type: "status"; readonly status: string } & WorkerRef
+  /** What a worker does, and whether it counts as idle: open if undefined. */
+  | { readonly type: "status"; readonly status: string; readonly isIdle?: boolean } & WorkerRef
   | { readonly type: "rejected"; readonly reason: string } & WorkerRef
   | { readonly type: "exited"; readonly status: ExitStatus } & WorkerRef
   | { readonly type: "settled" | "probeDue" } & WorkerRef
@@ -290,6 +295,7 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
     spawnFailedAt: 0,
     policyAfter: 0,
     lastGrowth: 0,
+    surplusSince: Infinity,
     everReady: false,
     degraded: false,
     over: true,

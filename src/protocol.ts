@@ -16,13 +16,21 @@ export type WorkerMessage =
   | { readonly type: "begin" | "ready" }
   /** It is a module whose work begins with its default export; or it stands by, and can go no further. */
   | { readonly type: "waits" | "parked" }
-  | { readonly type: "status"; readonly status: string }
+  | StatusMessage
   /** Its event loop turns; the timer that says so came `lagMs` late. */
   | { readonly type: "beat"; readonly lagMs: number }
   | { readonly type: "extend"; readonly delayMs: number }
   /** It asked itself whether it is ready: what it saw in the place of a good answer. */
   | { readonly type: "checked"; readonly saw: string }
   | { readonly type: "recycle"; readonly reason: string };
+
+/** What a worker does. */
+export interface StatusMessage {
+  readonly type: "status";
+  readonly status: string;
+  /** Whether it counts as idle; open if it is not said: it will be in no time, if the worker's event loop turns. */
+  readonly isIdle?: boolean;
+}
 
 /** Where another pool of the program stood when a worker was spawned. */
 export interface PoolSnapshot {
@@ -124,9 +132,11 @@ export function encodeWelcome(welcome: Omit<Welcome, "data" | "type" | "version"
  */
 export function decodeWorkerMessage(line: string): WorkerMessage {
   const message = parseObject(line);
-  const { type, version, token, status, lagMs, delayMs, saw, reason } = message;
+  const { type, version, token, status, isIdle, lagMs, delayMs, saw, reason } = message;
   if (type === "begin" || type === "ready" || type === "waits" || type === "parked") return { type };
-  if (type === "status" && typeof status === "string") return { type, status };
+  if (type === "status" && typeof status === "string") {
+    return { type, status, ...(typeof isIdle === "boolean" ? { isIdle } : {}) };
+  }
   if (type === "beat" && typeof lagMs === "number") return { type, lagMs };
   if (type === "extend" && typeof delayMs === "number" && delayMs >= 0) return { type, delayMs };
   if (type === "checked" && typeof saw === "string") return { type, saw };

@@ -103,9 +103,8 @@ function isReady(worker: PoolWorker | undefined): boolean {
   return serves(worker) && worker?.phase === "ready";
 }
 
-/** `.` and `_` are idle, all else is active, as the scoreboard of Parallel::Prefork::SpareWorkers has it. */
 function isIdle(worker: PoolWorker | undefined): boolean {
-  return serves(worker) && (worker?.status === "_" || worker?.status === ".");
+  return serves(worker) && worker?.isIdle === true;
 }
 
 /** Takes a worker out of all indexes but `taken`. */
@@ -140,6 +139,7 @@ export function workerInfo(worker: PoolWorker): WorkerInfo {
 export const timerKey = {
   boot: (ref: WorkerRef): string => `boot ${ref.slot} ${ref.id}`,
   settle: (ref: WorkerRef): string => `settle ${ref.slot} ${ref.id}`,
+  busy: (ref: WorkerRef): string => `busy ${ref.slot} ${ref.id}`,
   probe: (ref: WorkerRef): string => `probe ${ref.slot} ${ref.id}`,
   stop: (ref: WorkerRef): string => `stop ${ref.slot} ${ref.id}`,
   hang: (ref: WorkerRef): string => `hang ${ref.slot} ${ref.id}`,

@@ -24,6 +24,7 @@ import {
 import type { WorkerListener, WorkerServer } from "./serving.ts";
 import type { SelfCheck } from "./self_check.ts";
 import type { ServingSite, ServingWorker } from "./serve.ts";
+import { StatusReporter } from "./status.ts";
 import type { ControlConnection, Json, ProcessHost, Signal } from "./types.ts";
 import type { Passage, Worker } from "./worker_context.ts";
 
@@ -31,9 +32,6 @@ export type * from "./worker_context.ts";
 
 /** The longest status, in characters. */
 const MAX_STATUS = 1024;
-
-/** At most one status report in this time goes to the manager. */
-const STATUS_INTERVAL_MS = 100;
 
 /** The status of a worker that was told to stop a second time: 128+15, as a shell tells of SIGTERM. */
 const EXIT_AT_ONCE = 143;
@@ -66,9 +64,7 @@ export class WorkerSession {
   #toldAt: number | undefined;
   #listening = false;
   #staysAlive = false;
-  #status = "_";
-  #sentStatus = "_";
-  #statusTimer: Disposable | undefined;
+  readonly #status: StatusReporter;
   #served = 0;
   #selfCheck: SelfCheck | undefined;
   /** When each server of this worker has answered what was open. */
@@ -79,6 +75,7 @@ export class WorkerSession {
     this.host = host;
     this.pathText = pathText;
     this.#path = parsePath(pathText).path;
+    this.#status = new StatusReporter(host, (message) => this.#send(message));
     this.#welcomed = this.#connect(control, token);
   }
 
@@ -142,7 +139,7 @@ export class WorkerSession {
 
   /** Ends this process, once all it said is on its way. */
   async finish(code: number): Promise<never> {
-    if (this.#status !== this.#sentStatus) this.#reportStatus();
+    this.#status.flush();
     await undefined; // what ready() has put off
     await this.#connection?.flush();
     return this.host.exit(code);
@@ -389,20 +386,7 @@ export class WorkerSession {
     if (status.length > MAX_STATUS) {
       throw new RangeError(`Cannot set a worker's status of ${status.length} characters: it has at most ${MAX_STATUS}`);
     }
-    this.#status = status;
-    if (this.#statusTimer !== undefined || status === this.#sentStatus) return;
-    this.#reportStatus();
-    const timer = this.host.setTimer(STATUS_INTERVAL_MS, () => {
-      this.#statusTimer = undefined;
-      this.#setStatus(this.#status);
-    });
-    timer.unref();
-    this.#statusTimer = timer;
-  }
-
-  #reportStatus(): void {
-    this.#sentStatus = this.#status;
-    this.#send({ type: "status", status: this.#status });
+    this.#status.set(status);
   }
 
   #send(message: WorkerMessage): void {

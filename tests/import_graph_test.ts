@@ -117,6 +117,7 @@ it("loads nothing but its own few files in a worker", () => {
     "src/prefork.ts",
     "src/preload.ts",
     "src/protocol.ts",
+    "src/status.ts",
     "src/worker.ts",
   ]);
   assert.deepEqual(files.filter((file) => !known.has(file)), [], "each file more makes every worker start later");

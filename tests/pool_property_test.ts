@@ -19,7 +19,7 @@ type Act =
   | { readonly do: "crash"; readonly pick: number }
   | { readonly do: "tell"; readonly pick: number; readonly what: "connected" | "parked" | "begun" | "ready" }
   | { readonly do: "answer"; readonly pick: number; readonly saw: string | undefined }
-  | { readonly do: "status"; readonly pick: number; readonly status: string }
+  | { readonly do: "status"; readonly pick: number; readonly isIdle: boolean | undefined }
   | { readonly do: "pass"; readonly ms: number }
   | { readonly do: "resize"; readonly to: number }
   | { readonly do: "reload" }
@@ -49,7 +49,10 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     weight: 2,
     arbitrary: fc.record({ do: fc.constant("answer" as const), pick, saw: fc.constantFrom(undefined, "no", "no") }),
   },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("status" as const), pick, status: fc.constantFrom("_", "A") }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant("status" as const), pick, isIdle: fc.constantFrom(undefined, true, false) }),
+  },
   {
     weight: 6,
     arbitrary: fc.record({ do: fc.constant("pass" as const), ms: fc.constantFrom(0, 1, 100, 999, 1000, 5000, 40_000) }),
@@ -127,7 +130,10 @@ class Daemon {
         if (worker && sim.asked.has(worker.id)) sim.answer(worker.id, act.saw);
         break;
       case "status":
-        if (worker) sim.send({ type: "status", slot: worker.slot, id: worker.id, status: act.status });
+        if (worker) {
+          const told = act.isIdle === undefined ? {} : { isIdle: act.isIdle };
+          sim.send({ type: "status", slot: worker.slot, id: worker.id, status: "A", ...told });
+        }
         break;
       case "pass":
         sim.advance(act.ms);

@@ -95,7 +95,9 @@ describe("pool: a policy of one's own", () => {
     const sim = new PoolSim({ maxWorkers: 4, policy: { intervalMs: 0, decide: () => change } });
     sim.start();
     change = 0;
-    for (const slot of [0, 2, 3]) sim.send({ type: "status", slot, id: sim.inSlot(slot).id, status: "A" });
+    for (const slot of [0, 2, 3]) {
+      sim.send({ type: "status", slot, id: sim.inSlot(slot).id, status: "A", isIdle: false });
+    }
     change = -100;
     sim.send({ type: "adjust" });
     assert.deepEqual(sim.of("retire").map(({ worker }) => worker.slot), [1]);
@@ -411,7 +413,9 @@ describe("pool: killed at the end", () => {
 describe("pool: spare workers", () => {
   const policy = spareWorkers({ minSpare: 3, maxSpare: 5, heartbeatMs: 250 });
   const busy = (sim: PoolSim, status: string) => {
-    for (const { slot, id } of [...sim.workers.values()]) sim.send({ type: "status", slot, id, status });
+    for (const { slot, id } of [...sim.workers.values()]) {
+      sim.send({ type: "status", slot, id, status, isIdle: status === "_" });
+    }
   };
 
   it("begins with minSpare workers, and is at rest", () => {
@@ -430,7 +434,7 @@ describe("pool: spare workers", () => {
     }
     assert.equal(sim.size, 10);
     busy(sim, "_");
-    sim.advance(3000);
+    sim.advance(10_000);
     assert.equal(sim.size, 5);
   });
 
@@ -454,9 +458,28 @@ describe("pool: spare workers", () => {
       sim.advance(250);
     }
     const idle = [7, 2, 5].map((slot) => sim.inSlot(slot));
-    for (const { slot, id } of idle) sim.send({ type: "status", slot, id, status: "_" });
-    sim.advance(5000);
+    for (const { slot, id } of idle) sim.send({ type: "status", slot, id, status: "_", isIdle: true });
+    sim.advance(10_000);
     assert.deepEqual(sim.of("retire").map(({ worker }) => worker.slot), [7, 5]);
+  });
+
+  it("takes for busy who tells what it does and then no more, and not who tells more in no time", () => {
+    const sim = new PoolSim({ maxWorkers: 10, policy: spareWorkers({ minSpare: 1 }) });
+    sim.start();
+    const { slot, id } = sim.inSlot(0);
+    sim.send({ type: "status", slot, id, status: "A" });
+    sim.advance(150);
+    sim.send({ type: "status", slot, id, status: "B", isIdle: true });
+    sim.advance(5000);
+    assert.deepEqual([sim.size, sim.state.workers.get(slot)?.status], [1, "B"]);
+    sim.send({ type: "status", slot, id, status: "A" });
+    sim.advance(249);
+    assert.equal(sim.size, 1);
+    sim.advance(1);
+    assert.equal(sim.size, 2);
+    sim.send({ type: "status", slot, id, status: "_" });
+    sim.exit(id);
+    assert.ok(!sim.timers.some((key) => key.startsWith("busy")));
   });
 
   it("changes nothing more often than each heartbeat", () => {
