@@ -23,6 +23,8 @@ export interface PoolView {
 export interface Policy {
   /** Least time between two changes, in milliseconds; 0 for none. */
   readonly intervalMs: number;
+  /** How long it must have wanted fewer workers, without a break, before one is retired, in milliseconds. @default {0} */
+  readonly retireAfterMs?: number;
   /**
    * By how many workers the pool should change: spawned if positive, idle ones retired if negative. Must be a pure
    * function of `view`. The pool never grows beyond `maxWorkers`, whatever the answer.
@@ -38,7 +40,14 @@ export interface SpareWorkersOptions {
   readonly maxSpare?: number;
   /** Least time between two changes, in milliseconds. @default {250} */
   readonly heartbeatMs?: number;
+  /**
+   * How long more than `maxSpare` workers must have been idle, without a break, before one is retired, so that those
+   * spawned for one burst are there for the next, in milliseconds. @default {5000}
+   */
+  readonly retireAfterMs?: number;
 }
+
+const KNOWN = ["minSpare", "maxSpare", "heartbeatMs", "retireAfterMs"];
 
 /**
  * The policy of Parallel::Prefork: always `maxWorkers` workers.
@@ -59,8 +68,9 @@ export function fixedPool(): Policy {
 
 /**
  * The policy of Parallel::Prefork::SpareWorkers: as many workers as are needed for `minSpare` of them to be idle, as
- * the workers tell by `setStatus`. Growth doubles from step to step while spares are short; only idle workers are
- * retired, one a step.
+ * the workers tell by `setStatus`. Growth doubles from step to step while spares are short. Only idle workers are
+ * retired, one a step, and none before there were too many of them for a while. The wider the range from `minSpare` to
+ * `maxSpare`, the calmer the pool: the number of busy workers varies by itself, about by its square root.
  *
  * @throws {TypeError} If `minSpare` is missing.
  * @throws {RangeError} If a number is out of its range, or `maxSpare` is less than `minSpare`.
@@ -73,8 +83,8 @@ export function fixedPool(): Policy {
  * ```
  */
 export function spareWorkers(options: SpareWorkersOptions): Policy {
-  const { minSpare, maxSpare = Infinity, heartbeatMs = 250 } = options;
-  const unknown = Object.keys(options).find((key) => !["minSpare", "maxSpare", "heartbeatMs"].includes(key));
+  const { minSpare, maxSpare = Infinity, heartbeatMs = 250, retireAfterMs = 5000 } = options;
+  const unknown = Object.keys(options).find((key) => !KNOWN.includes(key));
   if (unknown !== undefined) {
     throw new TypeError(`Cannot make a policy of spare workers: there is no option '${unknown}'`);
   }
@@ -82,8 +92,10 @@ export function spareWorkers(options: SpareWorkersOptions): Policy {
   requireAtLeast("minSpare", minSpare, 1);
   requireAtLeast("maxSpare", maxSpare, minSpare);
   requireAtLeast("heartbeatMs", heartbeatMs, 0);
+  requireAtLeast("retireAfterMs", retireAfterMs, 0);
   return {
     intervalMs: heartbeatMs,
+    retireAfterMs,
     decide({ serving, idle, workers, maxWorkers, lastGrowth }) {
       if (serving > 0 && idle > maxSpare) return -1;
       if (idle >= minSpare) return 0;

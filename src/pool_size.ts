@@ -27,9 +27,12 @@ export function adjust(turn: Turn): void {
 function follow(turn: Turn): void {
   const { policy } = turn.pool.config;
   const change = ask(turn);
-  const early = turn.now < turn.pool.policyAfter;
-  if (change === 0) return early ? undefined : update(turn, { lastGrowth: 0 });
-  if (early) return awaken(turn, "policy", turn.pool.policyAfter);
+  const { policyAfter } = turn.pool;
+  const surplusSince = change < 0 ? Math.min(turn.pool.surplusSince, turn.now) : Infinity;
+  update(turn, { surplusSince });
+  if (change === 0) return turn.now < policyAfter ? undefined : update(turn, { lastGrowth: 0 });
+  const at = change > 0 ? policyAfter : Math.max(policyAfter, surplusSince + (policy.retireAfterMs ?? 0));
+  if (turn.now < at) return awaken(turn, "policy", at);
   const changed = change > 0 ? grow(turn, change) : shrink(turn, -change);
   if (changed === 0 || policy.intervalMs === 0) return;
   update(turn, { policyAfter: turn.now + policy.intervalMs, lastGrowth: change > 0 ? changed : 0 });
