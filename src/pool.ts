@@ -87,6 +87,7 @@ function take(turn: Turn, input: Input): void {
       return stopAll(turn);
     case "setMaxWorkers":
       update(turn, { maxWorkers: input.maxWorkers });
+      forgetTroubles(turn, input.maxWorkers);
       return adjust(turn);
     case "spawned":
       return spawned(turn, refOf(turn.pool, input), input.pid);

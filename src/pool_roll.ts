@@ -257,9 +257,10 @@ export function generationFor({ roll, current }: PoolState, slot: number): Gener
   return roll?.canarySlot === slot ? roll.target : current;
 }
 
-/** What is new owes nothing to the failures of what was before it. */
-export function forgetTroubles(turn: Turn): void {
+/** What is new owes nothing to the failures of what was before it, nor do those in slots that are not wanted. */
+export function forgetTroubles(turn: Turn, from = 0): void {
   for (const [slot] of turn.pool.troubles.entries()) {
+    if (slot < from) continue;
     forgetTrouble(turn, slot);
     if (turn.pool.workers.get(slot) === undefined) update(turn, { taken: turn.pool.taken.delete(slot) });
   }

@@ -14,7 +14,7 @@ export interface Operations {
   kill(signal: Signal): void;
   /** Stop, because the terminal is gone. */
   hangUp(): void;
-  /** One worker more or less. */
+  /** One worker more or less. Not while the pool stops. */
   resize(signal: Signal, by: 1 | -1): void;
   /** A new manager in the place of this one. */
   upgrade(signal: Signal): void;
@@ -45,7 +45,8 @@ export function listenToOperator(
   for (const signal of STOP_SIGNALS) stack.use(host.onSignal(signal, () => stop(signal)));
   stack.use(host.onSignal("SIGHUP", () => terminalIsGone() && operations.hangUp()));
   for (const [signal, by] of [["SIGTTIN", 1], ["SIGTTOU", -1]] as const) {
-    if (traps[signal] === undefined) stack.use(host.onSignal(signal, () => operations.resize(signal, by)));
+    if (traps[signal] !== undefined) continue;
+    stack.use(host.onSignal(signal, () => stopped === undefined && operations.resize(signal, by)));
   }
   if (traps.SIGUSR2 === undefined) stack.use(host.onSignal("SIGUSR2", () => operations.upgrade("SIGUSR2")));
   return stack;
