@@ -120,6 +120,39 @@ export const oneShot = http({
   ask: (sequence) => word(sequence, "connection: close\r\n"),
 });
 
+/** Requests at a rate, so many a second, each over a connection of its own, whatever becomes of those before. */
+export function atRate(rate: () => number): ClientLoop {
+  return async (where, tally, stop) => {
+    const running = new Set<Promise<void>>();
+    let owed = 0;
+    for (let last = performance.now(); !stop.aborted;) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      const now = performance.now();
+      owed += (now - last) * rate() / 1000;
+      last = now;
+      for (; owed >= 1; owed--) {
+        const one = once(where, tally);
+        running.add(one);
+        void one.then(() => running.delete(one));
+      }
+    }
+    await Promise.all(running);
+  };
+}
+
+async function once(where: Where, tally: Tally): Promise<void> {
+  const kind = "at a rate";
+  const connection = new Connection(where);
+  tally.count(tally.sent, kind);
+  try {
+    await connection.open();
+    await exchange(connection, tally, kind, word(sequence++, "connection: close\r\n"));
+  } catch (error) {
+    tally.fail(kind, error, connection);
+  }
+  connection.close();
+}
+
 /** Many requests over a connection. */
 export function keepAlive(thinkMs: number, mayRace = false): ClientLoop {
   return http({ name: `keep-alive, ${thinkMs} ms between`, ask: (sequence) => word(sequence), thinkMs, mayRace });
