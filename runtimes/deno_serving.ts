@@ -86,7 +86,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     server,
     isRaw: false,
     finishes: true,
-    isTls: options.tls !== undefined,
+    isTls: tls !== undefined || options["cert"] !== undefined,
     get open() {
       return open;
     },

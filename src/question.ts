@@ -41,11 +41,14 @@ interface HttpOptions {
   readonly rejectUnauthorized: false;
 }
 
-interface HttpResponse {
+interface HttpResponse extends Attempt {
   readonly statusCode?: number;
+  on(event: "error", listener: (error: unknown) => void): unknown;
   on(event: "end", listener: () => void): unknown;
   resume(): unknown;
 }
+
+type Answer = (saw: string | undefined) => void;
 
 /** How a question is asked. */
 export interface Asking {
@@ -79,7 +82,6 @@ export async function ask(question: Question, { host, timeoutMs, signal }: Askin
   try {
     currentServing.needReach(at);
     attempt = await begin(question, answer.resolve);
-    attempt.on("error", (error) => answer.resolve(`${what} failed: ${reason(error)}`));
     if (signal.aborted) giveUp();
     return await answer.promise;
   } catch (error) {
@@ -90,21 +92,23 @@ export async function ask(question: Question, { host, timeoutMs, signal }: Askin
   }
 }
 
-async function begin({ what, at, get }: Question, answer: (saw: string | undefined) => void): Promise<Attempt> {
+async function begin({ what, at, get }: Question, answer: Answer): Promise<Attempt> {
+  const failed = (error: unknown): void => answer(`${what} failed: ${reason(error)}`);
   if (get === undefined) {
     const connection = (await currentServing.net()).connect(at);
+    connection.on("error", failed);
     connection.on("connect", () => answer(undefined));
     return connection;
   }
   const http = await currentServing.http(get.isTls);
   const place = "path" in at ? { socketPath: at.path } : at;
   const options = { ...place, path: get.path, agent: false, rejectUnauthorized: false } as const;
-  return http.get(options, (response) => {
-    const { statusCode = 0 } = response;
-    response.on(
-      "end",
-      () => answer(statusCode >= 200 && statusCode < 300 ? undefined : `${what} was answered ${statusCode}`),
-    );
+  const request = http.get(options, (response) => {
+    const { statusCode: status = 0 } = response;
+    response.on("error", failed);
+    response.on("end", () => answer(status >= 200 && status < 300 ? undefined : `${what} was answered ${status}`));
     response.resume();
   });
+  request.on("error", failed);
+  return request;
 }

@@ -174,7 +174,11 @@ async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<S
 }
 
 /** Opens a private server, and gives it when it is well. */
-async function openWell({ host, selfCheck, signal }: ServingSite, open: Open, kind: PrivateKind) {
+async function openWell(
+  { host, selfCheck, signal }: ServingSite,
+  open: Open,
+  kind: PrivateKind,
+): Promise<PrivateServer> {
   const native = await open(kind);
   if (selfCheck === undefined) return native;
   const { untilWell } = await import("./self_check.ts");

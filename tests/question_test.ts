@@ -76,9 +76,13 @@ describe("a question by HTTP", () => {
     }
   });
 
-  it("fails, in words, where nobody listens, and where nobody speaks HTTP", options, async () => {
+  it("fails, in words, where nobody listens or speaks HTTP, and where the answer is cut off", options, async () => {
     const dead = await deadPlace();
     assert.match(await askOnce(get(dead)) ?? "", /^GET \/healthz failed: .*refused/i);
+    await using cut = await listen(httpServer((_, response) => {
+      response.writeHead(200, { "content-length": 100 }).write("half", () => response.destroy());
+    }));
+    assert.match(await askOnce(get(cut.at)) ?? "", /^GET \/healthz failed: ./);
     await using raw = await listen(
       createRawServer((socket) => socket.on("error", () => {}).resume().end("what?\r\n\r\n")),
     );

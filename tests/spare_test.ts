@@ -38,7 +38,7 @@ function square(low: number, high: number): (now: number) => number {
 }
 
 describe("spare workers", () => {
-  it("rest under a steady load, with as many idle as there should be", () => {
+  it("rest under a steady load, with as many idle as there should be", LONG, () => {
     for (const [minSpare, maxSpare] of [[3, 5], [5, 10], [10, 10]] as const) {
       const world = new World({ rate: () => 100, workMs: 200 }, { minSpare, maxSpare });
       world.run(HALF_A_MINUTE);
@@ -62,7 +62,7 @@ describe("spare workers", () => {
     }
   });
 
-  it("change by what the load has changed, once", () => {
+  it("change by what the load has changed, once", LONG, () => {
     const world = new World({ rate: square(50, 150), workMs: 200 });
     world.run(HALF_A_MINUTE);
     for (let round = 0; round < 3; round++) {
@@ -79,7 +79,7 @@ describe("spare workers", () => {
     }
   });
 
-  it("only grow while the load does, and only shrink while it shrinks", () => {
+  it("only grow while the load does, and only shrink while it shrinks", LONG, () => {
     const rate = (now: number) => Math.max(10, 110 - Math.abs(now - 2 * HALF_A_MINUTE) / 300);
     const world = new World({ rate, workMs: 200 });
     world.run(HALF_A_MINUTE);
@@ -91,7 +91,7 @@ describe("spare workers", () => {
     assert.deepEqual([down.spawned, down.longestWaitMs], [0, 0]);
   });
 
-  it("come for one burst, and go after it, each once", () => {
+  it("come for one burst, and go after it, each once", LONG, () => {
     const isBurst = (now: number) => now >= HALF_A_MINUTE && now < HALF_A_MINUTE + 1000;
     const world = new World({ rate: (now) => isBurst(now) ? 200 : 10, workMs: 200 });
     world.run(HALF_A_MINUTE);
@@ -104,7 +104,7 @@ describe("spare workers", () => {
     assert.ok(lastSpawn < HALF_A_MINUTE + 3000 && firstRetired >= lastSpawn + 5000, `${lastSpawn}, ${firstRetired}`);
   });
 
-  it("that came for one burst are there for the next", () => {
+  it("that came for one burst are there for the next", LONG, () => {
     const world = new World({ rate: (now) => now % 3000 < 500 ? 200 : 10, workMs: 200 });
     world.run(HALF_A_MINUTE);
     assert.deepEqual(world.run(HALF_A_MINUTE), { spawned: 0, retired: 0, longestWaitMs: 0 });

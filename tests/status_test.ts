@@ -4,6 +4,8 @@ import { describe, it } from "node:test";
 import type { StatusMessage } from "../src/protocol.ts";
 import { StatusReporter } from "../src/status.ts";
 
+const LONG = { timeout: 60_000 };
+
 /** A worker's event loop, in virtual time. */
 class Loop {
   time = 0;
@@ -65,7 +67,7 @@ class Loop {
 }
 
 describe("a worker's status", () => {
-  it("is told at once after a rest, and whether it is busy by that once it has lasted", () => {
+  it("is told at once after a rest, and whether it is busy by that once it has lasted", LONG, () => {
     const loop = new Loop().pass(5000).set("at work");
     assert.deepEqual(loop.told, [{ at: 5000, status: "at work" }]);
     loop.pass(1000);
@@ -78,7 +80,7 @@ describe("a worker's status", () => {
     assert.deepEqual(loop.told.slice(2).map(({ status, isIdle }) => [status, isIdle]), [["_", undefined], ["_", true]]);
   });
 
-  it("is told as it is in the end, however often it changes, at most ten times a second", () => {
+  it("is told as it is in the end, however often it changes, at most ten times a second", LONG, () => {
     const loop = new Loop();
     for (let i = 0; i < 10_000; i++) loop.set(`job ${i}`).pass(1);
     loop.pass(1000);
@@ -88,7 +90,7 @@ describe("a worker's status", () => {
     assert.deepEqual([told.at(-1)?.status, told.at(-1)?.isIdle], ["job 9999", false]);
   });
 
-  it("is told before the end, if it was held back", () => {
+  it("is told before the end, if it was held back", LONG, () => {
     const loop = new Loop().set("A").set("_");
     loop.flush();
     assert.deepEqual(loop.told.map(({ status }) => status), ["A", "_"]);
@@ -96,7 +98,7 @@ describe("a worker's status", () => {
     assert.equal(loop.told.length, 2);
   });
 
-  it("comes out right whenever it comes to rest", () => {
+  it("comes out right whenever it comes to rest", LONG, () => {
     for (let round = 0; round < 500; round++) {
       const loop = new Loop().pass(1000);
       for (let i = round % 7; i >= 0; i--) loop.set("A").pass(Math.random() * 90).set("_").pass(Math.random() * 90);
@@ -122,7 +124,7 @@ describe("a worker's status", () => {
         ["busy to the manager for the part of its time that it is, if that is long", 700, 2100, 0.2, 0.3],
       ] as const
     ) {
-      it(`is ${what} ${how}`, () => {
+      it(`is ${what} ${how}`, LONG, () => {
         const loop = new Loop();
         while (loop.time < 300_000) {
           loop.set("A");
