@@ -93,12 +93,12 @@ describe(`a command that its manager on ${runtime} asks whether it is ready`, ()
 
   it("is killed when it is not in time, with what was seen last", options, async () => {
     await using dir = await tempDir();
-    const pool = { bootTimeoutMs: 1500 };
+    const pool = { bootTimeoutMs: 5000 };
     await using program = run(dir, dir.file("s"), { tcp: `unix:${dir.file("s")}` }, pool);
     await program.waitForLine('"type":"reap"');
     assert.match(
       eventsOfType(program, "reap")[0]?.reason ?? "",
-      /^was killed: it was not ready within 1500 ms: connecting to unix:\S+ failed: connect ENOENT \S+$/,
+      /^was killed: it was not ready within 5000 ms: connecting to unix:\S+ failed: connect ENOENT \S+$/,
     );
     setHealth(dir, "200");
     await waitForReady(program, 1);

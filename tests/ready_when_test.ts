@@ -22,6 +22,7 @@ import {
   waitFor,
 } from "./support/run.ts";
 
+const PATIENT = { timeoutMs: 60_000 };
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const build = fileURLToPath(new URL("./fixtures/serve/build.ts", import.meta.url));
 const fetching = fileURLToPath(new URL("./fixtures/serve/fetching.ts", import.meta.url));
@@ -143,11 +144,11 @@ for (const worker of ["deno", "bun"] as const) {
     it("is killed when it is not well in time, with what it saw last", options, async () => {
       await using dir = await tempDir();
       setHealth(dir, "503");
-      await using program = run(dir, {}, { bootTimeoutMs: 4000 }, { runtime: worker });
-      await program.waitForLine('"type":"reap"');
+      await using program = run(dir, {}, { bootTimeoutMs: 10_000 }, { runtime: worker });
+      await program.waitForLine('"type":"reap"', PATIENT);
       assert.equal(
         eventsOfType(program, "reap")[0]?.reason,
-        "was killed: it was not ready within 4000 ms: GET /healthz was answered 503",
+        "was killed: it was not ready within 10000 ms: GET /healthz was answered 503",
       );
       setHealth(dir, "200");
       await waitForReady(program, 1);
@@ -173,17 +174,17 @@ describe(`a reload on ${runtime} of a build that is never well`, () => {
         writeFileSync(dir.file("build"), "good");
         const env = { TEST_BUILD: dir.file("build"), TEST_LOADED: JSON.stringify({ attach }) };
         const trapSignals = { SIGTERM: "SIGTERM", SIGHUP: { signal: "SIGTERM", replace: "before" } } as const;
-        const pool = { maxWorkers: 2, listen: "127.0.0.1:0", bootTimeoutMs: 4000, adoption, trapSignals };
+        const pool = { maxWorkers: 2, listen: "127.0.0.1:0", bootTimeoutMs: 10_000, adoption, trapSignals };
         await using program = runPool({ module: build, options: { ...pool, readyWhen: READY_WHEN } }, { env });
         const before = await waitForReady(program, 2);
         const clients = load(await whereOf(program), [oneShot, oneShot, keepAlive(0), keepAlive(100), post]);
 
         writeFileSync(dir.file("build"), "is never well");
         program.kill("SIGHUP");
-        await program.waitForLine('"type":"reloadFailed"');
+        await program.waitForLine('"type":"reloadFailed"', PATIENT);
         assert.match(
           eventsOfType(program, "reloadFailed")[0]?.reason ?? "",
-          /^worker=0 gen=2 pid=\d+ was killed: it was not ready within 4000 ms: GET \/healthz was answered 503$/,
+          /^worker=0 gen=2 pid=\d+ was killed: it was not ready within 10000 ms: GET \/healthz was answered 503$/,
         );
         await waitForReady(program, 2);
         assert.deepEqual(liveWorkers(program).map(({ pid }) => pid), before.map(({ pid }) => pid));
@@ -192,7 +193,7 @@ describe(`a reload on ${runtime} of a build that is never well`, () => {
 
         writeFileSync(dir.file("build"), "good");
         program.kill("SIGHUP");
-        await program.waitForLine('"type":"reloaded","generation":3');
+        await program.waitForLine('"type":"reloaded","generation":3', PATIENT);
         await waitFor(() => clients.tally.workers.size >= 4, { what: "answers of all new workers" });
         assert.deepEqual((await clients.stop()).failures, []);
         await stopPool(program);
@@ -207,18 +208,19 @@ describe("the command line", () => {
       await using dir = await tempDir();
       setHealth(dir, "200");
       const executable = on === runtime ? on : otherRuntimeCommand().command;
-      const words = ["-l", "127.0.0.1:0", "-w", "1", "--ready-when", "/healthz", "--boot-timeout", "3s"];
+      const words = ["-l", "127.0.0.1:0", "-w", "1", "--ready-when", "/healthz", "--boot-timeout", "10s"];
       const more = ["--runtime", executable, "--log-format", "plain"];
       await using program = runProgram(prefork, [fetching, ...words, ...more], { env: environment(dir) });
       await program.waitForErrorLine(/is ready$/);
       setHealth(dir, "404");
       program.kill("SIGHUP");
       await program.waitForErrorLine(
-        /\[error\] .* generation 1 goes on serving: .* not ready within 3000 ms: GET \/healthz was answered 404$/,
+        /\[error\] .* generation 1 goes on serving: .* not ready within 10000 ms: GET \/healthz was answered 404$/,
+        PATIENT,
       );
       setHealth(dir, "200");
       program.kill("SIGHUP");
-      await program.waitForErrorLine("generation 3 serves, and no other");
+      await program.waitForErrorLine("generation 3 serves, and no other", PATIENT);
       program.kill("SIGTERM");
       assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
     });
