@@ -14,9 +14,14 @@ interface NodeResponse {
   once(event: "close" | "finish", listener: () => void): unknown;
 }
 
+interface NodeRequest {
+  readonly headers: { readonly upgrade?: string };
+}
+
 interface NodeSocket {
+  readonly writable: boolean;
   write(bytes: Uint8Array): unknown;
-  once(event: "close", listener: () => void): unknown;
+  once(event: "close" | "error", listener: () => void): unknown;
 }
 
 /** A server of Node.js, as far as it is used here. */
@@ -32,7 +37,7 @@ interface FullServer extends NodeServer {
   off(event: "error", listener: (error: Error) => void): unknown;
   listenerCount(event: "upgrade"): number;
   prependListener(event: "request", listener: (request: unknown, response: NodeResponse) => void): unknown;
-  prependListener(event: "upgrade", listener: (request: unknown, socket: NodeSocket) => void): unknown;
+  prependListener(event: "upgrade", listener: (request: NodeRequest, socket: NodeSocket) => void): unknown;
   prependListener(event: "connection", listener: (socket: NodeSocket) => void): unknown;
 }
 
@@ -114,10 +119,11 @@ class HttpWork {
     server.prependListener("request", (_, response) => this.#begin(response));
     // Without a listener of the user's, Node.js answers an upgrade as any request.
     if (server.listenerCount("upgrade") > 0) {
-      server.prependListener("upgrade", (_, socket) => {
+      server.prependListener("upgrade", ({ headers }, socket) => {
+        if (headers.upgrade?.toLowerCase() !== "websocket") return;
         this.#upgraded.add(socket);
         // Not before the user's listener has answered the upgrade itself.
-        if (this.#draining) setTimeout(() => socket.write(GOING_AWAY), 0);
+        if (this.#draining) setTimeout(sayGoingAway, 0, socket);
         socket.once("close", () => this.#upgraded.delete(socket));
       });
     }
@@ -130,7 +136,7 @@ class HttpWork {
   drain(): void {
     this.#draining = true;
     for (const response of this.#responses) if (!response.headersSent) response.setHeader("connection", "close");
-    for (const socket of this.#upgraded) socket.write(GOING_AWAY);
+    this.#upgraded.forEach(sayGoingAway);
   }
 
   #begin(response: NodeResponse): void {
@@ -145,6 +151,13 @@ class HttpWork {
     response.once("finish", end);
     response.once("close", end);
   }
+}
+
+/** Says nothing where the user's listener refused the upgrade, or the WebSocket has ended. */
+function sayGoingAway(socket: NodeSocket): void {
+  if (!socket.writable) return;
+  socket.once("error", () => {}); // a client that is gone may not end the worker
+  socket.write(GOING_AWAY);
 }
 
 /** Of a server of `node:net` only its connections are known. Its user is told of the stop by `worker.signal`. */

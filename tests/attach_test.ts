@@ -6,7 +6,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
-import { Client } from "./support/client.ts";
+import { Client, type Where } from "./support/client.ts";
 import { runPool, stopPool } from "./support/pool.ts";
 import { type Program, tempDir } from "./support/run.ts";
 import { talk } from "./support/web_socket.ts";
@@ -38,6 +38,11 @@ async function portOf(program: Program): Promise<number> {
 function beginBody(port: number): Client {
   const head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 10\r\n\r\n";
   return new Client({ port }).send(`${head}half-`);
+}
+
+function upgrade(protocol: string, where: Where): Client {
+  const head = `GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: ${protocol}\r\n\r\n`;
+  return new Client(where).send(head);
 }
 
 for (const runtime of ["deno", "bun"] as const) {
@@ -106,6 +111,24 @@ for (const runtime of ["deno", "bun"] as const) {
       assert.equal(await socket.ask("one"), "one");
       program.kill("SIGHUP");
       assert.equal(await socket.closed(), 1001);
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      await stopPool(program);
+    });
+
+    it("leaves alone what is no WebSocket, or none any more", options, async () => {
+      await using program = run(runtime, "upgrade");
+      const port = await portOf(program);
+      using inHand = beginBody(port);
+      using refused = upgrade("websocket", { port, allowHalfOpen: true });
+      using other = upgrade("other", { port });
+      await refused.waitFor(/ 400 /);
+      await other.waitFor(/ 101 /);
+      program.kill("SIGHUP");
+      await program.waitForLine(/^told /);
+      inHand.send("whole");
+      await inHand.waitFor(/half-whole/);
+      await other.waitForEnd();
+      assert.equal(other.text, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
       await program.waitForLine(/"type":"reap".*"exited with status 0"/);
       await stopPool(program);
     });

@@ -6,8 +6,10 @@
 import { connect, type Socket } from "node:net";
 import { waitFor } from "./processes.ts";
 
-/** Where a server listens. */
-export type Where = { readonly port: number } | { readonly path: string };
+/** Where a server listens. A client that is half open says more after the server has said its last. */
+export type Where =
+  & ({ readonly port: number } | { readonly path: string })
+  & { readonly allowHalfOpen?: boolean };
 
 /** The body of a response over a connection of its own. */
 export async function get(port: number, path: string): Promise<string> {
@@ -24,7 +26,7 @@ export class Client implements Disposable {
   readonly #socket: Socket;
 
   constructor(where: Where) {
-    this.#socket = "port" in where ? connect(where.port, "127.0.0.1") : connect(where.path);
+    this.#socket = connect("port" in where ? { ...where, host: "127.0.0.1" } : where);
     this.connected = new Promise((resolve) => this.#socket.once("connect", resolve));
     this.#socket.setEncoding("utf8");
     this.#socket.on("data", (text) => this.text += text);
