@@ -184,6 +184,7 @@ async function testAdoption({ host, libc, arch, own }: AdoptionParts, place: Pla
       if (host.now() >= deadline) throw new Error("the server took no connection from a socket put in its own's place");
       await pause(host);
     }
+    await pause(host); // a program that accepts by itself asks only now for more, and would fail on what does not listen
   } finally {
     libc.close(client);
     libc.close(scratch.fd);
