@@ -8,19 +8,6 @@
 export const EPOLL_CTL_ADD = 1;
 /** `op` of `epoll_ctl(2)`: take a descriptor out of the set. */
 export const EPOLL_CTL_DEL = 2;
-/** Wake one of several sets that wait for the same descriptor, not all. */
-export const EPOLLEXCLUSIVE = 0x1000_0000;
-/** Report when the peer has closed its side. */
-export const EPOLLRDHUP = 0x2000;
-
-const EPOLLIN = 0x1;
-const EPOLLOUT = 0x4;
-const EPOLLERR = 0x8;
-const EPOLLHUP = 0x10;
-const EPOLLWAKEUP = 0x2000_0000;
-const EPOLLET = 0x8000_0000;
-/** Anything else beside EPOLLEXCLUSIVE is answered with EINVAL. */
-const EXCLUSIVE_ALLOWS = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET;
 
 /** A descriptor in an epoll set. */
 export interface EpollEntry {
@@ -57,9 +44,4 @@ export function encodeEvent(
   view.setUint32(0, entry.events, true);
   view.setBigUint64(isPacked ? 4 : 8, entry.data, true);
   return bytes;
-}
-
-/** The events with EPOLLEXCLUSIVE set, less those that `epoll_ctl(2)` refuses beside it. */
-export function exclusive(events: number): number {
-  return ((events & EXCLUSIVE_ALLOWS) | EPOLLEXCLUSIVE) >>> 0;
 }

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import fc from "fast-check";
-import { encodeEvent, EPOLLEXCLUSIVE, EPOLLRDHUP, exclusive, parseFdinfo } from "../src/epoll.ts";
+import { encodeEvent, parseFdinfo } from "../src/epoll.ts";
 
 const FDINFO = `pos:\t0
 flags:\t02000002
@@ -62,12 +62,4 @@ test("encodeEvent() keeps every bit that parseFdinfo() reads", () => {
     assert.equal(view.getUint32(0, true), events);
     assert.equal(view.getBigUint64(view.byteLength - 8, true), data);
   }));
-});
-
-test("exclusive() keeps what may stand beside EPOLLEXCLUSIVE", () => {
-  assert.equal(exclusive(0x1), 0x10000001);
-  assert.equal(exclusive(0x80000001 | EPOLLRDHUP), 0x90000001);
-  assert.equal(exclusive(0xffffffff), 0xb000001d);
-  assert.equal(exclusive(exclusive(0x2019)), exclusive(0x2019));
-  assert.equal(exclusive(0), EPOLLEXCLUSIVE);
 });
