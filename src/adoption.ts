@@ -8,10 +8,10 @@
 
 import type { SocketAddress } from "./address.ts";
 import { encodeEvent, EPOLL_CTL_ADD, EPOLL_CTL_DEL, type EpollEntry, parseFdinfo } from "./epoll.ts";
-import { type Bytes, cString, errnoText, int32, type Libc, readInt32 } from "./libc.ts";
+import { type Bytes, cString, errnoText, int32, type Libc } from "./libc.ts";
 import type { Acceptor } from "./serving.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
-import { isListening, localAddress } from "./socket_facts.ts";
+import { cookieOf, isListening, isStream, localAddress } from "./socket_facts.ts";
 import type { ProcessHost } from "./types.ts";
 
 const FIRST_FD = 3;
@@ -23,11 +23,16 @@ const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const O_CLOEXEC = SOCK_CLOEXEC;
+const F_DUPFD_CLOEXEC = 1030;
 const IPPROTO_TCP = 6;
 const TCP_DEFER_ACCEPT = 9;
 const POLLIN = 1;
-/** How long the self-test waits for its one connection to be accepted. */
-const TEST_TIMEOUT_MS = 2000;
+const ANY_HOST: readonly string[] = ["0.0.0.0", "::"];
+/**
+ * How many turns of its event loop a server has to take the one connection of the self-test. Time would say nothing of
+ * one whose machine is busy.
+ */
+const TEST_TURNS = 1000;
 
 /** Where a server's listener stands in this process. */
 interface Place {
@@ -64,14 +69,18 @@ export function isProven(type: SocketAddress["type"]): boolean {
  */
 export async function prepareAdoption(parts: AdoptionParts): Promise<() => Acceptor> {
   const { libc, arch, shared, own } = parts;
+  if (cookieOf(libc, shared) === undefined) throw new Error("this system does not tell one socket from another");
   const place = findPlace(libc, own);
-  takeOverDeferral(libc, place.fd, shared);
+  const deferral = deferralOf(libc, place.fd);
   if (!isProven(own.type)) await testAdoption(parts, place);
   proven.add(own.type);
   empty(libc, place, own);
   return () => {
+    const plug = libc.fcntl(place.fd, F_DUPFD_CLOEXEC, FIRST_FD);
+    if (plug < 0) throw new Error(`Cannot serve: ${errnoText(libc.errno())}`);
+    if (deferral !== undefined) libc.setsockopt(shared, IPPROTO_TCP, TCP_DEFER_ACCEPT, deferral, deferral.length);
     enter(libc, arch, place, shared);
-    return new AdoptedSocket(parts, place);
+    return new AdoptedSocket(parts, place, plug);
   };
 }
 
@@ -82,30 +91,34 @@ function empty(libc: Libc, { fd }: Place, own: SocketAddress): void {
   libc.close(plug);
 }
 
-/** A shared socket in the place of a server's own. */
+/**
+ * A shared socket in the place of a server's own. A program that closes its server itself gives the number of that place
+ * back, and somebody else may have it: what stands there is looked at before each change.
+ */
 class AdoptedSocket implements Acceptor {
   readonly #libc: Libc;
   readonly #arch: string;
   readonly #shared: number;
   readonly #address: SocketAddress | undefined;
   readonly #place: Place;
-  readonly #plugAddress: SocketAddress;
-  #plug: number | undefined;
+  readonly #plug: number;
+  readonly #cookies: { readonly shared: bigint | undefined; readonly plug: bigint | undefined };
   #left = false;
   #yields = false;
 
-  constructor({ libc, arch, shared, own, host }: AdoptionParts, place: Place) {
+  constructor({ libc, arch, shared }: AdoptionParts, place: Place, plug: number) {
     this.#libc = libc;
     this.#arch = arch;
     this.#shared = shared;
     this.#address = localAddress(libc, shared);
     this.#place = place;
-    this.#plugAddress = { type: "unix", path: `@prefork-plug-${host.pid}-${own.type === "tcp" ? own.port : own.path}` };
+    this.#plug = plug;
+    this.#cookies = { shared: cookieOf(libc, shared), plug: cookieOf(libc, plug) };
   }
 
   leave(): void {
     this.#left = true;
-    if (!this.#yields) this.#remove();
+    if (!this.#yields && this.#holds("shared")) this.#remove();
   }
 
   connections(): number {
@@ -117,41 +130,37 @@ class AdoptedSocket implements Acceptor {
    * turn a socket that gives nothing stands in the place.
    */
   yield(nextTurn: (callback: () => void) => void): void {
-    if (this.#yields || this.#left) return;
+    if (this.#yields || this.#left || !this.#holds("shared")) return;
+    if (cookieOf(this.#libc, this.#shared) !== this.#cookies.shared) return; // closed by the program: there is no way back
     this.#yields = true;
-    this.#plug ??= this.#openPlug();
     this.#remove();
     this.#libc.dup3(this.#plug, this.#place.fd, O_CLOEXEC);
     nextTurn(() => {
       this.#yields = false;
-      // A server that was closed meanwhile has given the number back, and somebody else may have it.
-      const stands = isAt(localAddress(this.#libc, this.#place.fd), this.#plugAddress);
-      if (stands && !this.#left) enter(this.#libc, this.#arch, this.#place, this.#shared);
+      if (!this.#left && this.#holds("plug")) enter(this.#libc, this.#arch, this.#place, this.#shared);
     });
+  }
+
+  /** Whether this is what stands in the place. */
+  #holds(which: "shared" | "plug"): boolean {
+    return cookieOf(this.#libc, this.#place.fd) === this.#cookies[which];
   }
 
   #remove(): void {
     const { epoll, fd, entry } = this.#place;
     this.#libc.epoll_ctl(epoll, EPOLL_CTL_DEL, fd, encodeEvent(entry, this.#arch));
   }
-
-  #openPlug(): number {
-    const plug = openSocket(this.#libc, this.#plugAddress);
-    const bytes = encodeSockaddr(this.#plugAddress, "linux");
-    this.#libc.bind(plug, bytes, bytes.length);
-    return plug;
-  }
 }
 
 /**
- * Bun has the system hold connections back until their first bytes are there, and counts on it: it accepts for as long as
- * there is more, and looks at nothing else meanwhile. Without it, a connection that came before its bytes waited for
- * seconds under load.
+ * For how long, in seconds, a server has the system hold a connection back until its first bytes are there. Bun does, and
+ * counts on it: it accepts for as long as there is more, and looks at nothing else meanwhile. Without it, a connection that
+ * came before its bytes waited for seconds under load. A server that speaks first must not have it: not even from one
+ * that had the shared socket before. Undefined where there is no such thing.
  */
-function takeOverDeferral(libc: Libc, own: number, shared: number): void {
+function deferralOf(libc: Libc, own: number): Bytes | undefined {
   const seconds = int32(0);
-  if (libc.getsockopt(own, IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds, int32(4)) < 0 || readInt32(seconds) === 0) return;
-  libc.setsockopt(shared, IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds, 4);
+  return libc.getsockopt(own, IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds, int32(4)) < 0 ? undefined : seconds;
 }
 
 function findPlace(libc: Libc, own: SocketAddress): Place {
@@ -177,11 +186,11 @@ async function testAdoption({ host, libc, arch, own }: AdoptionParts, place: Pla
   try {
     enter(libc, arch, place, scratch.fd);
     libc.connect(client, scratch.address, scratch.address.length); // Non-blocking: on its way is enough.
-    const deadline = host.now() + TEST_TIMEOUT_MS;
     // First the connection must be there, then it must be taken.
-    while (!isReadable(libc, scratch.fd) && host.now() < deadline) await pause(host);
+    let turns = 0;
+    while (!isReadable(libc, scratch.fd) && turns++ < TEST_TURNS) await pause(host);
     while (isReadable(libc, scratch.fd)) {
-      if (host.now() >= deadline) throw new Error("the server took no connection from a socket put in its own's place");
+      if (turns++ >= TEST_TURNS) throw new Error("the server took no connection from a socket put in its own's place");
       await pause(host);
     }
     await pause(host); // a program that accepts by itself asks only now for more, and would fail on what does not listen
@@ -225,14 +234,21 @@ function isReadable(libc: Libc, fd: number): boolean {
 
 function isAt(address: SocketAddress | undefined, wanted: SocketAddress): boolean {
   if (address?.type === "unix") return wanted.type === "unix" && address.path === wanted.path;
-  return address?.type === "tcp" && wanted.type === "tcp" && address.port === wanted.port;
+  if (address === undefined || wanted.type === "unix") return false;
+  return address.port === wanted.port && address.host === wanted.host;
+}
+
+/** Whether a connection at `address` may be of the socket `shared`, which may listen on every address there is. */
+function isOf(address: SocketAddress | undefined, shared: SocketAddress): boolean {
+  if (address?.type !== "tcp" || shared.type !== "tcp") return isAt(address, shared);
+  return address.port === shared.port && (isAt(address, shared) || ANY_HOST.includes(shared.host));
 }
 
 /** The connections that were accepted from a socket: their own address is its address. */
 function countConnections(libc: Libc, shared: SocketAddress): number {
   let count = 0;
   findDescriptor(libc, (fd) => {
-    if (isAt(localAddress(libc, fd), shared) && !isListening(libc, fd)) count++;
+    if (isOf(localAddress(libc, fd), shared) && isStream(libc, fd) && !isListening(libc, fd)) count++;
     return false;
   });
   return count;

@@ -9,7 +9,10 @@ import { int32, type Libc, readInt32 } from "./libc.ts";
 import { decodeSockaddr } from "./sockaddr.ts";
 
 const SOL_SOCKET = 1;
+const SO_TYPE = 3;
 const SO_ACCEPTCONN = 30;
+const SO_COOKIE = 57;
+const SOCK_STREAM = 1;
 
 /** Where a socket listens, or is connected from; undefined if the descriptor is no such socket. */
 export function localAddress(libc: Libc, fd: number): SocketAddress | undefined {
@@ -21,6 +24,22 @@ export function localAddress(libc: Libc, fd: number): SocketAddress | undefined 
 
 /** Whether a descriptor is a socket that listens. */
 export function isListening(libc: Libc, fd: number): boolean {
+  return option(libc, fd, SO_ACCEPTCONN) === 1;
+}
+
+/** Whether a descriptor is a socket of connections, and not one of UDP. */
+export function isStream(libc: Libc, fd: number): boolean {
+  return option(libc, fd, SO_TYPE) === SOCK_STREAM;
+}
+
+function option(libc: Libc, fd: number, name: number): number | undefined {
   const value = int32(0);
-  return libc.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, value, int32(4)) === 0 && readInt32(value) === 1;
+  return libc.getsockopt(fd, SOL_SOCKET, name, value, int32(4)) < 0 ? undefined : readInt32(value);
+}
+
+/** What tells a socket from all others, by whatever descriptor it is asked for; undefined if that is no socket. */
+export function cookieOf(libc: Libc, fd: number): bigint | undefined {
+  const value = new Uint8Array(8);
+  if (libc.getsockopt(fd, SOL_SOCKET, SO_COOKIE, value, int32(value.length)) < 0) return undefined;
+  return new DataView(value.buffer).getBigUint64(0, true);
 }
