@@ -75,11 +75,12 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     const response = answer(request, info);
     return response instanceof Promise ? response.then(finish) : finish(response);
   };
-  const { websocket } = options;
+  const { websocket, error } = options;
   const routes = isRoutes(options["routes"]) ? options["routes"] : undefined;
   const given = {
     ...options,
     fetch: ending(handler),
+    ...(error === undefined ? {} : { error: async (thrown: unknown) => finish(await error(thrown)) }),
     ...(isObject(websocket) ? { websocket: tracked(websocket, sockets, () => draining) } : {}),
   };
   const server = attemptServe({

@@ -47,10 +47,11 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
   let pulse = 0;
   let draining = false;
   let begins = (): void => {};
+  const end = (response: Response): Response => draining ? closing(response) : response;
   const finish = (response: Response | undefined | void): Response => {
     open--;
     if (!(response instanceof Response)) throw new TypeError("The handler gave no Response");
-    return draining ? closing(response) : response;
+    return end(response);
   };
   const fail = (error: unknown): never => {
     open--;
@@ -66,14 +67,15 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     } catch (error) {
       return fail(error);
     }
-    return response instanceof Promise ? response.then(finish, fail) : finish(response);
+    if (response instanceof Promise) return response.then(finish, fail);
+    return response instanceof Response ? finish(response) : Promise.resolve(response).then(finish, fail);
   };
   const { tls, error, onListen, ...rest } = options;
   const server = attemptServe(
     {
       ...rest,
       ...tls,
-      ...(error === undefined ? {} : { onError: error }),
+      ...(error === undefined ? {} : { onError: async (thrown: unknown) => end(await error(thrown)) }),
       onListen() {},
     },
     kind,

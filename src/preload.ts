@@ -68,6 +68,6 @@ function isServed(main: unknown): main is Served {
 
 /** Where it would listen by itself is for the manager to say. */
 function serving(main: Served): { readonly handler: ServeHandler; readonly options: ServeOptions } {
-  const { fetch: _fetch, port: _port, hostname: _hostname, unix: _unix, ...options } = main;
+  const { fetch: _fetch, port: _port, hostname: _hostname, unix: _unix, reusePort: _reusePort, ...options } = main;
   return { handler: (request, info) => main.fetch(request, info), options };
 }

@@ -7,15 +7,15 @@ import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { PreforkOptions } from "../mod.ts";
 import { Client } from "./support/client.ts";
-import { portOf, runPool } from "./support/pool.ts";
+import { portOf, runPool, stopPool } from "./support/pool.ts";
 import { type Program, runtime, type TestRuntime } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
-const module = fileURLToPath(new URL("./fixtures/serve/app.ts", import.meta.url));
+const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
 
-function runApp(on: TestRuntime, more: PreforkOptions = {}): Program {
+function runApp(on: TestRuntime, more: PreforkOptions = {}, name = "app"): Program {
   return runPool({
-    module,
+    module: fixture(name),
     runtime: on,
     options: {
       maxWorkers: 1,
@@ -25,6 +25,18 @@ function runApp(on: TestRuntime, more: PreforkOptions = {}): Program {
     },
   });
 }
+
+/** What a module that is written for the runtimes answers, by path. */
+const ANSWERS: Readonly<Record<string, string>> = {
+  "/plain": "plain",
+  "/throw": "caught on purpose",
+  "/reject": "caught on purpose",
+};
+/** What one of them takes on top: Deno whatever can be waited for, Bun routes. */
+const MORE: Readonly<Record<TestRuntime, Readonly<Record<string, string>>>> = {
+  deno: { "/thenable": "thenable" },
+  bun: { "/response": "response", "/function": "function", "/method": "method" },
+};
 
 /** How many bytes of an answer come to a client that takes about 8 MB of it a second. */
 async function readSlowly(port: number, path: string, begun: () => void): Promise<number> {
@@ -49,6 +61,36 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
       assert.ok(bytes > 32 * 1024 * 1024, `${bytes} bytes came`);
       assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
       assert.deepEqual(program.errorLines.filter((line) => line.includes("cut off")), []);
+    });
+
+    it("ends each connection with its answer, whoever gave that", options, async () => {
+      await using program = runApp(on, {}, "exported");
+      const port = await portOf(program);
+      using inHand = new Client({ port }).send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf-");
+      const answers = Object.entries({ ...ANSWERS, ...MORE[on] });
+      const clients = answers.map(([path, text]) => ({ path, text, client: new Client({ port }) }));
+      for (const { client, path, text } of clients) {
+        client.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+        assert.doesNotMatch(await client.waitFor(new RegExp(`^[^]*\r\n\r\n${text}$`)), /connection: close/i, path);
+        client.text = "";
+      }
+      program.kill("SIGHUP");
+      // The first answer that ends its connection tells that the worker has heard of the stop.
+      const [first] = clients;
+      while (first !== undefined && !/connection: close/i.test(first.client.text)) {
+        first.client.text = "";
+        first.client.send("GET /plain HTTP/1.1\r\nhost: x\r\n\r\n");
+        await first.client.waitFor(/plain$/);
+      }
+      for (const { client, path, text } of clients.slice(1)) {
+        client.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+        assert.match(await client.waitFor(new RegExp(`^[^]*\r\n\r\n${text}$`)), /connection: close/i, path);
+        client[Symbol.dispose]();
+      }
+      inHand.send("whole");
+      await inHand.waitFor(/connection: close[^]*half-whole$/i);
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      await stopPool(program);
     });
 
     it("cuts off an answer without end at the deadline, and says so", options, async () => {
