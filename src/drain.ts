@@ -11,6 +11,9 @@ import type { ProcessHost } from "./types.ts";
 /** How often it is looked whether all is quiet. */
 const LOOK_MS = 10;
 
+/** How many times as long as it took the next look is put off: with thousands of connections one may take 100 ms. */
+const REST = 10;
+
 /**
  * How long a connection that nobody uses is kept: its client may be about to send a request, and learns only by the
  * answer that it should go elsewhere.
@@ -32,6 +35,7 @@ export async function drain(host: ProcessHost, servers: readonly SharedServer[],
   let quietSince = start;
   let pulse = -1;
   while (host.now() < deadline) {
+    const begun = host.now();
     const beat = servers.reduce((sum, { native }) => sum + native.pulse, 0);
     const isBusy = countOpen(servers) > 0;
     if (isBusy || beat !== pulse) quietSince = host.now();
@@ -40,8 +44,9 @@ export async function drain(host: ProcessHost, servers: readonly SharedServer[],
       return void await close(host, servers, deadline);
     }
     if (host.now() - quietSince >= IDLE_MS) break;
-    const due = host.now() + LOOK_MS;
-    await pause(host, LOOK_MS);
+    const rest = Math.min(Math.max(LOOK_MS, (host.now() - begun) * REST), IDLE_MS);
+    const due = host.now() + rest;
+    await pause(host, Math.min(rest, deadline - host.now()));
     if (host.now() - due > STANDSTILL_MS) quietSince = host.now(); // what came meanwhile is still to be read
   }
   const left = countOpen(servers);

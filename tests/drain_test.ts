@@ -179,6 +179,22 @@ describe("drain", () => {
     ]);
   });
 
+  it("looks the more seldom the longer a look takes", async () => {
+    const server = new FakeServer();
+    server.isRaw = true;
+    server.connections = 1;
+    let looks = 0;
+    const { host, endedAt } = begin([server]);
+    server.acceptor.connections = () => {
+      looks++;
+      host.standStill(40);
+      return server.connections;
+    };
+    await host.advance(10_100);
+    assert.ok(looks > 10 && looks < 30, `${looks} looks`);
+    assert.ok((endedAt() ?? 0) >= 10_000);
+  });
+
   it("waits for what a server finishes as it closes, but not beyond the deadline", async () => {
     for (const [finishedAt, ended] of [[2500, 2500], [10_000, 3000]] as const) {
       const server = new FakeServer();
