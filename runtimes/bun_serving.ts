@@ -94,6 +94,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       : { type: "tcp", host: "127.0.0.1", family: 4, port: server.port },
     server,
     isRaw: false,
+    isLent: false,
     finishes: false,
     isTls: options.tls !== undefined,
     get open() {
@@ -197,6 +198,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
+    isLent: true,
     finishes: false,
     isTls: false,
     open: 0,

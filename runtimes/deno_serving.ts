@@ -87,6 +87,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       : { type: "tcp", host: "127.0.0.1", family: 4, port: "port" in server.addr ? server.addr.port : 0 },
     server,
     isRaw: false,
+    isLent: false,
     finishes: true,
     isTls: tls !== undefined || options["cert"] !== undefined,
     get open() {
@@ -148,6 +149,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
+    isLent: true,
     finishes: false,
     isTls: false,
     open: 0,

@@ -73,6 +73,7 @@ export async function openNodeServer(
     address: ownAddress(server, kind),
     server,
     isRaw,
+    isLent: false,
     finishes: false,
     get isTls() {
       return isTls(server);

@@ -157,7 +157,12 @@ function choose(
 export async function serveOn(worker: ServingWorker, prepared: readonly PreparedServer[]): Promise<WorkerServer> {
   const { signal } = worker;
   const shared: SharedServer[] = [];
-  for (const one of prepared) shared.push(await begin(worker, one));
+  try {
+    for (const one of prepared) shared.push(await begin(worker, one));
+  } catch (error) {
+    await end(worker, shared); // those that have begun hold connections
+    throw error;
+  }
   if (!signal.aborted) worker.ready();
   return {
     listeners: prepared.map(({ listener }) => listener),
@@ -220,7 +225,10 @@ async function tryAdoption(
 ): Promise<(() => SharedServer) | undefined> {
   const { host, adoption, signal } = site;
   const { fd, text } = listener;
-  if (!adoption) return undefined;
+  if (!adoption) {
+    sayRelay(host, text, "adoption is switched off");
+    return undefined;
+  }
   const libc = openLibc(host, text);
   if (libc === undefined) return undefined;
   libc.fcntl(fd, F_SETFD, FD_CLOEXEC); // what this worker starts is not to keep the socket open when all else is gone
@@ -243,10 +251,22 @@ async function tryAdoption(
       return { native, acceptor };
     };
   } catch (error) {
-    sayRelay(host, text, reason(error));
     await native.close();
+    if (native.isLent) throw noWayBack(text, error);
+    sayRelay(host, text, reason(error));
     return undefined;
   }
+}
+
+/** What the user has opened cannot be opened here a second time. */
+function noWayBack(text: string, error: unknown): Error {
+  return new Error(
+    `Cannot attach this listener to ${text}: it cannot accept its connections itself: ${
+      reason(error)
+    }; switch adoption ` +
+      "off to have them relayed (adoption: false, --no-adoption), or give a server of node:net",
+    { cause: error },
+  );
 }
 
 function kindOf({ host }: ServingSite, { address, fd }: WorkerListener): PrivateKind {

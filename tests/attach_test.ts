@@ -1,13 +1,12 @@
 /** Servers that are not the runtime's own, on the manager's socket: real ones, of real libraries. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { request } from "node:https";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
-import { Client, type Where } from "./support/client.ts";
-import { runPool, stopPool } from "./support/pool.ts";
+import { Client, SecureClient, type Where } from "./support/client.ts";
+import { runPool, stopPool, waitForNobody } from "./support/pool.ts";
 import { type Program, tempDir } from "./support/run.ts";
 import { talk } from "./support/web_socket.ts";
 
@@ -34,10 +33,11 @@ async function portOf(program: Program): Promise<number> {
   return JSON.parse(line.slice("listens ".length))[0].address.port;
 }
 
+const HALF_BODY = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 10\r\n\r\n";
+
 /** A body whose end the test sends when it likes. */
 function beginBody(port: number): Client {
-  const head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 10\r\n\r\n";
-  return new Client({ port }).send(`${head}half-`);
+  return new Client({ port }).send(`${HALF_BODY}half-`);
 }
 
 function upgrade(protocol: string, where: Where): Client {
@@ -73,7 +73,7 @@ for (const runtime of ["deno", "bun"] as const) {
       }
     }
 
-    it("serves https", options, async () => {
+    it("serves and drains https", options, async () => {
       await using dir = await tempDir();
       const certificate = dir.file("a");
       const files = ["-keyout", `${certificate}.key`, "-out", `${certificate}.crt`];
@@ -92,15 +92,15 @@ for (const runtime of ["deno", "bun"] as const) {
       execFileSync("openssl", command, { stdio: "ignore" });
       await using program = run(runtime, "https", {}, certificate);
       const port = await portOf(program);
-      const text = await new Promise<string>((resolve, reject) => {
-        const asked = request({ port, host: "127.0.0.1", rejectUnauthorized: false, agent: false }, (response) => {
-          let body = "";
-          response.setEncoding("utf8").on("data", (chunk) => body += chunk).on("end", () => resolve(body));
-        });
-        asked.on("error", reject);
-        asked.end();
-      });
-      assert.equal(text, "https ");
+      using inHand = new SecureClient({ port }).send(`${HALF_BODY}half-`);
+      using kept = new SecureClient({ port }).send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+      await kept.waitFor(/\r\n\r\n[^]*https /);
+      program.kill("SIGHUP");
+      await program.waitForLine(/^told /);
+      await kept.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").waitFor(/connection: close/i);
+      inHand.send("whole");
+      await inHand.waitFor(/connection: close[^]*half-whole/i);
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
       await stopPool(program);
     });
 
@@ -132,6 +132,20 @@ for (const runtime of ["deno", "bun"] as const) {
       await program.waitForLine(/"type":"reap".*"exited with status 0"/);
       await stopPool(program);
     });
+
+    it(
+      "refuses a listener that cannot accept from the shared socket itself, and says what can be done",
+      options,
+      async () => {
+        await using program = run(runtime, "deaf", { maxBootFailures: 1 });
+        await program.waitForErrorLine(
+          /Cannot attach this listener to 127.0.0.1:\d+: .* took no connection .*; switch adoption off to have them relayed/,
+        );
+        assert.deepEqual(program.errorLines.filter((line) => line.includes("Nothing is lost")), []);
+        await program.waitForEnd();
+        await waitForNobody(program);
+      },
+    );
 
     for (const kind of ["net", "listen"]) {
       it(`shares a raw server (${kind}), and waits for its connections`, options, async () => {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { drain } from "../src/drain.ts";
+import { serveOn } from "../src/serve.ts";
 import type { Acceptor, PrivateServer } from "../src/serving.ts";
 import { FakeHost } from "./fake_host.ts";
 
@@ -23,6 +24,7 @@ class FakeServer {
     this.native = {
       address: { type: "unix", path: "@fake" },
       server: undefined,
+      isLent: false,
       isTls: false,
       get isRaw() {
         return own().isRaw;
@@ -209,6 +211,29 @@ describe("drain", () => {
       const cutOff = "prefork: what was on its way 3000 ms after the stop is cut off\n";
       assert.deepEqual(host.written, ended === 3000 ? [cutOff] : []);
     }
+  });
+
+  it("comes before the failure of a server whose next socket cannot be served", async () => {
+    const server = new FakeServer();
+    server.connections = 1;
+    server.begin();
+    const host = new FakeHost();
+    const { signal } = new AbortController();
+    const site = { host, signal, listeners: [], adoption: true, selfCheck: undefined };
+    const address = { type: "unix", path: "@fake" } as const;
+    const listener = { name: undefined, address, text: "unix:@fake", fd: 64 };
+    const serving = serveOn({ ...site, drainTimeoutMs: 3000, served: undefined, ready: () => assert.fail("ready") }, [
+      { listener, begin: () => server },
+      { listener, begin: () => Promise.reject(new Error("no second")) },
+    ]);
+    serving.catch(() => server.asked.push("failed"));
+    await host.advance(1000);
+    assert.deepEqual(server.asked, ["leave", "drain"]);
+    server.end();
+    server.connections = 0;
+    await host.advance(10);
+    assert.deepEqual(server.asked, ["leave", "drain", "close", "failed"]);
+    await assert.rejects(serving, /no second/);
   });
 
   it("waits no longer than a second for a server that does not close", async () => {

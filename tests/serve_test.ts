@@ -87,7 +87,7 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       using idle = new Client({ port }).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
       await idle.waitFor(/\r\n\r\n\d+/);
       program.kill("SIGHUP");
-      await program.waitForLine(/^returned SIGHUP/);
+      await program.waitForLine(/^told /);
       // It takes no new connection once it drains; a connection it has is told to go with the next answer.
       await idle.send("GET /redirect HTTP/1.1\r\nhost: x\r\n\r\n").waitFor(/302[^]*connection: close/i);
       idle[Symbol.dispose]();
@@ -201,9 +201,11 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
         await using program = runApp({ runtime: worker, options: { adoption: false } });
         const port = await portOf(program);
         await program.waitForLine(/^serves /);
+        const relays = "to the server, since it cannot accept them itself: adoption is switched off.";
+        assert.deepEqual(program.errorLines.filter((line) => line.includes(relays)).length, 1, program.report());
         using inHand = await begin({ port });
         program.kill("SIGHUP");
-        await program.waitForLine(/^returned SIGHUP/);
+        await program.waitForLine(/^told /);
         using waiting = new Client({ port }).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
         inHand.send("whole");
         await inHand.waitFor(/half-whole$/);
@@ -211,6 +213,21 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
         await stopPool(program);
       },
     );
+
+    it("relays where its server takes no connection from the shared socket, and says so", options, async () => {
+      await using program = runApp({ runtime: worker, module: fixture("deaf") });
+      const port = await portOf(program);
+      assert.equal(await get(port, "/"), "by relay");
+      assert.deepEqual(
+        program.errorLines.filter((line) => line.startsWith("prefork: relays ")),
+        [
+          `prefork: relays the connections of 127.0.0.1:${port} to the server, since it cannot accept them itself: the server ` +
+          "took no connection from a socket put in its own's place. Nothing is lost by that but speed and the addresses of " +
+          "clients",
+        ],
+      );
+      await stopPool(program);
+    });
 
     it("says what is wrong with its socket, and does not look alive", options, async () => {
       await using program = runApp({ runtime: worker, module: fixture("closes"), options: { maxBootFailures: 1 } });

@@ -4,6 +4,7 @@
  * @module
  */
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { waitFor } from "./processes.ts";
 
 /** Where a server listens. A client that is half open says more after the server has said its last. */
@@ -25,8 +26,8 @@ export class Client implements Disposable {
   readonly connected: Promise<void>;
   readonly #socket: Socket;
 
-  constructor(where: Where) {
-    this.#socket = connect("port" in where ? { ...where, host: "127.0.0.1" } : where);
+  constructor(where: Where, open: (where: Where & { readonly host?: string }) => Socket = connect) {
+    this.#socket = open("port" in where ? { ...where, host: "127.0.0.1" } : where);
     this.connected = new Promise((resolve) => this.#socket.once("connect", resolve));
     this.#socket.setEncoding("utf8");
     this.#socket.on("data", (text) => this.text += text);
@@ -52,6 +53,13 @@ export class Client implements Disposable {
 
   [Symbol.dispose](): void {
     this.#socket.destroy();
+  }
+}
+
+/** One that speaks TLS, and trusts everybody. */
+export class SecureClient extends Client {
+  constructor(where: Where) {
+    super(where, (at) => connectTls({ ...at, rejectUnauthorized: false }));
   }
 }
 
