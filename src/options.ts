@@ -85,7 +85,11 @@ export interface PreforkOptions {
    * so. @default nothing
    */
   readonly readyWhen?: ReadyWhen;
-  /** How long a worker may take to stop before SIGKILL; counted from a stop, not from other relays. @default {30000} */
+  /**
+   * How long a worker may take to stop before SIGKILL; counted from a stop, not from other relays. Not less than a
+   * {@linkcode PreforkOptions.drainTimeoutMs} that is given, and 30 seconds more than that by default where that is longer than 30.
+   * @default {30000}
+   */
   readonly stopTimeoutMs?: number;
   /**
    * The same for a relay of SIGTERM, SIGINT or SIGQUIT that is no stop, such as HUP's, and for a worker whose replacement
@@ -217,11 +221,10 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
       ? undefined
       : checkCount("maxBootFailures", options.maxBootFailures, 1),
     bootTimeoutMs: checkTime("bootTimeoutMs", options.bootTimeoutMs ?? 30_000),
-    stopTimeoutMs: checkTime("stopTimeoutMs", options.stopTimeoutMs ?? 30_000),
     reloadTimeoutMs: options.reloadTimeoutMs === undefined
       ? undefined
       : checkTime("reloadTimeoutMs", options.reloadTimeoutMs),
-    drainTimeoutMs: checkTime("drainTimeoutMs", options.drainTimeoutMs ?? 10_000),
+    ...checkStop(options),
     ...checkLimits(options, readyWhen !== undefined && isShared(readyWhen)),
     settles: listen.length === 0,
     hangTimeoutMs: options.hangTimeoutMs === undefined
@@ -231,6 +234,21 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
     standby: checkCount("standby", options.standby ?? 0, 0),
     listen,
   };
+}
+
+const STOP_MS = 30_000;
+const DRAIN_MS = 10_000;
+
+/** A worker that is killed while it drains loses what it has in hand, and cannot even tell. */
+function checkStop(options: PreforkOptions): { readonly stopTimeoutMs: number; readonly drainTimeoutMs: number } {
+  const drainTimeoutMs = checkTime("drainTimeoutMs", options.drainTimeoutMs ?? DRAIN_MS);
+  const stopTimeoutMs = checkTime("stopTimeoutMs", options.stopTimeoutMs ?? STOP_MS);
+  if (options.drainTimeoutMs === undefined || drainTimeoutMs <= stopTimeoutMs) return { stopTimeoutMs, drainTimeoutMs };
+  if (options.stopTimeoutMs === undefined) return { stopTimeoutMs: drainTimeoutMs + STOP_MS, drainTimeoutMs };
+  throw new RangeError(
+    `Cannot use a 'drainTimeoutMs' of ${drainTimeoutMs} with a 'stopTimeoutMs' of ${stopTimeoutMs}: a worker would be ` +
+      "killed while it answers; give it longer to stop than to drain",
+  );
 }
 
 /** A worker says four times in this that it lives; less would be more of a load than a help. */

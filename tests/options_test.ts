@@ -43,11 +43,29 @@ describe("options", () => {
       [{ readyWhen: { tcp: "h:1", intervalMs: 0 } }, "RangeError", /intervalMs': it must be 1 or more/],
       [{ readyWhen: { tcp: "h:1", timeoutMs: "1" } }, "TypeError", /timeoutMs': it must be a number, not '1'/],
       [{ maxSurge: 1, readyWhen: { tcp: "h:1" } }, "RangeError", /'maxSurge' of 1 with this 'readyWhen': .*\{pid\}/],
+      [
+        { stopTimeoutMs: 999, drainTimeoutMs: 1000 },
+        "RangeError",
+        /'drainTimeoutMs' of 1000 with a 'stopTimeoutMs' of 999/,
+      ],
+      [{ drainTimeoutMs: "1" }, "TypeError", /'drainTimeoutMs': it must be a number, not '1'/],
       [{ name: "a/b" }, "TypeError", /Cannot name a pool 'a\/b'/],
     ];
     for (const [options, name, message] of wrong) {
       assert.throws(() => new FakePool(options), { name, message }, JSON.stringify(options));
     }
+  });
+
+  it("give a worker longer to stop than to drain, unless only the time to stop is said", () => {
+    const times = (options: PreforkOptions) => {
+      const { stopTimeoutMs, drainTimeoutMs } = checkOptions(options, new FakeHost());
+      return [stopTimeoutMs, drainTimeoutMs];
+    };
+    assert.deepEqual(times({}), [30_000, 10_000]);
+    assert.deepEqual(times({ drainTimeoutMs: 300 }), [30_000, 300]);
+    assert.deepEqual(times({ drainTimeoutMs: 40_000 }), [70_000, 40_000]);
+    assert.deepEqual(times({ drainTimeoutMs: 40_000, stopTimeoutMs: 40_000 }), [40_000, 40_000]);
+    assert.deepEqual(times({ stopTimeoutMs: 500 }), [500, 10_000]);
   });
 
   it("of readyWhen understand addresses of every kind, which shapes how workers are replaced", () => {

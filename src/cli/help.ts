@@ -22,7 +22,8 @@ Pool
   --boot-timeout TIME     how long a worker may take to be ready (30s, 500ms; default 30s)
   --ready-when CHECK      what is asked until it is: /healthz (by itself, before it serves), or where it
                           listens by itself: http://127.0.0.1:900{slot}/healthz, tcp:HOST:PORT
-  --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s)
+  --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s,
+                          or 30s more than a longer --drain-timeout)
   --hang-timeout TIME     how long a worker's event loop may stand still (default: any time)
   --max-requests N  --max-lifetime 1h  --max-memory 512M
                           when a worker is replaced (default: never)
