@@ -38,7 +38,7 @@ describe("adoption", () => {
 
   it("is not refused because the machine is slow", async () => {
     const { adopter, prepare, host } = begin();
-    adopter.patience = 100;
+    adopter.patience = 90;
     const { poll } = adopter.libc;
     Object.assign(adopter.libc, { poll: (...args: Parameters<typeof poll>) => (host.standStill(500), poll(...args)) });
     await prepare();
