@@ -48,14 +48,16 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
   let draining = false;
   let begins = (): void => {};
   const end = (response: Response): Response => draining ? closing(response) : response;
-  const finish = (response: Response | undefined | void): Response => {
+  const finish = (response: Response): Response => {
     open--;
-    if (!(response instanceof Response)) throw new TypeError("The handler gave no Response");
     return end(response);
   };
   const fail = (error: unknown): never => {
     open--;
     throw error;
+  };
+  const settle = (response: Response | undefined | void): Response => {
+    return response instanceof Response ? finish(response) : fail(new TypeError("The handler gave no Response"));
   };
   const answer = (request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response> => {
     open++;
@@ -67,8 +69,8 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     } catch (error) {
       return fail(error);
     }
-    if (response instanceof Promise) return response.then(finish, fail);
-    return response instanceof Response ? finish(response) : Promise.resolve(response).then(finish, fail);
+    if (response instanceof Promise) return response.then(settle, fail);
+    return response instanceof Response ? finish(response) : Promise.resolve(response).then(settle, fail);
   };
   const { tls, error, onListen, ...rest } = options;
   const server = attemptServe(
