@@ -64,6 +64,8 @@ export class WorkerSession {
   #toldAt: number | undefined;
   #listening = false;
   #staysAlive = false;
+  /** Whether this worker's code is a callback, at whose end this process ends. */
+  #isRun = false;
   readonly #status: StatusReporter;
   #served = 0;
   #selfCheck: SelfCheck | undefined;
@@ -126,6 +128,7 @@ export class WorkerSession {
 
   /** Runs a worker's code, and ends this process with it. */
   async run(work: () => unknown): Promise<never> {
+    this.#isRun = true;
     this.stayAlive(true);
     try {
       await work();
@@ -361,7 +364,14 @@ export class WorkerSession {
       served: this.#countServed(welcome.maxRequests, worker),
     });
     this.#servers.push(server.finished);
+    void server.finished.then(() => this.#drained(this.#servers.length));
     return server;
+  }
+
+  /** A program that serves outside of any callback has nobody who ends it: it ends by itself, having nothing left to do. */
+  async #drained(servers: number): Promise<void> {
+    await Promise.all(this.#servers);
+    if (servers === this.#servers.length && !this.#isRun) this.stayAlive(false);
   }
 
   /** The one check of this worker, whichever of its servers is asked. */

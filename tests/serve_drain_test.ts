@@ -93,6 +93,16 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
       await stopPool(program);
     });
 
+    it("ends where its program serves by itself, in no callback", options, async () => {
+      await using program = runApp(on, {}, "by_itself");
+      using client = new Client({ port: await portOf(program) }).send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+      await client.waitFor(/\r\n\r\nanswered$/);
+      program.kill("SIGHUP");
+      await program.waitForLine("has answered all");
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      await stopPool(program);
+    });
+
     it("cuts off an answer without end at the deadline, and says so", options, async () => {
       await using program = runApp(on, { drainTimeoutMs: 300 });
       using client = new Client({ port: await portOf(program) }).send("GET /endless HTTP/1.1\r\nhost: x\r\n\r\n");
