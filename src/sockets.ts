@@ -62,6 +62,7 @@ export class SharedSockets implements Disposable {
   readonly #libc: Libc;
   readonly #inheritance: Inheritance | undefined;
   #sockets: SharedSocket[] = [];
+  #isBlocking: boolean | undefined;
 
   private constructor(libc: Libc, inheritance: Inheritance | undefined) {
     this.#libc = libc;
@@ -117,6 +118,19 @@ export class SharedSockets implements Disposable {
     );
   }
 
+  /**
+   * Says whether an accept waits until somebody comes: programs written for start_server or systemd rely on it, and an
+   * event loop must not stand still when another worker was faster. All who have a socket share this.
+   */
+  setBlocking(isBlocking: boolean): void {
+    if (isBlocking === this.#isBlocking) return; // a command may be a manager itself, and have set what it needs
+    this.#isBlocking = isBlocking;
+    for (const { fd } of this.#sockets) {
+      const flags = this.#libc.fcntl(fd, F_GETFL, 0);
+      this.#libc.fcntl(fd, F_SETFL, isBlocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+    }
+  }
+
   /** Runs `spawn`: what it starts inherits the sockets, at the numbers they have here. */
   lend<T>(spawn: () => T): T {
     for (const { fd } of this.#sockets) this.#libc.fcntl(fd, F_SETFD, 0);
@@ -129,10 +143,11 @@ export class SharedSockets implements Disposable {
 
   /** Runs `spawn`, which is told of the descriptors. A runtime may make blocking what it hands on: that is undone. */
   pass<T>(spawn: (descriptors: readonly number[]) => T): T {
+    const before = this.#sockets.map(({ fd }) => ({ fd, flags: this.#libc.fcntl(fd, F_GETFL, 0) }));
     try {
-      return spawn(this.#sockets.map(({ fd }) => fd));
+      return spawn(before.map(({ fd }) => fd));
     } finally {
-      for (const { fd } of this.#sockets) setNonBlocking(this.#libc, fd);
+      for (const { fd, flags } of before) this.#libc.fcntl(fd, F_SETFL, flags);
     }
   }
 
@@ -251,7 +266,7 @@ export class SharedSockets implements Disposable {
     const fail = (errno: number): never => {
       throw new Error(`Cannot listen on ${text}: ${bindFailure(errno, address)}`);
     };
-    const low = libc.socket(familyOf(address), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const low = libc.socket(familyOf(address), SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (low < 0) fail(libc.errno());
     const fd = libc.fcntl(low, F_DUPFD_CLOEXEC, LEAST_FD);
     const failure = fd < 0 ? libc.errno() : 0;
@@ -316,18 +331,12 @@ export class SharedSockets implements Disposable {
     const libc = this.#libc;
     const address = socket.fd < 0 ? undefined : localAddress(libc, socket.fd);
     if (address === undefined) throw new Error(`Cannot listen on ${text}: ${errnoText(libc.errno())}`);
-    setNonBlocking(libc, socket.fd);
     this.#sockets.push({ ...socket, address });
   }
 }
 
 function nameOf({ address, name }: ListenOptions): string | undefined {
   return name ?? (address === INHERIT ? undefined : parseAddress(address).name);
-}
-
-/** Several workers race for one connection: whoever comes late must not wait in accept. */
-function setNonBlocking(libc: Libc, fd: number): void {
-  libc.fcntl(fd, F_SETFL, libc.fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
 }
 
 function loadLibc(libc: () => Libc): Libc {

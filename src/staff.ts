@@ -128,6 +128,7 @@ export class Staff {
   /** Gives a generation its work, and its terms. */
   assign(generation: number, asked: Work, work: ReadyWork, terms: Terms): void {
     this.#work = [...this.#work, { generation, asked, work, terms, waits: false }];
+    terms.sockets?.setBlocking(asked.type === "command");
   }
 
   /** Forgets generations that will have no new workers any more, and listens no longer where only they do. */

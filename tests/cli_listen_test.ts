@@ -75,6 +75,21 @@ describe("prefork -l", () => {
     assert.equal(existsSync(path), false);
   });
 
+  it("gives a command sockets that wait in accept, as start_server and systemd do", options, async () => {
+    const acceptPlainly = `open my $socket, "+<&=3" or die; $| = 1; print "begins\\n";
+      while (1) { accept(my $client, $socket) or die "accept: $!"; print $client "from $$"; close $client }`;
+    await using program = start(["-w", "2", "-l", "127.0.0.1:0", "--", "perl", "-e", acceptPlainly]);
+    const port = await portOf(program);
+    await program.waitForErrorLine(/is ready$/, { count: 2 });
+    for (let count = 0; count < 20; count++) {
+      using client = new Client({ port });
+      await client.waitForEnd();
+      assert.match(client.text, /^from \d+$/);
+    }
+    assert.equal(program.matching("begins").length, 2, program.report());
+    await stop(program);
+  });
+
   it("gives a Unix socket to its owner", { ...options, skip: process.getuid?.() !== 0 && "needs root" }, async () => {
     await using dir = await tempDir();
     const path = dir.file("a.sock");

@@ -5,7 +5,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { get } from "./support/client.ts";
-import { runCommand, runProgram, tempDir, waitFor } from "./support/run.ts";
+import { descendants, processState, type Program, runCommand, runProgram, tempDir, waitFor } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 60_000 };
 const file = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
@@ -20,6 +20,16 @@ async function askUntil(port: number, pattern: RegExp, isDone: () => boolean): P
   return wrong;
 }
 
+/** Waits until all commands of a run sleep, whenever they are looked at: one that loops around accept() never does. */
+async function areIdle(program: Program): Promise<void> {
+  let inARow = 0;
+  await waitFor(() => {
+    const commands = descendants(program.pid); // by descent, since Perl writes over their environment
+    inARow = commands.length > 0 && commands.every((pid) => processState(pid) === "S") ? inARow + 1 : 0;
+    return inARow === 20;
+  }, { what: "the commands to sleep" });
+}
+
 describe("real peers", () => {
   it("Starlet serves as a command, by SERVER_STARTER_PORT, and is replaced by HUP", options, async () => {
     await using dir = await tempDir();
@@ -29,6 +39,7 @@ describe("real peers", () => {
     await using program = runProgram(file("mod.ts"), words);
     const port = Number(/:(\d+)$/.exec(await program.waitForErrorLine(/listens on/))?.[1]);
     assert.match(await get(port, "/"), /^starlet \d+$/);
+    await areIdle(program);
     program.kill("SIGHUP");
     const renewed = () => program.errorLines.filter((line) => /gen=2 .* is ready$/.test(line)).length === 2;
     assert.deepEqual(await askUntil(port, /^starlet \d+$/, renewed), [], program.report());

@@ -14,6 +14,8 @@ import type { ProcessHost } from "../src/types.ts";
 import { tempDir } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 30_000 };
+const NONBLOCK = 0o4000;
+const CLOEXEC = 0o2000000;
 
 function open(listen: Listen | readonly Listen[], host: ProcessHost = currentHost): SharedSockets {
   return SharedSockets.open(checkListen(listen), host, currentLibc);
@@ -78,15 +80,32 @@ describe("the sockets of a manager", () => {
     for (const host of ["127.0.0.1", "::1"]) assert(await answers({ host, port: portOf(sockets) }), host);
   });
 
-  it("are non-blocking, close-on-exec, and stand where no runtime has anything", options, () => {
+  it("are close-on-exec, and stand where no runtime has anything", options, () => {
     using sockets = open(["127.0.0.1:0", "127.0.0.1:0"]);
     const descriptors = sockets.workerListeners(true).map(({ fd }) => fd);
     assert(descriptors.every((fd) => fd >= 64), String(descriptors));
-    const [NONBLOCK, CLOEXEC] = [0o4000, 0o2000000];
-    for (const fd of descriptors) assert.equal(flagsOf(fd) & (NONBLOCK | CLOEXEC), NONBLOCK | CLOEXEC);
+    for (const fd of descriptors) assert.equal(flagsOf(fd) & CLOEXEC, CLOEXEC);
     assert.deepEqual(sockets.workerListeners(false).map(({ fd }) => fd), [3, 4]);
     sockets.lend(() => descriptors.forEach((fd) => assert.equal(flagsOf(fd) & CLOEXEC, 0)));
     for (const fd of descriptors) assert.equal(flagsOf(fd) & CLOEXEC, CLOEXEC);
+  });
+
+  it("wait in accept or not, as they are told, whatever a spawn makes of that", options, () => {
+    const libc = currentLibc();
+    const F_SETFL = 4;
+    using sockets = open(["127.0.0.1:0", "127.0.0.1:0"]);
+    const descriptors = sockets.workerListeners(true).map(({ fd }) => fd);
+    const areBlocking = () => descriptors.map((fd) => (flagsOf(fd) & NONBLOCK) === 0);
+    sockets.setBlocking(false);
+    assert.deepEqual(areBlocking(), [false, false]);
+    sockets.pass((fds) => fds.forEach((fd) => libc.fcntl(fd, F_SETFL, 0)));
+    assert.deepEqual(areBlocking(), [false, false]);
+    sockets.setBlocking(true);
+    assert.deepEqual(areBlocking(), [true, true]);
+    libc.fcntl(descriptors[1] ?? -1, F_SETFL, NONBLOCK); // by a command that is a manager of workers
+    sockets.setBlocking(true);
+    sockets.pass((fds) => fds.forEach((fd) => libc.fcntl(fd, F_SETFL, 0)));
+    assert.deepEqual(areBlocking(), [true, false]);
   });
 
   it("give the file of a Unix socket its mode and its owner from the start", options, async () => {
