@@ -43,6 +43,9 @@ const NEVER_MS = 2 ** 40;
 /** How often it is looked what memory the workers use. */
 const MEMORY_LOOK_MS = 5000;
 
+/** How often it is looked whether the sockets still listen. */
+const SOCKET_LOOK_MS = 1000;
+
 /** How long processes are made before the event loop gets its turn. */
 const SPAWN_SLICE_MS = 20;
 
@@ -103,6 +106,7 @@ export class Manager {
   /** Reloads that are under way, by the number of their generation. */
   readonly #reloads = new Table<number, Reload>();
   #memoryTimer: Timer | undefined;
+  #socketTimer: Timer | undefined;
   #started: Pending<Signal> | undefined;
   #waited: Pending<void> | undefined;
 
@@ -220,6 +224,7 @@ export class Manager {
     using _alive = this.#host.setTimer(NEVER_MS, () => {});
     this.#traps.watchFatal();
     this.#watchMemory();
+    this.#watchSockets();
     this.#succession.begin();
     this.post({ type: "start", generation: this.#nextGeneration(work, ready, this.#terms) });
     return await started.promise;
@@ -363,7 +368,9 @@ export class Manager {
   #spawn(wanted: SpawnEffect): void {
     const { slot, id } = wanted;
     const isWanted = (): boolean => findWorker(this.#state, wanted)?.stopping === false;
-    if (!isWanted()) return this.post({ type: "spawnCancelled", slot, id });
+    if (!isWanted() || !this.#haveSockets()) {
+      return this.post({ type: "spawnCancelled", slot, id });
+    }
     this.#staff.spawn(wanted, isWanted, (input) => this.post(input));
   }
 
@@ -445,12 +452,38 @@ export class Manager {
     this.#memoryTimer = timer;
   }
 
+  /** Looks now and then whether somebody took the sockets away. */
+  #watchSockets(): void {
+    this.#socketTimer?.[Symbol.dispose]();
+    this.#socketTimer = undefined;
+    if (this.#terms.sockets === undefined) return;
+    const timer = this.#host.setTimer(SOCKET_LOOK_MS, () => {
+      this.#haveSockets();
+      this.#watchSockets();
+    });
+    timer.unref();
+    this.#socketTimer = timer;
+  }
+
+  /** Without its sockets a pool has nothing to do: its workers look alive, and accept nothing. */
+  #haveSockets(): boolean {
+    try {
+      this.#terms.sockets?.check();
+      return true;
+    } catch (error) {
+      this.#settleStart((started) => started.reject(error));
+      this.post({ type: "stopAll" });
+      return false;
+    }
+  }
+
   /** Answers whoever waits for a reload. */
   #heed(event: PreforkEvent): void {
     if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
     const reload = this.#reloads.get(event.generation);
     this.#reloads.delete(event.generation);
     this.#watchMemory();
+    this.#watchSockets();
     this.#forgetGenerations();
     if (event.type === "reloaded") {
       this.#maxWorkers = reload?.maxWorkers ?? this.#maxWorkers;
@@ -487,6 +520,8 @@ export class Manager {
     this.#alarms[Symbol.dispose]();
     this.#memoryTimer?.[Symbol.dispose]();
     this.#memoryTimer = undefined;
+    this.#socketTimer?.[Symbol.dispose]();
+    this.#socketTimer = undefined;
     this.#traps.ignoreFatal();
     this.#staff.close();
   }

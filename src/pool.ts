@@ -83,6 +83,7 @@ function take(turn: Turn, input: Input): void {
     case "signalAll":
       return signalAll(turn, input.signal);
     case "stopAll":
+      if (turn.pool.mode === "running") update(turn, { mode: "idle" }); // nobody comes after those that go
       endRoll(turn, "stopped", "the pool was told to stop");
       return stopAll(turn);
     case "setMaxWorkers":

@@ -194,6 +194,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    *
    * @throws {Error} In a worker that calls it again, and while another `start` or `waitAllChildren` runs.
    * @throws {TypeError} If `data` does not survive JSON.
+   * @throws {Error} If a listening socket was closed here, or shut down by a worker: the workers are told to stop.
    * @throws {BootFailureError} If `maxBootFailures` was reached and no worker ever became ready.
    */
   start(options?: StartOptions): Promise<boolean>;

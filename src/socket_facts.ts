@@ -13,6 +13,8 @@ const SO_TYPE = 3;
 const SO_ACCEPTCONN = 30;
 const SO_COOKIE = 57;
 const SOCK_STREAM = 1;
+const POLLHUP = 0x10;
+const POLLRDHUP = 0x2000;
 
 /** Where a socket listens, or is connected from; undefined if the descriptor is no such socket. */
 export function localAddress(libc: Libc, fd: number): SocketAddress | undefined {
@@ -22,9 +24,18 @@ export function localAddress(libc: Libc, fd: number): SocketAddress | undefined 
   return decodeSockaddr(bytes, readInt32(length), "linux");
 }
 
-/** Whether a descriptor is a socket that listens. */
+/** Whether a descriptor is a socket that listens, and that nobody has shut down. */
 export function isListening(libc: Libc, fd: number): boolean {
-  return option(libc, fd, SO_ACCEPTCONN) === 1;
+  return option(libc, fd, SO_ACCEPTCONN) === 1 && !isShutDown(libc, fd);
+}
+
+/** A Unix socket says that it listens even then. */
+function isShutDown(libc: Libc, fd: number): boolean {
+  const entry = new Uint8Array(8); // struct pollfd
+  const view = new DataView(entry.buffer);
+  view.setInt32(0, fd, true);
+  view.setInt16(4, POLLRDHUP, true);
+  return libc.poll(entry, 1, 0) > 0 && (view.getInt16(6, true) & (POLLRDHUP | POLLHUP)) !== 0;
 }
 
 /** Whether a descriptor is a socket of connections, and not one of UDP. */

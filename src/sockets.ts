@@ -57,6 +57,12 @@ interface SharedSocket extends Omit<Listener, "text"> {
   readonly claimed?: Claimed;
 }
 
+/** A socket was closed or shut down. */
+export class LostSocketError extends Error {
+  /** Tells this error from others. */
+  override readonly name = "LostSocketError";
+}
+
 /** The sockets of one pool. */
 export class SharedSockets implements Disposable {
   readonly #libc: Libc;
@@ -107,12 +113,12 @@ export class SharedSockets implements Disposable {
   /**
    * Looks whether all are as they were: a worker that inherits something else would look alive and accept nothing.
    *
-   * @throws {Error} Names the first that does not listen any more.
+   * @throws {LostSocketError} Names the first that does not listen any more.
    */
   check(): void {
     const lost = this.#sockets.find(({ fd }) => !isListening(this.#libc, fd));
     if (lost === undefined) return;
-    throw new Error(
+    throw new LostSocketError(
       `the socket that listens on ${formatAddress(lost.address)} was closed in the manager or shut down by a worker; ` +
         "start the manager anew",
     );

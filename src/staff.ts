@@ -229,7 +229,6 @@ export class Staff {
 
   #spawnWithSockets({ sockets }: Terms, { path }: ReadyWork, command: SpawnCommand): Child {
     if (sockets === undefined) return this.#host.spawn(command);
-    sockets.check();
     if (this.#lends(path)) return sockets.lend(() => this.#host.spawn(command));
     return sockets.pass((descriptors) => this.#host.spawn({ ...command, sockets: descriptors }));
   }

@@ -115,6 +115,20 @@ describe("prefork -l", () => {
     },
   );
 
+  it("stops with status 1 when its socket is lost, and says so once", options, async () => {
+    const shutItDown =
+      `print "begins\\n"; open my $socket, "+<&=3"; accept my $client, $socket; shutdown $socket, 2; sleep 60`;
+    await using program = start(["-w", "2", "-l", "127.0.0.1:0", "--", "perl", "-e", `$| = 1; ${shutItDown}`]);
+    const port = await portOf(program);
+    await program.waitForErrorLine(/is ready$/, { count: 2 });
+    using _client = new Client({ port });
+    assert.deepEqual(await program.waitForEnd(), { code: 1, signal: null }, program.report());
+    const told = program.errorLines.filter((line) => line.includes("shut down by a worker; start the manager anew"));
+    assert.equal(told.length, 1, program.report());
+    assert.equal(program.matching("begins").length, 2, program.report());
+    await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
+  });
+
   it("says in one sentence what it cannot listen on", options, async () => {
     await using dir = await tempDir();
     const taken = createServer();

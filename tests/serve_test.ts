@@ -239,6 +239,25 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       await waitForNobody(program);
     });
 
+    for (const kind of ["TCP", "Unix"] as const) {
+      it(`ends with its pool, and a sentence, when its ${kind} socket is shut down under it`, options, async () => {
+        await using dir = await tempDir();
+        const path = dir.file("a.sock");
+        const listen = kind === "Unix" ? `unix:${path}` : "127.0.0.1:0";
+        await using program = runApp({ runtime: worker, options: { maxWorkers: 2, listen } });
+        await waitForReady(program, 2);
+        const [told] = await listenersOf(program);
+        using client = new Client(kind === "Unix" ? { path } : { port: await portOf(program) });
+        client.send("GET /shutdown HTTP/1.1\r\nhost: x\r\n\r\n");
+        const sentence =
+          `LostSocketError: the socket that listens on ${told?.text} was closed in the manager or shut down`;
+        await program.waitForErrorLine(sentence);
+        await program.waitForEnd();
+        assert.equal(program.errorLines.filter((line) => line.includes(sentence)).length, 1, program.report());
+        await waitForNobody(program);
+      });
+    }
+
     it("refuses what cannot be, by sentences that name it", options, async () => {
       await using program = runApp({
         runtime: worker,

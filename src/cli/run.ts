@@ -187,7 +187,7 @@ async function runUntilStopped(pool: Prefork, work: PreparedWork, log: Log): Pro
   } catch (error) {
     if (error instanceof Error && error.name === "BootFailureError") return 3; // The log has it, as an event.
     log.tell("fatal", describeError(error));
-    return 2;
+    return error instanceof Error && error.name === "LostSocketError" ? 1 : 2;
   }
 }
 
