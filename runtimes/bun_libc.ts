@@ -36,6 +36,8 @@ const CALLS = {
   umask: { args: ["u32"], returns: "i32" },
   chown: { args: ["ptr", "u32", "u32"], returns: "i32" },
   unlink: { args: ["ptr"], returns: "i32" },
+  flock: { args: ["i32", "i32"], returns: "i32" },
+  statx: { args: ["i32", "ptr", "i32", "u32", "ptr"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },
 } as const;
 

@@ -25,6 +25,8 @@ const CALLS = {
   umask: { parameters: ["u32"], result: "i32" },
   chown: { parameters: ["buffer", "u32", "u32"], result: "i32" },
   unlink: { parameters: ["buffer"], result: "i32" },
+  flock: { parameters: ["i32", "i32"], result: "i32" },
+  statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
   __errno_location: { parameters: [], result: "pointer" },
 } as const satisfies Deno.ForeignLibraryInterface;
 

@@ -114,7 +114,7 @@ function parseUnix(path: string, text: string): Address {
   if (bytes <= MAX_PATH_BYTES) return { type: "unix", path };
   throw new RangeError(
     `Cannot listen on '${text}': its path has ${bytes} bytes and a socket's may have ${MAX_PATH_BYTES}; ` +
-      "give a shorter one, or one relative to the working directory",
+      "give a shorter one",
   );
 }
 

@@ -26,6 +26,8 @@ export interface HandedSocket {
   readonly name: string | undefined;
   /** The file of a Unix socket that the manager made which bound it, and is to be removed by the last one. */
   readonly file: string | undefined;
+  /** Tells that file from another of its name. */
+  readonly fileId?: string;
 }
 
 /** What a new manager is told by the one that started it. */
@@ -118,11 +120,12 @@ export function decodeTask(text: string): Task {
 }
 
 function readSocket(value: unknown): HandedSocket {
-  const { fd, asked, bound, name, file } = objectOf(value);
+  const { fd, asked, bound, name, file, fileId } = objectOf(value);
   if (typeof fd !== "number" || typeof asked !== "string" || typeof bound !== "string") {
     throw new TypeError(`Cannot use ${UPGRADE_VARIABLE}: ${JSON.stringify(value)} is no socket`);
   }
-  return { fd, asked, bound, name: textOf(name), file: textOf(file) };
+  const id = typeof fileId === "string" ? { fileId } : {};
+  return { fd, asked, bound, name: textOf(name), file: textOf(file), ...id };
 }
 
 function textOf(value: unknown): string | undefined {

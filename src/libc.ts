@@ -27,6 +27,8 @@ export interface Libc {
   umask(mask: number): number;
   chown(path: Bytes, uid: number, gid: number): number;
   unlink(path: Bytes): number;
+  flock(fd: number, operation: number): number;
+  statx(directory: number, path: Bytes, flags: number, mask: number, result: Bytes): number;
   /** The number of the last failure. */
   errno(): number;
 }
@@ -73,6 +75,8 @@ const REASONS: Readonly<Record<number, string>> = {
   23: "the system is out of file descriptors",
   24: "this process is out of file descriptors",
   30: "its file system is read-only",
+  36: "its name is too long",
+  40: "its path has too many symbolic links",
   88: "that descriptor is no socket",
   97: "this machine has no such kind of address",
   98: "the address is taken",

@@ -68,7 +68,7 @@ function encodePath(path: string, os: SockaddrOs): Uint8Array {
     `Cannot bind a Unix socket to '${path}': the path has ${bytes.length - 1} bytes, and ${os} allows ${
       sunPath - 1
     }; ` +
-      "give a shorter one, or one relative to the working directory",
+      "give a shorter one",
   );
 }
 

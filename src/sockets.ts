@@ -6,12 +6,13 @@
  */
 
 import { fromServerStarter, fromSystemd, type GivenSocket } from "./activation.ts";
-import { type Address, formatAddress, parseAddress, type SocketAddress } from "./address.ts";
+import { formatAddress, parseAddress, type SocketAddress } from "./address.ts";
 import { absolute, askedFor, type Claimed, type HandedSocket, Inheritance } from "./handover.ts";
 import { type Bytes, cString, errnoText, int32, type Libc, NoLibcError } from "./libc.ts";
-import { INHERIT, type ListenOptions } from "./listen.ts";
+import { INHERIT, type ListenOptions, type SocketOwner } from "./listen.ts";
 import type { Listener, WorkerListener } from "./serving.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
+import { identify, inTurn, remove, removeStale, type SocketFile } from "./socket_file.ts";
 import { isListening, localAddress } from "./socket_facts.ts";
 import type { ProcessHost } from "./types.ts";
 
@@ -19,7 +20,6 @@ const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
@@ -29,12 +29,11 @@ const F_SETFD = 2;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const FD_CLOEXEC = 1;
+const EINVAL = 22;
+const EMFILE = 24;
+const EADDRINUSE = 98;
 const F_DUPFD_CLOEXEC = 1030;
 const O_NONBLOCK = 0o4000;
-const O_NOFOLLOW = 0o400000;
-const ENOENT = 2;
-const ENXIO = 6;
-const ECONNREFUSED = 111;
 
 /** Above what the runtimes use themselves, and above the places that descriptors have in a worker. */
 const LEAST_FD = 64;
@@ -50,7 +49,7 @@ interface SharedSocket extends Omit<Listener, "text"> {
   /** Its descriptor in this process. */
   readonly fd: number;
   /** The file of a Unix socket made here. */
-  readonly file: string | undefined;
+  readonly file: SocketFile | undefined;
   /** What it was asked for as. */
   readonly asked: string;
   /** What the manager before this one handed over; undefined if it is this one's from the beginning. */
@@ -183,7 +182,8 @@ export class SharedSockets implements Disposable {
       asked,
       bound: formatAddress(address),
       name,
-      file,
+      file: file?.path,
+      ...(file?.id === undefined ? {} : { fileId: file.id }),
     }));
   }
 
@@ -194,7 +194,10 @@ export class SharedSockets implements Disposable {
 
   /** The manager before this one leaves the files of its sockets to this one. */
   own(): void {
-    this.#sockets = this.#sockets.map(({ claimed, ...socket }) => ({ ...socket, file: claimed?.file ?? socket.file }));
+    this.#sockets = this.#sockets.map(({ claimed, ...socket }) => ({
+      ...socket,
+      file: fileOf(claimed) ?? socket.file,
+    }));
   }
 
   /** The next manager listens on those at these places: their files are its own. */
@@ -206,9 +209,9 @@ export class SharedSockets implements Disposable {
 
   /** Others in this process listen on, and need the files of the sockets that they have in common. */
   leaveFilesTo(others: readonly (SharedSockets | undefined)[]): void {
-    const needed = others.flatMap((other) => other === undefined ? [] : other.#sockets.map(({ file }) => file));
+    const needed = others.flatMap((other) => other === undefined ? [] : other.#sockets.map(({ file }) => file?.path));
     this.#sockets = this.#sockets.map((socket) =>
-      needed.includes(socket.file) ? { ...socket, file: undefined } : socket
+      needed.includes(socket.file?.path) ? { ...socket, file: undefined } : socket
     );
   }
 
@@ -216,7 +219,7 @@ export class SharedSockets implements Disposable {
   [Symbol.dispose](): void {
     for (const { fd, file } of this.#sockets.splice(0)) {
       // In this order nobody finds a file that is about to go and takes it for a stale one.
-      if (file !== undefined) this.#libc.unlink(cString(file));
+      if (file !== undefined) remove(this.#libc, file);
       this.#libc.close(fd);
     }
   }
@@ -241,8 +244,7 @@ export class SharedSockets implements Disposable {
   /** Takes a socket of the manager before this one. Its file is that one's until all is handed over. */
   #takeOver(claimed: Claimed, wanted: ListenOptions, asked: string): void {
     const name = asked === INHERIT ? wanted.name ?? claimed.name : nameOf(wanted);
-    const fd = this.#libc.fcntl(claimed.fd, F_DUPFD_CLOEXEC, LEAST_FD);
-    this.#libc.close(claimed.fd);
+    const fd = this.#raise(claimed.fd, claimed.bound);
     this.#keep({ fd, name, file: undefined, asked, claimed });
   }
 
@@ -266,36 +268,68 @@ export class SharedSockets implements Disposable {
     host: ProcessHost,
     asked: string,
   ): void {
-    const libc = this.#libc;
-    const text = formatAddress(address);
     const place = address.type === "unix" ? { ...address, path: absolute(address.path, host.directory) } : address;
-    const fail = (errno: number): never => {
-      throw new Error(`Cannot listen on ${text}: ${bindFailure(errno, address)}`);
-    };
-    const low = libc.socket(familyOf(address), SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (low < 0) fail(libc.errno());
-    const fd = libc.fcntl(low, F_DUPFD_CLOEXEC, LEAST_FD);
-    const failure = fd < 0 ? libc.errno() : 0;
-    libc.close(low);
-    if (fd < 0) fail(failure);
-    const file = place.type === "unix" && !place.path.startsWith("@") ? place.path : undefined;
+    const low = this.#libc.socket(familyOf(place), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (low < 0) throw this.#error(this.#libc.errno(), address);
+    const fd = this.#raise(low, formatAddress(address));
     try {
-      if (file !== undefined) this.#removeStale(file, text);
-      libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, int32(1), 4);
-      if (place.type === "tcp" && place.family === 6) libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, int32(0), 4);
-      const errno = this.#bindWithMode(
-        fd,
-        encodeSockaddr(place, "linux"),
-        file === undefined ? undefined : options.mode,
-      );
-      if (errno !== 0) fail(errno);
-      if (file !== undefined && options.owner !== undefined) this.#giveTo(file, options.owner, text);
-      if (libc.listen(fd, options.backlog ?? BACKLOG) < 0) fail(libc.errno());
+      const isFile = place.type === "unix" && !place.path.startsWith("@");
+      const file = isFile ? this.#listenAt(fd, place.path, options) : this.#listenOn(fd, place, options);
+      this.#keep({ fd, name, file, asked });
     } catch (error) {
-      libc.close(fd);
+      this.#libc.close(fd);
       throw error;
     }
-    this.#keep({ fd, name, file, asked }, text);
+  }
+
+  #listenAt(fd: number, path: string, options: ListenOptions): SocketFile {
+    const address = { type: "unix", path } as const;
+    if (this.#sockets.some((own) => overlap(own.address, address))) throw this.#error(EADDRINUSE, address);
+    return inTurn(this.#libc, path, () => {
+      removeStale(this.#libc, path);
+      const errno = this.#bindWithMode(fd, encodeSockaddr(address, "linux"), options.mode);
+      if (errno !== 0) throw this.#error(errno, address);
+      const file = identify(this.#libc, path);
+      try {
+        if (options.owner !== undefined) this.#giveTo(path, options.owner);
+        this.#listen(fd, address, options);
+        return file;
+      } catch (error) {
+        this.#libc.unlink(cString(path));
+        throw error;
+      }
+    });
+  }
+
+  #listenOn(fd: number, address: SocketAddress, options: ListenOptions): undefined {
+    const libc = this.#libc;
+    libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, int32(1), 4);
+    if (address.type === "tcp" && address.family === 6) libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, int32(0), 4);
+    const bytes = encodeSockaddr(address, "linux");
+    if (libc.bind(fd, bytes, bytes.length) < 0) throw this.#error(libc.errno(), address);
+    this.#listen(fd, address, options);
+  }
+
+  #listen(fd: number, address: SocketAddress, { backlog = BACKLOG }: ListenOptions): void {
+    if (this.#libc.listen(fd, backlog) < 0) throw this.#error(this.#libc.errno(), address);
+  }
+
+  #error(errno: number, address: SocketAddress): Error {
+    const own = errno === EADDRINUSE && this.#sockets.find((socket) => overlap(socket.address, address));
+    const why = own
+      ? `this pool listens on ${formatAddress(own.address)} already, which takes what comes there; leave one out`
+      : bindFailure(errno, address.type);
+    return new Error(`Cannot listen on ${formatAddress(address)}: ${why}`);
+  }
+
+  /** Moves a descriptor out of the way of the runtime's own. */
+  #raise(low: number, text: string): number {
+    const fd = this.#libc.fcntl(low, F_DUPFD_CLOEXEC, LEAST_FD);
+    const errno = fd < 0 ? this.#libc.errno() : 0;
+    this.#libc.close(low);
+    if (errno === 0) return fd;
+    const why = errno === EINVAL ? errnoText(EMFILE) : errnoText(errno);
+    throw new Error(`Cannot listen on ${text}: ${why}; let it have more (ulimit -n)`);
   }
 
   /** The mode is there from the first moment: nobody slips in before a chmod. */
@@ -306,31 +340,10 @@ export class SharedSockets implements Disposable {
     return errno;
   }
 
-  #giveTo(file: string, { uid, gid }: { readonly uid: number; readonly gid: number }, text: string): void {
+  #giveTo(file: string, { uid, gid }: SocketOwner): void {
     if (this.#libc.chown(cString(file), uid, gid) === 0) return;
     const errno = this.#libc.errno();
-    this.#libc.unlink(cString(file));
-    throw new Error(`Cannot give ${text} to ${uid}:${gid}: ${errnoText(errno)}; only root may`);
-  }
-
-  /** Removes the socket file of a process that is gone: one at which nobody answers. */
-  #removeStale(file: string, text: string): void {
-    const libc = this.#libc;
-    const opened = libc.open(cString(file), O_NONBLOCK | O_NOFOLLOW);
-    const errno = opened < 0 ? libc.errno() : 0;
-    if (opened >= 0) libc.close(opened);
-    if (errno === ENOENT) return;
-    // No other kind of file refuses to be opened like this.
-    if (errno !== ENXIO) throw new Error(`Cannot listen on ${text}: there is a file of that name; it is no socket`);
-    const probe = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    const address = encodeSockaddr({ type: "unix", path: file }, "linux");
-    const refused = libc.connect(probe, address, address.length) < 0 ? libc.errno() : 0;
-    libc.close(probe);
-    if (refused !== ECONNREFUSED) {
-      const what = refused === 0 || refused === 11 ? "another process answers there; stop it" : errnoText(refused);
-      throw new Error(`Cannot listen on ${text}: ${what}, or choose another path`);
-    }
-    libc.unlink(cString(file));
+    throw new Error(`Cannot give unix:${file} to ${uid}:${gid}: ${errnoText(errno)}; only root may`);
   }
 
   #keep(socket: Omit<SharedSocket, "address">, text = socket.asked): void {
@@ -343,6 +356,11 @@ export class SharedSockets implements Disposable {
 
 function nameOf({ address, name }: ListenOptions): string | undefined {
   return name ?? (address === INHERIT ? undefined : parseAddress(address).name);
+}
+
+function fileOf(claimed: Claimed | undefined): SocketFile | undefined {
+  if (claimed?.file === undefined) return undefined;
+  return { path: claimed.file, ...(claimed.fileId === undefined ? {} : { id: claimed.fileId }) };
 }
 
 function loadLibc(libc: () => Libc): Libc {
@@ -366,11 +384,20 @@ function familyOf(address: SocketAddress): number {
   return address.family === 4 ? AF_INET : AF_INET6;
 }
 
-function bindFailure(errno: number, address: Address): string {
-  const mend = address.type === "unix" ? "choose another path" : "choose another port";
-  if (errno === 98) return `another process listens there; stop it, or ${mend}`;
-  if (errno === 13 && address.type === "tcp") {
-    return "permission denied; ports below 1024 need root, choose a higher one";
+/** Whether what comes to one address comes to the other, too. */
+function overlap(a: SocketAddress, b: SocketAddress): boolean {
+  if (a.type === "unix" || b.type === "unix") return a.type === b.type && formatAddress(a) === formatAddress(b);
+  if (a.port !== b.port) return false;
+  return a.host === b.host || [a, b].some(({ host, family }) => {
+    return host === "::" || (host === "0.0.0.0" && a.family === b.family && family === 4);
+  });
+}
+
+function bindFailure(errno: number, type: SocketAddress["type"]): string {
+  if (errno === EADDRINUSE) {
+    return `another process listens there; stop it, or choose another ${type === "tcp" ? "port" : "path"}`;
   }
-  return `${errnoText(errno)}; ${mend}`;
+  if (errno === 99) return `${errnoText(errno)}; choose another address`;
+  if (type === "unix") return `${errnoText(errno)}; choose another path`;
+  return errno === 13 ? "permission denied; ports below 1024 need root, choose a higher one" : errnoText(errno);
 }

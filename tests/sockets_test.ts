@@ -1,6 +1,6 @@
 /** The listening sockets of a manager: real ones, by way of the running runtime's C library. */
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, lstatSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -8,7 +8,8 @@ import { currentHost } from "../runtimes/current.ts";
 import { currentLibc } from "../runtimes/current_libc.ts";
 import { Inheritance } from "../src/handover.ts";
 import { checkListen, type Listen } from "../src/listen.ts";
-import { NoLibcError } from "../src/libc.ts";
+import { cString, type Libc, NoLibcError } from "../src/libc.ts";
+import { encodeSockaddr } from "../src/sockaddr.ts";
 import { SharedSockets } from "../src/sockets.ts";
 import type { ProcessHost } from "../src/types.ts";
 import { tempDir } from "./support/run.ts";
@@ -161,6 +162,92 @@ describe("the sockets of a manager", () => {
     chmodSync(path, 0);
     fails(`unix:${path}`, /there is a file of that name; it is no socket$|permission denied/);
     fails(`unix:${dir.file("no/a.sock")}`, /its directory does not exist/);
+  });
+
+  it("leave a file alone that is not theirs any more", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const first = open(`unix:${path}`);
+    unlinkSync(path);
+    using _second = open(`unix:${path}`);
+    first[Symbol.dispose]();
+    assert(await answers({ path }));
+  });
+
+  it("are made one after the other, where several managers find the same stale file", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const libc = currentLibc();
+    using first = open(`unix:${dir.file("b.sock")}`);
+    assert.equal(first.listeners.length, 1);
+    const other = libc.open(cString(dir.path), 0);
+    assert.equal(libc.flock(other, 2), 0);
+    let waited = 0;
+    const patient: Libc = {
+      ...libc,
+      poll(entries, count, timeoutMs) {
+        if (count > 0) return libc.poll(entries, count, timeoutMs);
+        if (++waited === 3) libc.close(other); // the other manager is done
+        return 0;
+      },
+    };
+    using _sockets = SharedSockets.open(checkListen(`unix:${path}`), currentHost, () => patient);
+    assert.equal(waited, 3);
+    const busy = libc.open(cString(dir.path), 0);
+    assert.equal(libc.flock(busy, 2), 0, "the lock is given back");
+    libc.close(busy);
+  });
+
+  it("leave no file where listening fails", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const libc = currentLibc();
+    const deaf: Libc = { ...libc, listen: () => libc.listen(-1, 1) };
+    assert.throws(
+      () => SharedSockets.open(checkListen(`unix:${path}`), currentHost, () => deaf),
+      /that descriptor is not open/,
+    );
+    assert.equal(existsSync(path), false);
+  });
+
+  it("say what is wrong, and nothing else", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    {
+      using sockets = open("0.0.0.0:0");
+      const port = portOf(sockets);
+      fails([`127.0.0.1:${port}`], /another process listens there; stop it, or choose another port$/);
+    }
+    using free = open("0.0.0.0:0");
+    const port = portOf(free);
+    free[Symbol.dispose]();
+    const own = (address: string) => new RegExp(`: this pool listens on ${address} already, .*; leave one out$`);
+    fails([`0.0.0.0:${port}`, `[::]:${port}`], own(`0.0.0.0:${port}`));
+    fails([`[::]:${port}`, `127.0.0.1:${port}`], own(`\\[::\\]:${port}`));
+    fails([`unix:${path}`, `again=unix:${path}`], own(`unix:${path}`));
+    fails("192.0.2.1:0", /this machine has no such address; choose another address$/);
+    fails("unix:/etc/passwd/x", /a part of its path is no directory; choose another path$/);
+    const libc = currentLibc();
+    const datagrams = libc.socket(1, 2, 0);
+    const bytes = encodeSockaddr({ type: "unix", path }, "linux");
+    assert.equal(libc.bind(datagrams, bytes, bytes.length), 0);
+    fails(`unix:${path}`, /another process answers there; stop it, or choose another path$/);
+    libc.close(datagrams);
+    symlinkSync(path, dir.file("link"));
+    fails(`unix:${dir.file("link")}`, /there is a file of that name; it is no socket$/);
+    assert(existsSync(path), "a symbolic link to a stale socket is nobody's");
+    const few: Libc = {
+      ...libc,
+      fcntl: (fd, command, least) => command === 1030 ? -1 : libc.fcntl(fd, command, least),
+    };
+    const errno: Libc = { ...few, errno: () => 22 };
+    assert.throws(() => SharedSockets.open(checkListen("127.0.0.1:0"), currentHost, () => errno), {
+      message: "Cannot listen on 127.0.0.1:0: this process is out of file descriptors; let it have more (ulimit -n)",
+    });
+    const strange: Libc = { ...libc, connect: () => -1, errno: () => 13 };
+    assert.throws(() => SharedSockets.open(checkListen(`unix:${path}`), currentHost, () => strange), {
+      message: /somebody else's socket is there, and permission is denied to ask who answers; choose another path$/,
+    });
   });
 
   it("take a socket that is open already, and leave its file alone", options, async () => {

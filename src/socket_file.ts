@@ -1,0 +1,127 @@
+/**
+ * The file of a Unix socket: it outlives the process that made it, and its name may go to somebody else.
+ *
+ * @module
+ */
+
+import { cString, errnoText, type Libc } from "./libc.ts";
+import { encodeSockaddr } from "./sockaddr.ts";
+
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const STATX_TYPE_AND_INO = 0x101;
+const STATX_SIZE = 256;
+const S_IFMT = 0o170000;
+const S_IFSOCK = 0o140000;
+const O_CLOEXEC = 0o2000000;
+const LOCK_EX_NB = 2 | 4;
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const ENOENT = 2;
+const EAGAIN = 11;
+const EACCES = 13;
+const EPROTOTYPE = 91;
+const ECONNREFUSED = 111;
+
+/** How long it is waited for the lock of a directory; nobody who makes a socket in it holds it for so long. */
+const LOCK_MS = 1000;
+const LOCK_STEP_MS = 5;
+
+/** A file that was made here. */
+export interface SocketFile {
+  readonly path: string;
+  /** Tells it from any other file of that name; undefined if it is not known. */
+  readonly id?: string;
+}
+
+interface Found {
+  readonly id: string;
+  readonly isSocket: boolean;
+}
+
+/** The file at `path`. */
+export function identify(libc: Libc, path: string): SocketFile {
+  const found = look(libc, path);
+  return typeof found === "number" ? { path } : { path, id: found.id };
+}
+
+/** What stands at `path`, or the number of the failure. */
+function look(libc: Libc, path: string): Found | number {
+  const bytes = new Uint8Array(STATX_SIZE);
+  if (libc.statx(AT_FDCWD, cString(path), AT_SYMLINK_NOFOLLOW, STATX_TYPE_AND_INO, bytes) < 0) return libc.errno();
+  const view = new DataView(bytes.buffer);
+  const device = `${view.getUint32(136, true)}:${view.getUint32(140, true)}`;
+  return {
+    id: `${device}:${view.getBigUint64(32, true)}`,
+    isSocket: (view.getUint16(28, true) & S_IFMT) === S_IFSOCK,
+  };
+}
+
+/** Removes a file that was made here, unless another has taken its name. */
+export function remove(libc: Libc, { path, id }: SocketFile): void {
+  inTurn(libc, path, () => {
+    const found = look(libc, path);
+    if (typeof found === "number" || (id !== undefined && found.id !== id)) return;
+    libc.unlink(cString(path));
+  });
+}
+
+/**
+ * Runs `use` while no other manager makes or removes a socket in the same directory: between finding that nobody
+ * answers at a file and listening there oneself, another may have done so.
+ */
+export function inTurn<T>(libc: Libc, path: string, use: () => T): T {
+  const directory = libc.open(cString(path.slice(0, path.lastIndexOf("/")) || "/"), O_CLOEXEC);
+  if (directory < 0) return use(); // told by what is tried there
+  try {
+    // Whoever may read the directory may hold its lock, so that it is not waited for without end.
+    for (let left = LOCK_MS; libc.flock(directory, LOCK_EX_NB) < 0 && left > 0; left -= LOCK_STEP_MS) {
+      libc.poll(new Uint8Array(8), 0, LOCK_STEP_MS);
+    }
+    return use();
+  } finally {
+    libc.close(directory);
+  }
+}
+
+/**
+ * Removes the file of a process that is gone: a socket at which nobody answers.
+ *
+ * @throws {Error} If there is anything else.
+ */
+export function removeStale(libc: Libc, path: string): void {
+  const fail = (what: string): never => {
+    throw new Error(`Cannot listen on unix:${path}: ${what}`);
+  };
+  const found = look(libc, path);
+  if (found === ENOENT) return;
+  if (typeof found === "number") return fail(`${errnoText(found)}; choose another path`);
+  if (!found.isSocket) return fail("there is a file of that name; it is no socket");
+  switch (knock(libc, path)) {
+    case ECONNREFUSED:
+      break;
+    case ENOENT:
+      return;
+    case 0:
+    case EAGAIN:
+    case EPROTOTYPE:
+      return fail("another process answers there; stop it, or choose another path");
+    case EACCES:
+      return fail("somebody else's socket is there, and permission is denied to ask who answers; choose another path");
+    default:
+      return fail(`${errnoText(libc.errno())}; choose another path`);
+  }
+  if (libc.unlink(cString(path)) === 0) return;
+  fail(`nobody answers there any more, but the file cannot be removed: ${errnoText(libc.errno())}`);
+}
+
+/** Gives 0 if somebody answers, else the number of the failure. */
+function knock(libc: Libc, path: string): number {
+  const probe = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const address = encodeSockaddr({ type: "unix", path }, "linux");
+  const refused = libc.connect(probe, address, address.length) < 0 ? libc.errno() : 0;
+  libc.close(probe);
+  return refused;
+}
