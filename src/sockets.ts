@@ -25,6 +25,7 @@ const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
+const F_GETFD = 1;
 const F_SETFD = 2;
 const F_GETFL = 3;
 const F_SETFL = 4;
@@ -40,6 +41,9 @@ const LEAST_FD = 64;
 
 /** The first descriptor after the standard streams. */
 const FIRST_FD = 3;
+
+/** Nobody hands a process so many descriptors that they go beyond this. */
+const MAX_INHERITED_FD = 1024;
 
 /** As many connections as the system allows to wait (`net.core.somaxconn`, 4096 since Linux 5.4). */
 const BACKLOG = 4096;
@@ -87,6 +91,7 @@ export class SharedSockets implements Disposable {
     inheritance?: Inheritance,
   ): SharedSockets {
     const sockets = new SharedSockets(loadLibc(libc), inheritance);
+    sockets.#keepToItself();
     try {
       for (const one of wanted) sockets.#openOne(one, host);
       return sockets;
@@ -221,6 +226,13 @@ export class SharedSockets implements Disposable {
       // In this order nobody finds a file that is about to go and takes it for a stale one.
       if (file !== undefined) remove(this.#libc, file);
       this.#libc.close(fd);
+    }
+  }
+
+  /** What this process was given is not its workers', who get the sockets that are meant for them. */
+  #keepToItself(): void {
+    for (let fd = FIRST_FD; fd < MAX_INHERITED_FD; fd++) {
+      if (this.#libc.fcntl(fd, F_GETFD, 0) === 0) this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
     }
   }
 

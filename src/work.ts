@@ -151,8 +151,11 @@ export function checkRelayed(signals: readonly (Signal | undefined)[], runtime: 
   );
 }
 
-/** Only the process itself knows its id in time: the shell's stays, as it makes way for the command. */
-const WITH_LISTEN_PID = ["/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh"];
+/**
+ * Only the process itself knows its id in time: the shell's stays, as it makes way for the command. By the other
+ * variable new systemds say whom they meant, which was the manager.
+ */
+const WITH_LISTEN_PID = ["/bin/sh", "-c", 'unset LISTEN_PIDFDID; export LISTEN_PID=$$; exec "$@"', "sh"];
 
 /** The process to spawn for one worker. */
 export function spawnCommand(

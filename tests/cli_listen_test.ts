@@ -6,6 +6,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Client, get, type Where } from "./support/client.ts";
+import { descriptors } from "./support/pool.ts";
 import {
   otherRuntimeCommand,
   type Program,
@@ -87,6 +88,30 @@ describe("prefork -l", () => {
       assert.match(client.text, /^from \d+$/);
     }
     assert.equal(program.matching("begins").length, 2, program.report());
+    await stop(program);
+  });
+
+  const targets = { "a module": [hello], "a command": ["--", "sleep", "60"] };
+  for (const [what, target] of Object.entries(targets)) {
+    it(`passes nothing to ${what} that it inherited and was not asked to share`, options, async () => {
+      await using dir = await tempDir();
+      const { command, args } = runtimeCommand();
+      const words = [prefork, "--log-format", "plain", "-w", "1", "-l", "127.0.0.1:0", ...target];
+      const script = 'exec 9>"$0"; exec "$@"';
+      await using program = runCommand("/bin/sh", ["-c", script, dir.file("secret"), command, ...args, ...words]);
+      await program.waitForErrorLine(/is ready$/);
+      const haveIt = program.processes().filter((pid) => descriptors(pid).some((line) => line.endsWith("/secret")));
+      assert.deepEqual(haveIt, [program.pid]);
+      await stop(program);
+    });
+  }
+
+  it("gives a command its own LISTEN_PID, and nothing of whom systemd meant before", options, async () => {
+    const tell = 'test "$LISTEN_PID" = $$ && echo "own ${LISTEN_PIDFDID-none}"; exec sleep 60';
+    await using program = start(["-w", "1", "-l", "127.0.0.1:0", "--", "/bin/sh", "-c", tell], {
+      env: { LISTEN_PIDFDID: "4711" },
+    });
+    assert.equal(await program.waitForLine(/^own/), "own none");
     await stop(program);
   });
 
