@@ -23,6 +23,15 @@ export interface EnvReader {
   get(name: string): string | undefined;
 }
 
+/** The variables of both protocols. */
+export const ACTIVATION_VARIABLES: readonly string[] = [
+  "LISTEN_FDS",
+  "LISTEN_FDNAMES",
+  "LISTEN_PID",
+  "LISTEN_PIDFDID",
+  "SERVER_STARTER_PORT",
+];
+
 /** Where given sockets begin: after standard input, output and error. */
 const FIRST_FD = 3;
 /** What systemd calls a socket that nobody named. */

@@ -7,6 +7,7 @@
 
 import { currentLibc } from "../runtimes/current_libc.ts";
 import { currentServing } from "../runtimes/current_serving.ts";
+import { ACTIVATION_VARIABLES } from "./activation.ts";
 import { type AdoptionParts, isProven, prepareAdoption } from "./adoption.ts";
 import { close, drain } from "./drain.ts";
 import { reason } from "./host_common.ts";
@@ -141,9 +142,9 @@ function choose(
     throw new Error("Cannot serve: this pool listens on nothing; give it an address (option listen, or -l 8080)");
   }
   if (names === undefined) return listeners;
-  return (typeof names === "string" ? [names] : names).map((name) => {
-    const found = listeners.find((listener) => listener.name === name);
-    if (found !== undefined) return found;
+  return (typeof names === "string" ? [names] : names).flatMap((name) => {
+    const found = listeners.filter((listener) => listener.name === name); // systemd gives all of a unit one name
+    if (found.length > 0) return found;
     const known = listeners.map((listener) => listener.name).filter((each) => each !== undefined);
     throw new TypeError(
       `Cannot serve on '${name}': ${
@@ -231,7 +232,9 @@ async function tryAdoption(
   }
   const libc = openLibc(host, text);
   if (libc === undefined) return undefined;
-  libc.fcntl(fd, F_SETFD, FD_CLOEXEC); // what this worker starts is not to keep the socket open when all else is gone
+  // What this worker starts is not to keep the socket open when all else is gone, nor to look for it.
+  libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
+  for (const name of ACTIVATION_VARIABLES) host.unsetEnv(name);
   if (!isListening(libc, fd)) {
     throw new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`);
   }

@@ -64,6 +64,21 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       }
       const inherited = await get(port, "/leaks");
       for (const inode of own) assert(!inherited.includes(inode), inherited);
+      assert.doesNotMatch(await get(port, "/environment"), /^(LISTEN_\w+|SERVER_STARTER_PORT)=/m);
+      await stopPool(program);
+    });
+
+    it("serves on all sockets of one name", options, async () => {
+      await using program = runApp({
+        runtime: worker,
+        module: fixture("named"),
+        options: { listen: ["web=127.0.0.1:0", "web=127.0.0.1:0", "other=127.0.0.1:0"] },
+      });
+      assert.equal(await program.waitForLine(/^serves on /), "serves on 2");
+      for (const { address } of (await listenersOf(program)).slice(0, 2)) {
+        assert(address.type === "tcp");
+        assert.equal(await get(address.port, "/"), "served");
+      }
       await stopPool(program);
     });
 
