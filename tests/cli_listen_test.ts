@@ -1,6 +1,6 @@
 /** The command line serves: real processes, real sockets, the real start_server and systemd-socket-activate. */
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, lstatSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -48,6 +48,23 @@ async function refused(args: readonly string[], message: RegExp, run: RunOptions
   assert.deepEqual(await program.waitForEnd(), { code: 2, signal: null }, program.report());
   assert.equal(program.errorLines.filter((line) => line.startsWith("prefork: ")).length, 1, program.report());
   assert.match(program.errorLines.join("\n"), message);
+}
+
+const APP_THAT_TELLS_ITS_USER = `import process from "node:process";
+export default { fetch: () => new Response(String(process.getuid())) };
+`;
+
+/** A port that takes root, and that nobody has. */
+async function freeLowPort(): Promise<number> {
+  while (true) {
+    const port = 600 + Math.floor(Math.random() * 400);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true));
+    });
+    await new Promise((resolve) => server.close(resolve));
+    if (isFree) return port;
+  }
 }
 
 describe("prefork -l", () => {
@@ -153,6 +170,33 @@ describe("prefork -l", () => {
     assert.equal(program.matching("begins").length, 2, program.report());
     await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
   });
+
+  it("takes a descriptor that it was started with, as fd:N", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const { command, args } = runtimeCommand();
+    const inner = [command, ...args, prefork, "--log-format", "plain", hello, "-w", "1", "-l", "web=fd:3"];
+    await using outer = start(["-w", "1", "-l", `unix:${path}`, "--", ...inner]);
+    assert.match(await outer.waitForErrorLine(/listens on .*web/), /listens on unix:.*a.sock \(web\)$/);
+    assert.equal(await getBy({ path }, "/there"), "Hello from /there\n");
+    await stop(outer);
+    assert.equal(existsSync(path), false);
+  });
+
+  it(
+    "binds a port that only root may, and serves on it as somebody else",
+    { ...options, skip: process.getuid?.() !== 0 && "needs root" },
+    async () => {
+      await using dir = await tempDir();
+      chmodSync(dir.path, 0o755);
+      writeFileSync(dir.file("app.ts"), APP_THAT_TELLS_ITS_USER);
+      const port = await freeLowPort();
+      await using program = start([dir.file("app.ts"), "-w", "1", "-l", `127.0.0.1:${port}`, "--user", "nobody"]);
+      await program.waitForErrorLine(/is ready$/);
+      assert.equal(await get(port, "/"), "65534");
+      await stop(program);
+    },
+  );
 
   it("says in one sentence what it cannot listen on", options, async () => {
     await using dir = await tempDir();

@@ -1,5 +1,6 @@
 /** The listening sockets of a manager: real ones, by way of the running runtime's C library. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, lstatSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import process from "node:process";
@@ -77,8 +78,27 @@ describe("the sockets of a manager", () => {
   });
 
   it("take both kinds of IP on [::]", options, async () => {
-    using sockets = open("[::]:0");
+    let isAskedFor = false;
+    const libc = currentLibc();
+    const watched: Libc = {
+      ...libc,
+      setsockopt(fd, level, name, value, length) {
+        isAskedFor ||= level === 41 && name === 26 && value[0] === 0; // IPV6_V6ONLY, which some systems have on
+        return libc.setsockopt(fd, level, name, value, length);
+      },
+    };
+    using sockets = SharedSockets.open(checkListen("[::]:0"), currentHost, () => watched);
+    assert(isAskedFor);
     for (const host of ["127.0.0.1", "::1"]) assert(await answers({ host, port: portOf(sockets) }), host);
+  });
+
+  it("let as many wait as they are told, or as the system allows", options, () => {
+    using sockets = open([{ address: "127.0.0.1:0", backlog: 7 }, "127.0.0.1:0"]);
+    const most = Number(readFileSync("/proc/sys/net/core/somaxconn", "utf8"));
+    const ports = [portOf(sockets), portOf(sockets, 1)];
+    const rows = execFileSync("ss", ["-Hltn"], { encoding: "utf8" }).split("\n").map((row) => row.trim().split(/\s+/));
+    const queues = ports.map((port) => rows.find(([, , , local]) => local === `127.0.0.1:${port}`)?.[2]);
+    assert.deepEqual(queues, ["7", String(Math.min(4096, most))]);
   });
 
   it("are close-on-exec, and stand where no runtime has anything", options, () => {
