@@ -61,7 +61,7 @@ export function spawnWithSockets(command: SpawnCommand, sockets: readonly number
   });
   child.once("error", () => {}); // told by the missing pid
   if (child.pid === undefined) {
-    throw failure(`start ${command.command}`, "there is no such program, or no such directory");
+    throw failure(`start ${command.command}`, "there is no such program or directory, or it may not be run");
   }
   child.stdin?.on("error", () => {}); // it reads no more
   readOutput(child.stdout, command.stdout);

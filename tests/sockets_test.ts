@@ -350,6 +350,13 @@ describe("the sockets of a manager", () => {
     });
   });
 
+  it("do not have it said that a program is not there when it may not be run", options, () => {
+    using sockets = open("127.0.0.1:0");
+    const spawn = (command: string) =>
+      sockets.pass((descriptors) => currentHost.spawn({ command, args: [], env: {}, sockets: descriptors }));
+    assert.throws(() => spawn("/etc/passwd"), { message: /^Cannot start \/etc\/passwd: .*(may not be run|EACCES)/ });
+  });
+
   it("take a C library, and say why there is none", options, () => {
     const none = (): never => {
       throw new NoLibcError("this is darwin");
