@@ -91,7 +91,7 @@ class Chaos {
   }
 
   #tell(what: string): void {
-    this.log.push(`${Math.round(performance.now() - this.#begun)} ms: ${what}`);
+    this.log.push(`${Math.round(performance.now())} ms: ${what}`);
   }
 
   /** A worker that is ready and that nothing happens to. */
@@ -107,7 +107,9 @@ class Chaos {
     this.#busy.add(pid);
     this.#tell(`${pid} ${what}`);
     try {
-      this.kills.push(await freezeForGood(pid, this.#port));
+      const kill = await freezeForGood(pid, this.#port);
+      this.kills.push(kill);
+      this.#tell(`${pid} was frozen at ${Math.round(kill.at)} with ${[...kill.held]} in hand`);
       return pid;
     } catch (error) {
       if (isAlive(pid)) throw error;
@@ -147,12 +149,15 @@ class Chaos {
     this.program.kill("SIGCONT");
   }
 
-  #leave(): void {
+  /** One stops by itself. Who is told to stop a second time, some time later, answers nothing more: nobody is to. */
+  async #leave(): Promise<void> {
     const pid = this.#someone();
-    if (pid === undefined) return;
+    const told = eventsOfType(this.program, "relay").some(({ worker }) => worker.pid === pid);
+    if (pid === undefined || told || isReloading(this.program)) return;
     this.#tell(`${pid} leaves`);
     this.#busy.add(pid);
     signalProcess(pid, "SIGTERM");
+    await waitFor(() => !isAlive(pid), { what: `${pid}, which leaves, to be gone` });
   }
 
   #reload(): void {
@@ -243,8 +248,9 @@ describe(`chaos on ${runtime}`, () => {
       assert.deepEqual(failures.filter((failure) => !isHeld(failure, chaos.kills)).slice(0, 10), []);
       for (const kind of KINDS) {
         const failed = failures.filter((failure) => failure.kind === kind).length;
-        const elsewhere = kind === "web socket" ? cutShort : 0;
-        assert.equal(sent[kind], (answered[kind] ?? 0) + failed + elsewhere, kind);
+        // A web socket may fail before anything is sent through it.
+        if (kind !== "web socket") assert.equal(sent[kind], (answered[kind] ?? 0) + failed, kind);
+        else assert.ok((sent[kind] ?? 0) <= (answered[kind] ?? 0) + failed + cutShort);
         assert.ok((answered[kind] ?? 0) > failed, kind);
       }
       await waitForReady(program, TARGET, HEAL_MS);
