@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
+import { promisify } from "node:util";
 import type { Failure } from "./load.ts";
 import { descriptors } from "./pool.ts";
 import { isAlive, signalProcess, waitFor } from "./processes.ts";
@@ -22,7 +23,8 @@ export interface Kill {
  */
 export async function freezeForGood(pid: number, port: number): Promise<Kill> {
   await freeze(pid);
-  return { at: performance.now(), held: acceptedBy(pid, port) };
+  const at = performance.now();
+  return { at, held: await acceptedBy(pid, port) };
 }
 
 /** Whether the connection of a request that was lost had been accepted by a worker that was killed. */
@@ -53,14 +55,15 @@ function threadStates(pid: number): string[] {
 
 /**
  * The clients' ports of the connections to `port` that a frozen process has accepted. By `ss`, since `/proc/net/tcp` has
- * all that are closed for another minute, ten thousands after some load, and takes a second to be read.
+ * all that are closed for another minute, ten thousands after some load, and takes a second to be read. Clients go on
+ * meanwhile: whoever keeps them from it has them send requests to connections that were closed as idle.
  */
-export function acceptedBy(pid: number, port: number): ReadonlySet<number> {
+export async function acceptedBy(pid: number, port: number): Promise<ReadonlySet<number>> {
   const own = new Set(descriptors(pid).map((line) => line.slice(line.indexOf(" ") + 1)));
   const ports = new Set<number>();
   // The kernel may leave out a row of a table that changes while it is read.
   for (let reading = 0; reading < 3; reading++) {
-    for (const row of run("ss", ["-Htne", "state", "connected", "exclude", "time-wait", `sport = :${port}`])) {
+    for (const row of await run("ss", ["-Htne", "state", "connected", "exclude", "time-wait", `sport = :${port}`])) {
       const [, inode] = /\bino:(\d+)/.exec(row) ?? [];
       const [, remote] = /:\d+ +\S+:(\d+)/.exec(row) ?? [];
       if (own.has(`socket:[${inode}]`)) ports.add(Number(remote));
@@ -69,6 +72,7 @@ export function acceptedBy(pid: number, port: number): ReadonlySet<number> {
   return ports;
 }
 
-function run(command: string, args: readonly string[]): string[] {
-  return execFileSync(command, args, { encoding: "utf8" }).split("\n");
+async function run(command: string, args: readonly string[]): Promise<string[]> {
+  const { stdout } = await promisify(execFile)(command, [...args]);
+  return stdout.split("\n");
 }

@@ -23,12 +23,25 @@ export class Tally {
   /** By which worker they were answered. */
   readonly workers = new Set<string>();
   readonly failures: Failure[] = [];
-  /** Requests over a connection that was used before, which the server closed without a byte of an answer. */
+  /**
+   * Requests over a connection that was used before, which the server closed without a byte of an answer, since their
+   * client took too long to ask.
+   */
   readonly idleRaces: Record<string, number> = {};
   /** Connections that the server closed while nothing was asked, though it had not said that it would. */
   readonly idleCloses: Record<string, number> = {};
   /** WebSockets that were told to go elsewhere while a message was on its way (their client sends it again). */
   cutShort = 0;
+  readonly #pulse: Pulse;
+
+  constructor(pulse: Pulse) {
+    this.#pulse = pulse;
+  }
+
+  /** Whether all clients were held up lately, so that an idle connection may have been closed under a request. */
+  get wasHeldUp(): boolean {
+    return this.#pulse.wasHeldUp;
+  }
 
   count(what: Record<string, number>, kind: string): void {
     what[kind] = (what[kind] ?? 0) + 1;
@@ -38,6 +51,34 @@ export class Tally {
     const what = error instanceof Error ? error.message : String(error);
     const { begunAt, port } = connection ?? {};
     this.failures.push({ kind, what, at: performance.now(), begunAt, port });
+  }
+}
+
+/** A drain closes a connection that is idle for half a second: clients that were held up for longer than this find it so. */
+const HELD_UP_MS = 300;
+
+/** For so long after that it may be the reason of what a client sees. */
+const AFTERMATH_MS = 1000;
+
+/** Whether this process, in which all clients are, was held up lately. */
+class Pulse implements Disposable {
+  #beatAt = performance.now();
+  #lateAt = -Infinity;
+  readonly #timer = setInterval(() => this.#beat(), 50);
+
+  get wasHeldUp(): boolean {
+    const now = performance.now();
+    return now - this.#beatAt > HELD_UP_MS || now - this.#lateAt < AFTERMATH_MS;
+  }
+
+  #beat(): void {
+    const now = performance.now();
+    if (now - this.#beatAt > HELD_UP_MS) this.#lateAt = now;
+    this.#beatAt = now;
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
   }
 }
 
@@ -81,8 +122,8 @@ function http({ name, ask, isOnce = false, thinkMs = 0, mayRace = false }: Kind)
         if (isOnce || !goesOn) connection = void connection.close();
       } catch (error) {
         const isRace = isReused && error instanceof Lost && error.isClosedUnanswered;
-        if (isRace) tally.count(tally.idleRaces, name);
-        if (!isRace || !mayRace) tally.fail(name, error, connection);
+        if (isRace && (mayRace || tally.wasHeldUp)) tally.count(tally.idleRaces, name);
+        else tally.fail(name, error, connection);
         connection = void connection?.close();
       }
       if (thinkMs > 0) await new Promise((resolve) => setTimeout(resolve, thinkMs));
@@ -220,12 +261,14 @@ export interface Load extends AsyncDisposable {
 
 /** Runs clients until told to stop. */
 export function load(where: Where, loops: readonly ClientLoop[]): Load {
-  const tally = new Tally();
+  const pulse = new Pulse();
+  const tally = new Tally(pulse);
   const stop = new AbortController();
   const running = loops.map((loop) => loop(where, tally, stop.signal));
   const end = async (): Promise<void> => {
     stop.abort();
     await Promise.all(running);
+    pulse[Symbol.dispose]();
   };
   return {
     tally,
