@@ -128,6 +128,10 @@ export interface BunSocket {
   write(bytes: Uint8Array): number;
   /** Closes. */
   end(): unknown;
+  /** Reads no more. */
+  pause(): void;
+  /** Reads again. */
+  resume(): void;
   /** Keeps the process alive. */
   ref(): void;
   /** No longer keeps the process alive. */

@@ -113,7 +113,12 @@ function adopt(socket: BunSocket, accept: (connection: ControlConnection) => Con
   const handlers = accept(connection);
   return {
     connection,
-    data: (chunk) => open && handlers.data(chunk),
+    data(chunk) {
+      const dealt = open && handlers.data(chunk);
+      if (!dealt) return;
+      socket.pause();
+      void dealt.then(() => open && socket.resume());
+    },
     drain: writeUnsent,
     closed() {
       open = false;

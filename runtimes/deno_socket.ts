@@ -78,7 +78,8 @@ function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) =>
     while (open) {
       const length = await socket.read(buffer).catch(() => null);
       if (length === null || !open) break;
-      handlers.data(buffer.subarray(0, length));
+      const dealt = handlers.data(buffer.subarray(0, length));
+      if (dealt) await dealt;
     }
     close();
     handlers.closed();

@@ -9,10 +9,18 @@ import { decodeWorkerMessage, LineReader, PROTOCOL_VERSION, type WorkerMessage }
 import type { WorkerUser } from "./options.ts";
 import type { WorkerRef } from "./pool_state.ts";
 import { Table } from "./table.ts";
+import { Throttle } from "./throttle.ts";
 import type { ControlConnection, ControlHandlers, ControlListener, ProcessHost } from "./types.ts";
 
 /** The longest line a worker may send, in characters. */
 const MAX_LINE = 64 * 1024;
+
+/**
+ * What a worker may say for long, in bytes a millisecond, many times what the library says by itself, and for how long it
+ * may say more. Beyond that it is read no faster: one that says all it can would keep the manager from the others.
+ */
+const BYTES_PER_MS = 64;
+const BURST_MS = 1000;
 
 /** How long is waited for what may be there already, and is only to be read: the manager may have stood still itself. */
 const LAST_LOOK_MS = 100;
@@ -108,6 +116,7 @@ export class ControlServer implements Disposable {
   #accept(connection: ControlConnection): ControlHandlers {
     connection.unref();
     const lines = new LineReader(MAX_LINE);
+    const throttle = new Throttle(BYTES_PER_MS, BURST_MS);
     let ref: WorkerRef | undefined;
     let isDropped = false;
     const drop = (): void => {
@@ -138,6 +147,7 @@ export class ControlServer implements Disposable {
           drop();
           if (ref !== undefined) this.#sink.rejected(ref, describeError(error));
         }
+        return this.#rest(throttle.take(chunk.length, this.#host.now()));
       },
       closed: () => patience[Symbol.dispose](),
     };
@@ -151,6 +161,11 @@ export class ControlServer implements Disposable {
     });
     timer.unref();
     return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
+  }
+
+  #rest(delayMs: number): Promise<void> | undefined {
+    if (delayMs === 0) return undefined;
+    return new Promise((resolve) => this.#host.setTimer(delayMs, resolve).unref());
   }
 
   #hear(ref: WorkerRef, message: WorkerMessage): void {

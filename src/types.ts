@@ -137,8 +137,11 @@ export interface ControlConnection {
 
 /** What the owner of a control connection wants to hear. */
 export interface ControlHandlers {
-  /** Bytes came in. They stand in `chunk` during the call only: its memory is used again for what comes next. */
-  data(chunk: Uint8Array): void;
+  /**
+   * Bytes came in. They stand in `chunk` during the call only: its memory is used again for what comes next. No more are
+   * read until the promise has resolved, if one is given.
+   */
+  data(chunk: Uint8Array): void | Promise<void>;
   /** The peer is gone, or {@linkcode ControlConnection.close} was called. Called once; nothing else is after it. */
   closed(): void;
 }

@@ -10,6 +10,8 @@ export class FakeConnection implements ControlConnection {
   #handlers: ControlHandlers | undefined;
   #peer: FakeConnection | undefined;
   #open = true;
+  readonly #unread: Uint8Array[] = [];
+  #isBusy = false;
 
   /** Two ends. What `accept` gives listens on the second, `handlers` on the first, which is returned. */
   static pair(handlers: ControlHandlers, accept: (connection: ControlConnection) => ControlHandlers): FakeConnection {
@@ -50,9 +52,19 @@ export class FakeConnection implements ControlConnection {
   }
 
   #receive(chunk: Uint8Array): void {
-    if (!this.#open) return;
-    this.#handlers?.data(chunk);
-    // Whoever keeps the chunk for later is found out.
-    chunk.fill(0);
+    this.#unread.push(chunk);
+    if (!this.#isBusy) this.#deliver();
+  }
+
+  #deliver(): void {
+    this.#isBusy = false;
+    for (let chunk = this.#unread.shift(); chunk !== undefined && this.#open; chunk = this.#unread.shift()) {
+      const dealt = this.#handlers?.data(chunk);
+      // Whoever keeps the chunk for later is found out.
+      chunk.fill(0);
+      if (!dealt) continue;
+      this.#isBusy = true;
+      return void dealt.then(() => this.#deliver());
+    }
   }
 }

@@ -172,7 +172,8 @@ describe("a pool goes on, and is whole again later, when its manager has", () =>
       limitDescriptors(program.pid, limitThatLeaves(program.pid, spare));
       const isOver = () => pool.errors.length > errors || eventsOfType(program, "ready").length > ready;
       // A process may be made that cannot be heard: of that there is nothing to be seen.
-      await waitFor(isOver, { what: "something to be said", timeoutMs: 1000 }).catch(() => {});
+      if (spare === 0) await waitFor(isOver, { what: `a failure\n${program.report()}` });
+      else await waitFor(isOver, { what: "something to be said", timeoutMs: 1000 }).catch(() => {});
       if (spare === 0) assert.match(pool.errors.at(-1) ?? "", /^Cannot start .*too many open files/i, program.report());
       await pool.answers();
       limitDescriptors(program.pid, undefined);

@@ -145,8 +145,8 @@ describe("a worker that dies costs what it had in hand and nothing else", () => 
     await pool.begin();
     pool.setFaults({ 0: "import" });
     await pool.kill(pool.inSlot(0));
-    await waitFor(() => pool.backoffs(0).length >= 5, { what: "the fifth failure in a row" });
-    // The fifth wait is 800 to 1600 ms; the next worker in another slot comes after the first wait of its own.
+    await waitFor(() => pool.backoffs(0).length >= 4, { what: "the fourth failure in a row" });
+    // The fourth wait is 400 to 800 ms; the next worker in another slot comes after the first wait of its own.
     await pool.kill(pool.inSlot(1));
     const reached = () => eventsOfType(pool.program, "ready").filter(({ worker }) => worker.slot === 1).length === 2;
     await waitFor(reached, { what: "the next worker in slot 1" });

@@ -71,6 +71,32 @@ export function controlConformance(getRig: () => HostRig): void {
     assert.equal(far.text.length, 3_000_000);
   });
 
+  test("reads no more before what came is dealt with", { timeout }, async () => {
+    const { host } = getRig();
+    const directory = await host.privateDir();
+    const path = `${directory}/worker.sock`;
+    const dealt = Promise.withResolvers<void>();
+    let [chunks, length] = [0, 0];
+    const listener = host.listenControl(path, () => ({
+      data(chunk) {
+        length += chunk.length;
+        return chunks++ === 0 ? dealt.promise : undefined;
+      },
+      closed() {},
+    }));
+    const end = await connectEnd(host, path);
+    end.connection.send("x".repeat(1_000_000));
+    end.connection.send("x".repeat(1_000_000));
+    await waitFor(() => chunks > 0, { what: "the first chunk" });
+    await getRig().pass(50);
+    assert.equal(chunks, 1);
+    dealt.resolve();
+    await waitFor(() => length === 2_000_000, { what: "the rest" });
+    end.connection.close();
+    listener[Symbol.dispose]();
+    host.removeDir(directory);
+  });
+
   test("tells both ends once of the end", { timeout }, async () => {
     await using sockets = await connect(getRig());
     const { near, far } = sockets;

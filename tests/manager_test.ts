@@ -234,6 +234,22 @@ describe("a worker's word", () => {
     await pool.stop(started);
   });
 
+  it("is read no faster than the manager can stand", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    const started = pool.pm.start();
+    await settle();
+    const [worker] = pool.workers;
+    for (let word = 1; word <= 200; word++) worker?.say({ type: "status", status: String(word).padStart(974, ".") });
+    const heard = () => Number(pool.pm.workers[0]?.status.replaceAll(".", ""));
+    await pool.host.advance(0);
+    assert.ok(heard() > 50 && heard() < 70, `${heard()} of 200 kB at once`);
+    await pool.host.advance(1000);
+    assert.ok(heard() > 110 && heard() < 140, `${heard()} of 200 kB after a second`);
+    await pool.host.advance(2000);
+    assert.equal(heard(), 200);
+    await pool.stop(started);
+  });
+
   it("opens one connection only", async () => {
     const pool = new FakePool({ maxWorkers: 1 });
     const started = pool.pm.start();
