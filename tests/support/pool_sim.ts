@@ -39,6 +39,10 @@ export class PoolSim {
   readonly workers = new Map<number, SimWorker>();
   readonly events: (PreforkEvent & { readonly at: number })[] = [];
   readonly returned: { readonly at: number; readonly signal: Signal }[] = [];
+  /** All that was wanted, and when. */
+  readonly history: { readonly at: number; readonly effect: Effect }[] = [];
+  /** What the pool waits for before it makes workers again: for a slot, for processes to be made, for who is due. */
+  readonly waits: { readonly of: string; readonly ms: number }[] = [];
   readonly kills: { readonly at: number; readonly pid: number; readonly signal: Signal }[] = [];
   gaveUp: string | undefined;
   waited = false;
@@ -110,11 +114,19 @@ export class PoolSim {
   send(input: Input): void {
     this.#inbox.push(input);
     for (let next = this.#inbox.shift(); next; next = this.#inbox.shift()) {
-      const [state, effects] = step(this.state, next, this.now);
+      const before = this.state;
+      const [state, effects] = step(before, next, this.now);
       this.state = state;
+      this.#noteWaits(before);
       for (const effect of effects) this.#perform(effect);
       this.check();
     }
+  }
+
+  #noteWaits(before: PoolState): void {
+    const { dueAfter, dueFailures, spawnAfter, spawnFailures } = this.state;
+    if (dueFailures > before.dueFailures) this.waits.push({ of: "due", ms: dueAfter - this.now });
+    if (spawnFailures > before.spawnFailures) this.waits.push({ of: "pool", ms: spawnAfter - this.now });
   }
 
   /** Lets time pass; timers fire in order, at their time. */
@@ -209,6 +221,7 @@ export class PoolSim {
   }
 
   #perform(effect: Effect): void {
+    this.history.push({ at: this.now, effect });
     switch (effect.type) {
       case "spawn":
         return this.#spawn(effect);
@@ -222,6 +235,7 @@ export class PoolSim {
       case "kill":
         return this.#kill(effect.pid, effect.signal);
       case "setTimer":
+        this.#timers.delete(effect.key); // of two that are due at the same time, the one set first goes first
         this.#timers.set(effect.key, { at: effect.at, input: effect.input });
         return;
       case "clearTimer":
@@ -229,6 +243,9 @@ export class PoolSim {
         return;
       case "event":
         this.events.push({ ...effect.event, at: this.now });
+        if (effect.event.type === "backoff") {
+          this.waits.push({ of: `slot ${effect.event.slot}`, ms: effect.event.delayMs });
+        }
         return;
       case "returned":
         this.returned.push({ at: this.now, signal: effect.signal });

@@ -1,0 +1,115 @@
+/**
+ * What may happen to the model of a pool.
+ *
+ * @module
+ */
+
+import type { PoolModel, Trapped, Worker } from "./pool_model.ts";
+import { act, type End, expectBeat, expectBoot, killIn, reap, send, stopAll } from "./pool_model_life.ts";
+import { follow } from "./pool_model_size.ts";
+import { beginRoll, dismissSuccessors, giveUpRoll, prove, replaceNobody, takeOver } from "./pool_model_roll.ts";
+import { forget, ringIn, say } from "./pool_model_clock.ts";
+
+export type { End };
+
+const SETTLE_MS = 1000;
+
+/** A signal that came before makes it return; else a new generation begins. */
+export function start(model: PoolModel): void {
+  model.newest++;
+  model.mode = "running";
+  model.bootFailures = 0;
+  const signal = model.queue.shift();
+  if (signal) act(model, signal);
+  else if (model.replaces || model.roll?.fallback !== undefined) beginRoll(model);
+  else replaceNobody(model);
+  if (!signal) model.replaces = false;
+  follow(model);
+}
+
+export function wait(model: PoolModel): void {
+  giveUpRoll(model, "stopped");
+  dismissSuccessors(model);
+  model.mode = "waiting";
+  follow(model);
+}
+
+export function unwait(model: PoolModel): void {
+  model.mode = "idle";
+}
+
+export function reload(model: PoolModel): void {
+  model.newest++;
+  beginRoll(model);
+  follow(model);
+}
+
+/** Outside `start` a signal waits for the next one, a stop before all others. */
+export function signal(model: PoolModel, received: Trapped): void {
+  if (model.mode === "running") act(model, received);
+  else enqueue(model, received);
+  follow(model);
+}
+
+function enqueue(model: PoolModel, received: Trapped): void {
+  if (!model.queue.includes(received)) model.queue.push(received);
+  if (received !== "SIGTERM") return;
+  model.queue = [received, ...model.queue.filter((other) => other !== received)];
+  if (model.mode === "waiting") stopAll(model);
+}
+
+export function resize(model: PoolModel, maxWorkers: number): void {
+  model.maxWorkers = maxWorkers;
+  follow(model);
+}
+
+export function connected(_: PoolModel, worker: Worker): void {
+  worker.phase = "starting";
+}
+
+export function begun(model: PoolModel, worker: Worker): void {
+  worker.hasBegun = true;
+  if (!model.rules.settles) return;
+  forget(model, "boot", worker);
+  ringIn(model, SETTLE_MS, `settle ${worker.id}`, () => ready(model, worker));
+}
+
+export function ready(model: PoolModel, worker: Worker): void {
+  if (worker.phase === "ready") return;
+  worker.phase = "ready";
+  worker.hasBegun = true;
+  forget(model, "boot", worker);
+  forget(model, "settle", worker);
+  prove(model, worker);
+  model.everReady = true;
+  model.bootFailures = 0;
+  say(model, `${worker.name} ready`);
+  expectBeat(model, worker, model.rules.hangTimeoutMs);
+  if (worker.place === "successor") takeOver(model, worker);
+  for (const signal of worker.held.splice(0)) send(model, worker, signal);
+  follow(model);
+}
+
+export function beat(model: PoolModel, worker: Worker): void {
+  if (worker.phase === "ready" && !worker.isFaulty) expectBeat(model, worker, model.rules.hangTimeoutMs);
+}
+
+/** Whatever deadline runs is put off. */
+export function extend(model: PoolModel, worker: Worker, ms: number): void {
+  if (worker.isFaulty) return;
+  if (model.alarms.has(`stop ${worker.id}`)) killIn(model, ms, "stop", worker);
+  if (worker.phase === "ready") expectBeat(model, worker, model.rules.hangTimeoutMs && ms);
+  else if (worker.hasBegun) expectBoot(model, worker, ms);
+}
+
+export function due(model: PoolModel, worker: Worker): void {
+  if (worker.isLeaving || worker.isDue) return;
+  worker.isDue = true;
+  model.due.push(worker);
+  follow(model);
+}
+
+export function exit(model: PoolModel, worker: Worker, end: End): void {
+  reap(model, worker, end);
+  follow(model);
+}
