@@ -112,8 +112,11 @@ async function expectFailure(edition: Edition, reason: RegExp): Promise<void> {
   const belongings = daemon.belongings();
   const sockets = sharedSockets(program.pid);
 
+  const began = performance.now();
   daemon.upgrade(program.pid, edition);
   const said = await daemon.outcome(program.pid);
+  const tookMs = performance.now() - began - (edition.timeoutMs ?? 0);
+  assert.ok(tookMs < 20_000, `${tookMs} ms were waited for workers that were never ready`);
   // Workers whose manager is gone answer what they have in hand, and nobody awaits them.
   await daemon.isBackTo(belongings, edition.later === undefined ? 2000 : 20_000);
   assert.match(said, /^UpgradeError: Cannot upgrade: the new manager, pid=\d+, .*\. This manager, pid=\d+, goes on$/);

@@ -104,6 +104,13 @@ interface Kind {
 
 let sequence = 0;
 
+/** How long a client waits after a failure: the system may refuse a connection at once, and nothing else would run. */
+const FAILED_MS = 10;
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 /** Requests one after another, over one connection for as long as the server lets it. */
 function http({ name, ask, isOnce = false, thinkMs = 0, mayRace = false }: Kind): ClientLoop {
   return async (where, tally, stop) => {
@@ -125,8 +132,9 @@ function http({ name, ask, isOnce = false, thinkMs = 0, mayRace = false }: Kind)
         if (isRace && (mayRace || tally.wasHeldUp)) tally.count(tally.idleRaces, name);
         else tally.fail(name, error, connection);
         connection = void connection?.close();
+        await pause(FAILED_MS);
       }
-      if (thinkMs > 0) await new Promise((resolve) => setTimeout(resolve, thinkMs));
+      if (thinkMs > 0) await pause(thinkMs);
     }
     connection?.close();
   };
@@ -252,7 +260,7 @@ async function echo(connection: Connection, tally: Tally, kind: string): Promise
   return true;
 }
 
-/** Clients under load. Without a server they would go round and round, so they are to be disposed of before it. */
+/** Clients under load. */
 export interface Load extends AsyncDisposable {
   readonly tally: Tally;
   /** Lets each client finish what it asked. */
