@@ -54,6 +54,8 @@ export class FakeAdopter {
         if (address !== undefined) file.address = address.type === "tcp" ? { ...address, port: 50_000 + fd } : address;
         return 0;
       },
+      flock: () => 0,
+      statx: () => -1,
       listen: (fd) => (this.#at(fd).isListening = true, 0),
       connect: (_, bytes, length) => {
         const to = JSON.stringify(decodeSockaddr(bytes, length, "linux"));

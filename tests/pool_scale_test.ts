@@ -163,7 +163,12 @@ describe("the command line's TTIN and TTOU", () => {
   it("resize the pool until it is told to stop, and not where they are trapped", () => {
     const host = new FakeHost();
     const resized: number[] = [];
-    const operations = { kill() {}, hangUp() {}, resize: (_: Signal, by: number) => void resized.push(by) };
+    const operations = {
+      kill() {},
+      hangUp() {},
+      upgrade() {},
+      resize: (_: Signal, by: number) => void resized.push(by),
+    };
     const listening = listenToOperator(host, { SIGTTOU: null }, () => false, operations);
     for (const signal of ["SIGTTIN", "SIGTTIN"] as const) host.raise(signal);
     assert.deepEqual([resized, host.listensFor("SIGTTOU")], [[1, 1], false]);
