@@ -1,10 +1,10 @@
 // deno-lint-ignore-file no-console
 /**
- * All checks, then all tests on both runtimes, as `npm test` runs them: one closing line per runtime. Runs on Node,
- * which npm needs anyway; the runtimes under test are the ones npm installed.
+ * All checks, then all tests on both runtimes at once, as `npm test` runs them: one closing line per runtime. Runs on
+ * Node, which npm needs anyway; the runtimes under test are the ones npm installed.
  */
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
@@ -54,8 +54,21 @@ function count(report) {
   return { passed: leaves.length - failed, failed };
 }
 
-function test(runtime, args, report) {
-  const ok = run(runtime, args);
+/** Runs a command whose output goes to a file, so that two can run at once and each is read as a whole. */
+async function runApart(command, args, file) {
+  const output = openSync(file, "w");
+  const child = spawn(command, args, { cwd: root, env, stdio: ["ignore", output, output] });
+  const ended = await new Promise((resolve) => child.on("close", (status, signal) => resolve(signal ?? status)));
+  closeSync(output);
+  return ended;
+}
+
+async function test(runtime, args, report) {
+  const file = `${report}.log`;
+  const ended = await runApart(runtime, args, file);
+  const ok = ended === 0;
+  console.log(`\n$ ${runtime} ${args.join(" ")}\n${readFileSync(file, "utf8")}`);
+  if (!ok) console.log(`${runtime} ended with ${typeof ended === "string" ? ended : `status ${ended}`}`);
   let counted = { passed: 0, failed: 0 };
   try {
     counted = count(readFileSync(report, "utf8"));
@@ -71,12 +84,14 @@ const files = process.argv.slice(2);
 const failedChecks = (files.length > 0 ? [] : CHECKS).filter(([command, ...args]) => !run(command, args));
 const denoReport = join(reports, "deno.xml");
 const bunReport = join(reports, "bun.xml");
-const deno = test(
-  "deno",
-  ["test", "-A", `--junit-path=${denoReport}`, ...(files.length > 0 ? files : ["tests/"])],
-  denoReport,
-);
-const bun = test("bun", ["test", "--reporter=junit", `--reporter-outfile=${bunReport}`, ...files], bunReport);
+const [deno, bun] = await Promise.all([
+  test(
+    "deno",
+    ["test", "-A", `--junit-path=${denoReport}`, ...(files.length > 0 ? files : ["tests/"])],
+    denoReport,
+  ),
+  test("bun", ["test", "--reporter=junit", `--reporter-outfile=${bunReport}`, ...files], bunReport),
+]);
 rmSync(reports, { recursive: true, force: true });
 
 if (failedChecks.length > 0) console.log("\nfailed checks, see above:");
