@@ -25,6 +25,7 @@ import {
 } from "./pool_state.ts";
 import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./prefork.ts";
 import type { WorkerMessage } from "./protocol.ts";
+import { Lookout } from "./lookout.ts";
 import { openProber, type Prober } from "./prober.ts";
 import { isStopSignal, parseSignal, relayedSignal, signalNumber } from "./signals.ts";
 import type { Listener } from "./serving.ts";
@@ -34,7 +35,7 @@ import { changeTerms, firstTerms, rulesOf, type Terms } from "./terms.ts";
 import { Traps } from "./traps.ts";
 import { Table } from "./table.ts";
 import { findWorker, isStandby, liveWorkers, workerInfo } from "./turn.ts";
-import type { ProcessHost, Signal, StandbyInfo, Timer, WorkerInfo } from "./types.ts";
+import type { ProcessHost, Signal, StandbyInfo, WorkerInfo } from "./types.ts";
 import { checkRelayed, checkWork, type ReadyWork, type Work } from "./work.ts";
 
 /** A timer that keeps the process alive inside `start` and `waitAllChildren`; it is never due. */
@@ -105,8 +106,8 @@ export class Manager {
   #generation = 0;
   /** Reloads that are under way, by the number of their generation. */
   readonly #reloads = new Table<number, Reload>();
-  #memoryTimer: Timer | undefined;
-  #socketTimer: Timer | undefined;
+  readonly #memoryLookout: Lookout;
+  readonly #socketLookout: Lookout;
   #started: Pending<Signal> | undefined;
   #waited: Pending<void> | undefined;
 
@@ -115,6 +116,8 @@ export class Manager {
     const { maxWorkers, config } = terms;
     this.#host = host;
     this.#maxWorkers = maxWorkers;
+    this.#memoryLookout = new Lookout(host, MEMORY_LOOK_MS, () => this.#lookAtMemory());
+    this.#socketLookout = new Lookout(host, SOCKET_LOOK_MS, () => this.#haveSockets());
     this.#alarms = new Alarms(host, (input) => this.post(input));
     this.#options = options;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
@@ -223,8 +226,7 @@ export class Manager {
     }
     using _alive = this.#host.setTimer(NEVER_MS, () => {});
     this.#traps.watchFatal();
-    this.#watchMemory();
-    this.#watchSockets();
+    this.#keepLooking();
     this.#succession.begin();
     this.post({ type: "start", generation: this.#nextGeneration(work, ready, this.#terms) });
     return await started.promise;
@@ -434,35 +436,20 @@ export class Manager {
     this.post({ type: "examined", slot, id, isHeldBack, usage: this.#host.usage(pid) });
   }
 
-  /** Looks now and then for workers that use too much memory. */
-  #watchMemory(): void {
-    const maxBytes = this.#state.config.recycle.maxMemoryBytes;
-    this.#memoryTimer?.[Symbol.dispose]();
-    this.#memoryTimer = undefined;
-    if (maxBytes === undefined) return;
-    const timer = this.#host.setTimer(MEMORY_LOOK_MS, () => {
-      for (const { slot, id, pid, phase } of liveWorkers(this.#state)) {
-        const used = phase === "ready" ? this.#host.usage(pid)?.memoryBytes ?? 0 : 0;
-        if (used <= maxBytes) continue;
-        this.post({ type: "due", slot, id, reason: `uses ${(used / 2 ** 20).toFixed(1)} MiB of memory` });
-      }
-      this.#watchMemory();
-    });
-    timer.unref();
-    this.#memoryTimer = timer;
+  /** Looks now and then at what may go wrong unheard. */
+  #keepLooking(): void {
+    this.#memoryLookout.keep(this.#state.config.recycle.maxMemoryBytes !== undefined);
+    this.#socketLookout.keep(this.#terms.sockets !== undefined);
   }
 
-  /** Looks now and then whether somebody took the sockets away. */
-  #watchSockets(): void {
-    this.#socketTimer?.[Symbol.dispose]();
-    this.#socketTimer = undefined;
-    if (this.#terms.sockets === undefined) return;
-    const timer = this.#host.setTimer(SOCKET_LOOK_MS, () => {
-      this.#haveSockets();
-      this.#watchSockets();
-    });
-    timer.unref();
-    this.#socketTimer = timer;
+  /** Finds the workers that use too much memory. */
+  #lookAtMemory(): void {
+    const maxBytes = this.#state.config.recycle.maxMemoryBytes ?? Infinity;
+    for (const { slot, id, pid, phase } of liveWorkers(this.#state)) {
+      const used = phase === "ready" ? this.#host.usage(pid)?.memoryBytes ?? 0 : 0;
+      if (used <= maxBytes) continue;
+      this.post({ type: "due", slot, id, reason: `uses ${(used / 2 ** 20).toFixed(1)} MiB of memory` });
+    }
   }
 
   /** Without its sockets a pool has nothing to do: its workers look alive, and accept nothing. */
@@ -482,8 +469,7 @@ export class Manager {
     if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
     const reload = this.#reloads.get(event.generation);
     this.#reloads.delete(event.generation);
-    this.#watchMemory();
-    this.#watchSockets();
+    this.#keepLooking();
     this.#forgetGenerations();
     if (event.type === "reloaded") {
       this.#maxWorkers = reload?.maxWorkers ?? this.#maxWorkers;
@@ -518,10 +504,8 @@ export class Manager {
   /** Lets go of what only a pool with workers needs. */
   #letGo(): void {
     this.#alarms[Symbol.dispose]();
-    this.#memoryTimer?.[Symbol.dispose]();
-    this.#memoryTimer = undefined;
-    this.#socketTimer?.[Symbol.dispose]();
-    this.#socketTimer = undefined;
+    this.#memoryLookout[Symbol.dispose]();
+    this.#socketLookout[Symbol.dispose]();
     this.#traps.ignoreFatal();
     this.#staff.close();
   }
