@@ -17,15 +17,15 @@ const SLOW = { isQuick: false, isRecycling: false, sizes: [0, 1, 2] };
 
 /** How many inputs are tried, and how many worlds they lead to at least. */
 const CASES = [
-  { maxSurge: 1, maxUnavailable: 0, manners: QUICK, inputs: Infinity, worlds: 12_500 },
-  { maxSurge: 0, maxUnavailable: 1, manners: QUICK, inputs: Infinity, worlds: 12_500 },
-  { maxSurge: 2, maxUnavailable: 1, manners: QUICK, inputs: Infinity, worlds: 12_500 },
-  { maxSurge: 1, maxUnavailable: 0, manners: RECYCLING, inputs: 8, worlds: 12_000 },
-  { maxSurge: 0, maxUnavailable: 1, manners: RECYCLING, inputs: 8, worlds: 9500 },
-  { maxSurge: 2, maxUnavailable: 1, manners: RECYCLING, inputs: 8, worlds: 12_000 },
-  { maxSurge: 1, maxUnavailable: 0, manners: SLOW, inputs: 6, worlds: 25_000 },
-  { maxSurge: 0, maxUnavailable: 1, manners: SLOW, inputs: 6, worlds: 11_500 },
-  { maxSurge: 2, maxUnavailable: 1, manners: SLOW, inputs: 6, worlds: 25_000 },
+  { maxSurge: 1, maxUnavailable: 0, manners: QUICK, inputs: Infinity, worlds: 11_000 },
+  { maxSurge: 0, maxUnavailable: 1, manners: QUICK, inputs: Infinity, worlds: 10_000 },
+  { maxSurge: 2, maxUnavailable: 1, manners: QUICK, inputs: Infinity, worlds: 11_000 },
+  { maxSurge: 1, maxUnavailable: 0, manners: RECYCLING, inputs: 8, worlds: 10_800 },
+  { maxSurge: 0, maxUnavailable: 1, manners: RECYCLING, inputs: 8, worlds: 8600 },
+  { maxSurge: 2, maxUnavailable: 1, manners: RECYCLING, inputs: 8, worlds: 11_000 },
+  { maxSurge: 1, maxUnavailable: 0, manners: SLOW, inputs: 6, worlds: 22_500 },
+  { maxSurge: 0, maxUnavailable: 1, manners: SLOW, inputs: 6, worlds: 9900 },
+  { maxSurge: 2, maxUnavailable: 1, manners: SLOW, inputs: 6, worlds: 22_500 },
 ];
 
 const checks: Checks = {

@@ -20,10 +20,8 @@ Pool
   --surge N  --unavailable N   in a reload, how many new workers may boot beside the old ones
                           (default 1), and how many old ones may stop before (default 0)
   --boot-timeout TIME     how long a worker may take to be ready (30s, 500ms; default 30s)
-  --ready-when CHECK      what is asked until it is: /healthz (by itself, before it serves), or where it
-                          listens by itself: http://127.0.0.1:900{slot}/healthz, tcp:HOST:PORT
-  --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s,
-                          or 30s more than a longer --drain-timeout)
+  --ready-when CHECK      what is asked until it is: /healthz, or tcp:HOST:PORT (docs/serving.md)
+  --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s, or 30s over a longer drain)
   --hang-timeout TIME     how long a worker's event loop may stand still (default: any time)
   --max-requests N  --max-lifetime 1h  --max-memory 512M
                           when a worker is replaced (default: never)
@@ -45,7 +43,7 @@ Manager
 
 Signals  TERM, INT, QUIT stop, a second one at once; HUP replaces all workers, USR2 the manager
          with them, if the new ones come to be ready; TTIN, TTOU: one worker more, one less
-Status   0 stopped as asked, 2 bad command line, 3 no worker ever became ready,
+Status   0 stopped as asked, 1 lost its socket, 2 bad command line, 3 no worker ever became ready,
          128+n died of signal n
 
   prefork examples/hello.ts -l 8080 -w 4              a module that exports { fetch }, on port 8080
