@@ -21,10 +21,9 @@ Pool
                           (default 1), and how many old ones may stop before (default 0)
   --boot-timeout TIME     how long a worker may take to be ready (30s, 500ms; default 30s)
   --ready-when CHECK      what is asked until it is: /healthz, or tcp:HOST:PORT (docs/serving.md)
-  --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s, or 30s over a longer drain)
+  --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s)
   --hang-timeout TIME     how long a worker's event loop may stand still (default: any time)
-  --max-requests N  --max-lifetime 1h  --max-memory 512M
-                          when a worker is replaced (default: never)
+  --max-requests N  --max-lifetime 1h  --max-memory 512M   when a worker is replaced (default: never)
 Sockets (bound once, shared by all workers; more in docs/serving.md)
   -l, --listen ADDR       PORT, HOST:PORT, [v6]:PORT, unix:PATH, fd:N or inherit, with a
                           NAME= in front if wished; repeatable (default: what systemd or
