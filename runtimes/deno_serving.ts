@@ -42,42 +42,36 @@ export const denoServing: ServingHost = {
 // deno-lint-ignore require-await
 async function open(handler: ServeHandler<never>, options: ServeOptions, kind: PrivateKind): Promise<PrivateServer> {
   needNet(kind);
-  // When a response has streamed to its end only `info.completed` would tell, which costs a tenth of a short request.
   let open = 0;
   let pulse = 0;
   let draining = false;
   let begins = (): void => {};
-  const end = (response: Response): Response => draining ? closing(response) : response;
-  const finish = (response: Response): Response => {
+  const end = (): void => {
     open--;
-    return end(response);
+    pulse++;
   };
-  const fail = (error: unknown): never => {
-    open--;
-    throw error;
-  };
+  const finish = (response: Response): Response => draining ? closing(response) : response;
   const settle = (response: Response | undefined | void): Response => {
-    return response instanceof Response ? finish(response) : fail(new TypeError("The handler gave no Response"));
+    if (response instanceof Response) return finish(response);
+    throw new TypeError("The handler gave no Response");
   };
   const answer = (request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response> => {
     open++;
     pulse++;
     begins();
-    let response: ReturnType<typeof handler>;
-    try {
-      response = handler(request, info as never); // what it takes of this, only its writer knows
-    } catch (error) {
-      return fail(error);
-    }
-    if (response instanceof Promise) return response.then(settle, fail);
-    return response instanceof Response ? finish(response) : Promise.resolve(response).then(settle, fail);
+    // Dear (0.7 µs), but nothing else tells when a response has streamed to its end, after which its client may ask for
+    // more on the same connection. What is on its way to a slow client then, the server waits for as it closes.
+    info.completed.then(end, end);
+    const response = handler(request, info as never); // what it takes of this, only its writer knows
+    if (response instanceof Promise) return response.then(settle);
+    return response instanceof Response ? finish(response) : Promise.resolve(response).then(settle);
   };
   const { tls, error, onListen, ...rest } = options;
   const server = attemptServe(
     {
       ...rest,
       ...tls,
-      ...(error === undefined ? {} : { onError: async (thrown: unknown) => end(await error(thrown)) }),
+      ...(error === undefined ? {} : { onError: async (thrown: unknown) => finish(await error(thrown)) }),
       onListen() {},
     },
     kind,

@@ -94,7 +94,7 @@ export interface PrivateServer {
   readonly isLent: boolean;
   /** Whether its clients speak TLS to it. */
   readonly isTls: boolean;
-  /** How many requests are not answered yet: in full, or, where it `finishes`, by their handlers. */
+  /** How many requests are not answered in full yet, as far as the runtime tells. */
   readonly open: number;
   /** Whether `close` waits for answers that are on their way. */
   readonly finishes: boolean;
