@@ -295,9 +295,10 @@ function countBootFailure(turn: Turn, reason: string): void {
 export function tellHealth(turn: Turn): void {
   const { mode, everReady, degraded, maxWorkers, workers, taken, serving, ready, spawnFailures } = turn.pool;
   if (mode !== "running" || !everReady) return;
-  // No slot waits for a worker that could not be made: the whole pool does.
-  const wanted = Math.min(Math.max(taken.size, spawnFailures > 0 ? countWanted(turn) : 0), maxWorkers);
-  const isShort = wanted > workers.size;
+  // No slot waits for a worker that could not be made: the whole pool does. Nor will one who leaves be replaced then.
+  const cannotMake = spawnFailures > 0;
+  const wanted = Math.min(Math.max(taken.size, cannotMake ? countWanted(turn) : 0), maxWorkers);
+  const isShort = wanted > (cannotMake ? serving.size : workers.size);
   if (degraded ? isShort || ready.size < serving.size : !isShort) return;
   update(turn, { degraded: !degraded });
   if (degraded) tell(turn, { type: "recovered", ready: ready.size });

@@ -89,7 +89,7 @@ describe("standbys", () => {
     const policy = spareWorkers({ minSpare: 1, maxSpare: 2, heartbeatMs: 0 });
     const sim = standing({ maxWorkers: 4, policy });
     const busy = sim.inSlot(0).id;
-    sim.send({ type: "status", slot: 0, id: busy, status: "A" });
+    sim.send({ type: "status", slot: 0, id: busy, status: "A", isIdle: false });
     assert.equal(sim.of("activate").length, 1);
     assert.equal(parked(sim).length, 1);
   });

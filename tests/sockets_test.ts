@@ -325,7 +325,7 @@ describe("the sockets of a manager", () => {
       assert.deepEqual(failed.kept, [1, 0, 2]);
       assert.notEqual(portOf(failed, 3), portOf(first, 2));
       assert.deepEqual(first.handed(false).map(({ fd }) => fd), [3, 4, 5]);
-      for (const { fd } of failed.workerListeners(true)) assert.equal(flagsOf(fd) & 0o2004000, 0o2004000);
+      for (const { fd } of failed.workerListeners(true)) assert.equal(flagsOf(fd) & 0o2000000, 0o2000000);
     }
     assert(await answers({ path }));
     {

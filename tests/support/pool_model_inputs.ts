@@ -7,7 +7,15 @@
 import type { PoolModel, Trapped, Worker } from "./pool_model.ts";
 import { act, type End, expectBeat, expectBoot, killIn, reap, send, stopAll } from "./pool_model_life.ts";
 import { follow } from "./pool_model_size.ts";
-import { beginRoll, dismissSuccessors, giveUpRoll, prove, replaceNobody, takeOver } from "./pool_model_roll.ts";
+import {
+  beginRoll,
+  dismissSuccessors,
+  forgive,
+  giveUpRoll,
+  prove,
+  replaceNobody,
+  takeOver,
+} from "./pool_model_roll.ts";
 import { forget, ringIn, say } from "./pool_model_clock.ts";
 
 export type { End };
@@ -60,6 +68,7 @@ function enqueue(model: PoolModel, received: Trapped): void {
 
 export function resize(model: PoolModel, maxWorkers: number): void {
   model.maxWorkers = maxWorkers;
+  forgive(model, maxWorkers);
   follow(model);
 }
 

@@ -169,9 +169,9 @@ export function postponeReplacements(model: PoolModel): void {
   model.dueAfter = model.now + waitFor(model, "due", model.dueFailures);
 }
 
-/** What is new owes nothing to the failures of what was before it. */
-export function forgive(model: PoolModel): void {
-  for (const slot of [...model.heldBack, ...model.failures.keys()]) forgiveSlot(model, slot);
+/** What is new owes nothing to the failures of what was before it, nor do those in slots that are not wanted. */
+export function forgive(model: PoolModel, from = 0): void {
+  for (const slot of [...model.heldBack, ...model.failures.keys()]) if (slot >= from) forgiveSlot(model, slot);
 }
 
 function forgiveSlot(model: PoolModel, slot: number): void {
