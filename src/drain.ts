@@ -71,13 +71,20 @@ export async function close(
 ): Promise<boolean> {
   const finishing = servers.filter(({ native }) => native.finishes);
   const closing = new Map(servers.map((server) => [server, server.native.close().catch(() => {})]));
-  await Promise.race([Promise.all(closing.values()), pause(host, CLOSE_MS)]);
-  const finished = Promise.all(finishing.map((server) => closing.get(server))).then(() => true);
-  const isFinished = await Promise.race([finished, pause(host, Math.max(0, deadline - host.now())).then(() => false)]);
+  await within(host, CLOSE_MS, Promise.all(closing.values()));
+  const finished = Promise.all(finishing.map((server) => closing.get(server)));
+  const isFinished = await within(host, Math.max(0, deadline - host.now()), finished);
   // What was said last, such as the close frame of a WebSocket, may still be on its way through a relay.
   const end = host.now() + CLOSE_MS;
   while (host.now() < end && servers.some(({ acceptor }) => acceptor.connections() > 0)) await pause(host, LOOK_MS);
   return isFinished;
+}
+
+/** Whether something is done in time. Leaves no timer behind, which would keep the process alive. */
+async function within(host: ProcessHost, delayMs: number, done: Promise<unknown>): Promise<boolean> {
+  const late = Promise.withResolvers<boolean>();
+  using _timer = host.setTimer(delayMs, () => late.resolve(false));
+  return await Promise.race([done.then(() => true), late.promise]);
 }
 
 function pause(host: ProcessHost, delayMs: number): Promise<void> {
