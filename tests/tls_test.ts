@@ -85,7 +85,8 @@ for (const on of ["deno", "bun"] as const) {
           await Promise.race([answers.at(-1), reloaded]);
         }
         await reloaded;
-        const pids = new Set((await Promise.all(answers)).map((text) => /\d{2,}(?= )/.exec(text)?.[0]));
+        const all = [before, ...await Promise.all(answers), await get(port, "/last")];
+        const pids = new Set(all.map((text) => /\d{2,}(?= )/.exec(text)?.[0]));
         assert.ok(pids.size >= 2, `${[...pids]}`);
         await stopPool(program);
       });
