@@ -313,7 +313,7 @@ describe("an upgrade on Deno", () => {
         await program.waitForLine(`ends ${manager}`);
         const line = await program.waitForLine(/^begins /, { count: round });
         manager = Number(line.split(" ")[1]);
-        assert.ok(program.lines.includes(`serves ${manager}`), program.report());
+        await program.waitForLine(`serves ${manager}`);
         const words = readFileSync(`/proc/${manager}/cmdline`, "utf8").split("\0");
         assert.deepEqual(words.slice(1, -2), [...flags, "--allow-env=PREFORK_UPGRADE"]);
       }
