@@ -32,7 +32,7 @@ export function unready(turn: Turn, ref: WorkerRef, saw: string): void {
   if (!worker.stopping) setTimer(turn, timerKey.probe(ref), probeIntervalMs, { type: "probeDue", slot, id });
 }
 
-/** The worker can take signals from here on, though it is not ready. */
+/** The worker can be told to stop from here on, though it is not ready. */
 export function settle(turn: Turn, ref: WorkerRef): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.phase !== "starting") return;

@@ -123,10 +123,15 @@ function wasTold(worker: PoolWorker, signal: Signal): boolean {
   return isStopSignal(signal) && (worker.sent.includes(signal) || worker.held.includes(signal));
 }
 
+/** A worker that is not ready may have settled so far that it can be told to stop; one that stands by has nothing to lose. */
+function canTake({ phase, settled }: PoolWorker, signal: Signal): boolean {
+  return phase === "ready" || phase === "standby" || (settled && isStopSignal(signal));
+}
+
 /** Sends a signal once the worker can handle it: a relay must not kill a worker that has not put up its handlers. */
 export function signalWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
-  const isAble = worker.phase === "ready" || worker.phase === "standby" || worker.settled;
-  if (isAble || (isUncatchable(signal) && worker.pid !== 0)) return sendSignal(turn, worker, signal);
+  const isTaken = canTake(worker, signal) || (isUncatchable(signal) && worker.pid !== 0);
+  if (isTaken) return sendSignal(turn, worker, signal);
   if (!worker.held.includes(signal)) putWorker(turn, { ...worker, held: [...worker.held, signal] });
 }
 
@@ -172,10 +177,10 @@ export function stopAll(turn: Turn, signal: Signal = stopSignal(turn.pool)): voi
 
 /** Sends what was held back. */
 export function flushHeld(turn: Turn, worker: PoolWorker): void {
-  const held = worker.held;
-  if (held.length === 0) return;
-  putWorker(turn, { ...worker, held: [] });
-  for (const signal of held) {
+  const taken = worker.held.filter((signal) => canTake(worker, signal));
+  if (taken.length === 0) return;
+  putWorker(turn, { ...worker, held: worker.held.filter((signal) => !taken.includes(signal)) });
+  for (const signal of taken) {
     const current = findWorker(turn.pool, worker);
     if (current) sendSignal(turn, current, signal);
   }

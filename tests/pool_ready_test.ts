@@ -96,7 +96,7 @@ describe("pool: a worker that the manager asks whether it is ready", () => {
     assert.deepEqual([sim.of("backoff").length, sim.asked.size], [1, 0]);
   });
 
-  it("gets a stop a second after it began, or when it says that it can take signals, and is asked no more", () => {
+  it("gets a stop, and no other signal, a second after it began or when it says that it can, and is asked no more", () => {
     const sim = probedPool({}, { obedient: false });
     sim.start(false);
     const { id, signals } = sim.inSlot(0);
@@ -116,6 +116,7 @@ describe("pool: a worker that the manager asks whether it is ready", () => {
     library.start();
     const worker = library.inSlot(0);
     begin(library, worker.id);
+    library.send({ type: "signalAll", signal: "SIGUSR2" });
     library.send({ type: "signal", signal: "SIGTERM" });
     library.tell(worker.id, "ready");
     assert.deepEqual([worker.signals, library.of("ready")], [["SIGTERM"], []]);
@@ -167,16 +168,16 @@ describe("pool: a worker that the manager asks whether it is ready", () => {
 });
 
 describe("pool: a worker that asks itself", () => {
-  it("can take signals once it has told what it saw, and is killed with that at the boot deadline", () => {
+  it("can be told to stop once it has told what it saw, and is killed with that at the boot deadline", () => {
     const sim = new PoolSim({ maxWorkers: 2, settles: false, bootTimeoutMs: 3000 }, { eager: false });
     sim.start();
     const [first, second] = [sim.inSlot(0), sim.inSlot(1)];
     for (const { id } of [first, second]) begin(sim, id);
     sim.send({ type: "checked", slot: 0, id: first.id, saw: "GET /healthz was answered 500" });
-    sim.send({ type: "signalAll", signal: "SIGUSR2" });
-    assert.deepEqual([first.signals, second.signals], [["SIGUSR2"], []]);
+    for (const signal of ["SIGUSR2", "SIGQUIT"] as const) sim.send({ type: "signalAll", signal });
+    assert.deepEqual([first.signals, second.signals], [["SIGQUIT"], []]);
     sim.tell(second.id, "ready");
-    assert.deepEqual(second.signals, ["SIGUSR2"]);
+    assert.deepEqual([first.signals, second.signals], [["SIGQUIT"], ["SIGUSR2", "SIGQUIT"]]);
     assert.deepEqual(sim.questions, []);
     sim.advance(3000);
     assert.deepEqual(sim.of("reap").map(({ reason }) => reason), [
