@@ -62,8 +62,9 @@ export class Upgrade {
   readonly #stopping = Promise.withResolvers<void>();
   readonly #killed = Promise.withResolvers<void>();
   #connection: ControlConnection | undefined;
-  /** Whether the new manager has workers, which may have something in hand. */
+  /** Whether the new manager has said that it makes workers. */
   #hasWorkers = false;
+  #isUnwanted = false;
   #isStopping = false;
 
   constructor(parts: UpgradeParts) {
@@ -158,15 +159,19 @@ export class Upgrade {
     this.#parts.hub.publish({ type: "upgraded", pid: child.pid });
   }
 
-  /** Ends the new manager and whatever it started. Workers that it has may be in the middle of something. */
+  /**
+   * Ends the new manager and whatever it started. It is asked first, also when nothing was heard of workers so far: the
+   * word of them may be on its way, and they may be in the middle of something.
+   */
   async #end(child: Child): Promise<void> {
-    if (this.#hasWorkers) await this.#stop(child);
+    await this.#stop(child);
     this.#killGroup(child);
     await child.exited;
     this.#killGroup(child);
   }
 
   async #stop({ exited }: Child): Promise<void> {
+    this.#isUnwanted = true;
     this.#say("stop");
     await this.#within(ANSWER_MS, exited, this.#stopping.promise);
     if (this.#isStopping) await this.#within(this.#parts.stopTimeoutMs + GRACE_MS, exited);
@@ -220,6 +225,7 @@ export class Upgrade {
     if (connection !== this.#connection) return connection.close();
     switch (message.type) {
       case "hello":
+        if (this.#isUnwanted) this.#say("stop");
         return;
       case "started":
         this.#hasWorkers = true;
