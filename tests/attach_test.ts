@@ -12,6 +12,7 @@ import { talk } from "./support/web_socket.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const module = fileURLToPath(new URL("./fixtures/serve/attach.ts", import.meta.url));
+const ownWay = fileURLToPath(new URL("./fixtures/serve/own_way.ts", import.meta.url));
 
 function run(runtime: "deno" | "bun", kind: string, more: PoolSpec["options"] = {}, certificate = ""): Program {
   const pool: PoolSpec = {
@@ -38,6 +39,12 @@ const HALF_BODY = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncon
 /** A body whose end the test sends when it likes. */
 function beginBody(port: number): Client {
   return new Client({ port }).send(`${HALF_BODY}half-`);
+}
+
+/** A connection whose end is the answer to its only word. */
+async function echo(port: number, text: string): Promise<void> {
+  using client = new Client({ port }).send(`${text}\n`);
+  await client.waitFor(new RegExp(`^${text}\n`));
 }
 
 function upgrade(protocol: string, where: Where): Client {
@@ -161,6 +168,22 @@ for (const runtime of ["deno", "bun"] as const) {
         using next = new Client({ port }).send("three\n");
         await next.waitFor(/three\n/);
         next[Symbol.dispose]();
+        await stopPool(program);
+      });
+    }
+
+    for (const way of runtime === "bun" ? ["node", "bun"] : ["node"]) {
+      it(`gives the descriptor to whoever listens by it, as ${way}'s servers do`, options, async () => {
+        const listens = { listen: "127.0.0.1:0", trapSignals: { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" } } as const;
+        const pool: PoolSpec = { module: ownWay, runtime, options: { maxWorkers: 2, ...listens } };
+        await using program = runPool(pool, { env: { TEST_WAY: way } });
+        const port = await portOf(program);
+        for (const round of [1, 2]) {
+          await program.waitForLine(/^serves /, { count: 2 * round });
+          for (let i = 0; i < 20; i++) await echo(port, `${round}-${i}`);
+          if (round === 1) program.kill("SIGHUP");
+          await echo(port, "while all workers are replaced");
+        }
         await stopPool(program);
       });
     }
