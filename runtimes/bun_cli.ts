@@ -4,16 +4,21 @@
  * @module
  */
 
-import type { CommandLineHost, OutputStream } from "../src/cli/host.ts";
+import type { CommandLineHost, LockedFile, OutputStream } from "../src/cli/host.ts";
 import type { BunSink } from "./bun_api.ts";
 import { withSwallowedDashes } from "./bun_cmdline.ts";
+import { currentLibc } from "./current_libc.ts";
 
 interface BunFile {
   writer(): Omit<BunSink, "write"> & { write(bytes: Uint8Array): number | Promise<number> };
 }
 
 interface FileSystem {
-  fstatSync(descriptor: number): { isFIFO(): boolean; isSocket(): boolean };
+  openSync(path: string, flags: number, mode: number): number;
+  closeSync(descriptor: number): void;
+  ftruncateSync(descriptor: number): void;
+  writeSync(descriptor: number, text: string, position: number): number;
+  fstatSync(descriptor: number): { readonly ino: number; isFIFO(): boolean; isSocket(): boolean };
   write(
     descriptor: number,
     bytes: Uint8Array,
@@ -44,10 +49,31 @@ export const bunCommandLine: CommandLineHost = {
   cwd: () => process.cwd(),
   isTerminal: (stream) => process.getBuiltinModule("node:tty").isatty(DESCRIPTORS[stream]),
   write: (stream, bytes) => (writers[stream] ??= writerOf(stream))(bytes),
+  lock,
   setEnv(name, value) {
     process.env[name] = value;
   },
 };
+
+const O_RDWR_CREAT_CLOEXEC = 0o2 | 0o100 | 0o2000000;
+const LOCK_EX_NB = 2 | 4;
+
+function lock(path: string): LockedFile | undefined {
+  const files = process.getBuiltinModule("node:fs");
+  const descriptor = files.openSync(path, O_RDWR_CREAT_CLOEXEC, 0o644);
+  if (currentLibc().flock(descriptor, LOCK_EX_NB) < 0) {
+    files.closeSync(descriptor);
+    return undefined;
+  }
+  return {
+    inode: files.fstatSync(descriptor).ino,
+    replace(text) {
+      files.ftruncateSync(descriptor);
+      files.writeSync(descriptor, text, 0);
+    },
+    release: () => files.closeSync(descriptor),
+  };
+}
 
 type Writer = (bytes: Uint8Array) => Promise<number>;
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CommandLineHost } from "../src/cli/host.ts";
+import type { CommandLineHost, LockedFile } from "../src/cli/host.ts";
 
 /** The {@linkcode CommandLineHost} of Deno. */
 export const denoCommandLine: CommandLineHost = {
@@ -14,5 +14,23 @@ export const denoCommandLine: CommandLineHost = {
   isTerminal: (stream) => Deno[stream].isTerminal(),
   // Runs on a thread of its own. `node:fs` and `console` wait on the main thread for a pipe or terminal that is full.
   write: (stream, bytes) => Deno[stream].write(bytes),
+  lock,
   setEnv: (name, value) => Deno.env.set(name, value),
 };
+
+function lock(path: string): LockedFile | undefined {
+  const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o644 });
+  if (!file.tryLockSync(true)) {
+    file.close();
+    return undefined;
+  }
+  return {
+    inode: file.statSync().ino ?? 0,
+    replace(text) {
+      file.truncateSync(0);
+      file.seekSync(0, Deno.SeekMode.Start);
+      file.writeSync(new TextEncoder().encode(text));
+    },
+    release: () => file.close(),
+  };
+}

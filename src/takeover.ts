@@ -77,6 +77,11 @@ export class Takeover {
     this.#say({ type: "hello", token: task.token });
   }
 
+  /** The manager that is to be taken over from; undefined once this one is on its own. */
+  get elderPid(): number | undefined {
+    return this.#phase === "over" ? undefined : this.#task.pid;
+  }
+
   /** A pool of this program begins. Another than the one that was to be taken over proves nothing. */
   begin(heir: Heir): void {
     if (heir.pool !== this.#task.pool || this.#phase !== "booting") return;

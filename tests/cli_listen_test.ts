@@ -299,7 +299,9 @@ describe("prefork that is given its sockets", () => {
   it("answers the first connection of systemd-socket-activate", options, async () => {
     await using dir = await tempDir();
     const path = dir.file("a.sock");
-    const passed = ["TEST_SUITE", "TEST_RUN_ID", "TMPDIR", "PATH", "NO_COLOR", "HOME"].flatMap((name) => ["-E", name]);
+    const passed = ["TEST_SUITE", "TEST_RUN_ID", "TMPDIR", "XDG_RUNTIME_DIR", "PATH", "NO_COLOR", "HOME"].flatMap((
+      name,
+    ) => ["-E", name]);
     const args = ["-l", path, "--fdname=web", ...passed, ...manager()];
     await using program = runCommand("systemd-socket-activate", args);
     await program.waitForErrorLine("a.sock as 3");

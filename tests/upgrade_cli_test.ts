@@ -194,7 +194,9 @@ describe("a manager that was given its sockets", () => {
   it("hands them on, those of systemd", options, async () => {
     await using dir = await tempDir();
     const path = dir.file("a.sock");
-    const passed = ["TEST_SUITE", "TEST_RUN_ID", "TMPDIR", "PATH", "NO_COLOR", "HOME"].flatMap((name) => ["-E", name]);
+    const passed = ["TEST_SUITE", "TEST_RUN_ID", "TMPDIR", "XDG_RUNTIME_DIR", "PATH", "NO_COLOR", "HOME"].flatMap((
+      name,
+    ) => ["-E", name]);
     await using program = runCommand("systemd-socket-activate", [
       "-l",
       path,

@@ -1,5 +1,5 @@
 /**
- * What `--help` says: one screen.
+ * What `--help` says: one screen each.
  *
  * @module
  */
@@ -35,8 +35,9 @@ Workers
   --allow-... --deny-...  permissions of workers on Deno (default: the manager's own)
   --user U  --group G     run workers as somebody else (root only); --cwd DIR, in another directory
   --env-file FILE         NAME=value lines for their environment; what is set already wins
-Manager
-  --name NAME             names the pool in the log
+Manager (its commands: prefork status --help)
+  --name NAME             what the manager is called (default: after its worker)
+  --pid-file FILE         holds its process id, locked; --control PATH, its operator's socket
   --log-format FORMAT     pretty, json or plain, on stderr (default: pretty on a terminal, else json)
   -h, --help  -V, --version
 
@@ -49,4 +50,29 @@ Status   0 stopped as asked, 1 lost its socket, 2 bad command line, 3 no worker 
   prefork examples/ticker.ts -w 2                     two workers; Ctrl-C stops them
   prefork app.ts --runtime bun -t HUP=TERM:1s -- -v   on Bun, replaced one a second on HUP; -v is theirs
   prefork run -w 4 -- ./worker.py --queue mail        four of any program
+`;
+
+/** The help text of the commands for managers that run. */
+export const ORDER_HELP = `Asks a manager that runs, of the same user, or has it do something.
+
+  prefork list [--json]                  all managers: name, pid, state, workers, addresses
+  prefork status [NAME] [--json] [--watch]   one manager and its workers
+  prefork reload [NAME] [--wait]         new workers for all, if the first one comes to be ready
+  prefork upgrade [NAME] [--wait]        a new manager, of the program as it is now, with new workers
+  prefork scale N [NAME]                 N workers from now on
+  prefork signal SIG [NAME] [--slot N]   a signal for all workers, or for the one in slot N
+  prefork stop [NAME] [--wait] [--now]   stops; --now kills the workers
+
+  NAME is what "prefork list" shows; it can be left out where only one manager runs.
+  --name NAME             the same
+  --control PATH          the socket itself, as it was given to the manager
+  --wait                  wait for the end, and show on standard error how it goes
+  --json                  one line of JSON; docs/operating.md tells what is in it
+  --watch                 once a second, until Ctrl-C
+
+Status  0 done; 1 refused, or failed: the reason is told; 2 bad command line; 3 no such manager
+
+  prefork status web                     is it well?
+  prefork reload web --wait && echo ok   a deploy that fails leaves the old workers, and says why
+  prefork stop web --wait                when this returns, the manager is gone
 `;

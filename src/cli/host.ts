@@ -8,6 +8,16 @@
 /** A standard stream that can be written to. */
 export type OutputStream = "stdout" | "stderr";
 
+/** A file that this process has locked, and no other. */
+export interface LockedFile {
+  /** Tells it from another file of the same name. */
+  readonly inode: number;
+  /** Puts `text` in the place of what it holds. */
+  replace(text: string): void;
+  /** Closes it, which unlocks it. */
+  release(): void;
+}
+
 /** The process as the one who typed the command sees it. */
 export interface CommandLineHost {
   /** The arguments of the program, its `--` included. */
@@ -23,6 +33,11 @@ export interface CommandLineHost {
    * meanwhile. Rejects with an error that has a `code` (`EPIPE`, `EAGAIN`). One call at a time for each stream.
    */
   write(stream: OutputStream, bytes: Uint8Array): Promise<number>;
+  /**
+   * Opens a file, makes it if need be, and locks it (flock(2)) until it is released or this process ends. Undefined if
+   * another process has locked it; throws if it cannot be opened.
+   */
+  lock(path: string): LockedFile | undefined;
   /** Sets a variable in the environment of this process, which workers inherit. */
   setEnv(name: string, value: string): void;
 }

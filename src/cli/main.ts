@@ -20,6 +20,12 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
     case "error":
       await print("stderr", `prefork: ${request.message}\n`);
       return 2;
+    case "orderHelp":
+      await print("stdout", (await import("./help.ts")).ORDER_HELP);
+      return 0;
+    case "order":
+    case "list":
+      return await (await import("./order.ts")).order(request);
     case "run":
       return await (await import("./run.ts")).run(request);
   }

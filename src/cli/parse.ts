@@ -7,6 +7,7 @@
 import { nearest } from "../nearest.ts";
 import type { ReadyWhen } from "../ready_when.ts";
 import type { Relay, Signal, TrapSignals } from "../types.ts";
+import { isOrder, type OperatorRequest, readOrder } from "./parse_order.ts";
 import { UsageError } from "./usage_error.ts";
 import {
   DEFAULT_TRAPS,
@@ -57,6 +58,8 @@ export interface RunOptions {
   readonly adoption?: false;
   readonly name?: string;
   readonly logFormat?: LogFormat;
+  readonly control?: string;
+  readonly pidFile?: string;
 }
 
 /** A pool to run. */
@@ -72,6 +75,7 @@ export interface RunRequest {
 /** What a command line asks for. */
 export type Request =
   | RunRequest
+  | OperatorRequest
   | { readonly kind: "help" }
   | { readonly kind: "version" }
   | { readonly kind: "error"; readonly message: string };
@@ -105,6 +109,8 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--socket-mode": { example: "660", read: (text) => ({ socketMode: parseMode(text) }) },
   "--socket-owner": { example: "www-data:www-data", read: (text) => ({ socketOwner: text }) },
   "--name": { example: "web", read: (text) => ({ name: text }) },
+  "--control": { example: "/run/web/control.sock", read: (text) => ({ control: text }) },
+  "--pid-file": { example: "/run/web.pid", read: (text) => ({ pidFile: text }) },
   "--log-format": { example: "json", read: (text) => ({ logFormat: parseLogFormat(text) }) },
 };
 
@@ -140,7 +146,8 @@ const LONG_NAMES = [
 /** Reads a command line. */
 export function parse(args: readonly string[]): Request {
   try {
-    return read(args);
+    const [first, ...rest] = args;
+    return isOrder(first) ? readOrder(first, rest) : read(args);
   } catch (error) {
     if (error instanceof UsageError) return { kind: "error", message: error.message };
     throw error;

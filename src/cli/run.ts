@@ -7,7 +7,7 @@
 import type { LogLevel } from "@logtape/logtape";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
-import { describeError, describeWorker } from "../events.ts";
+import { describeError, describeWorker, type PreforkEvent } from "../events.ts";
 import type { PreforkOptions, RecycleOptions } from "../options.ts";
 import { spareWorkers } from "../policy.ts";
 import { Prefork } from "../prefork.ts";
@@ -15,11 +15,13 @@ import { isStopSignal } from "../signals.ts";
 import type { WorkerInfo } from "../types.ts";
 import type { OutputStream } from "./host.ts";
 import { type Log, openLog } from "./log.ts";
+import { Operations } from "./operations.ts";
 import { listenToOperator, watchTerminal } from "./operator.ts";
 import { type Dropped, Outlet } from "./outlet.ts";
 import { type Destination, OutputRelay, workerPrefix } from "./output.ts";
 import type { RunOptions, RunRequest } from "./parse.ts";
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
+import { nameAfter, Presence } from "./presence.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** How many workers may fail before a pool in which none ever became ready is given up. */
@@ -81,7 +83,14 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
     afterFork: (_, pid) => relay.spawned(pid),
     onChildReap: (_, pid) => relay.reaped(pid),
   }, log);
-  const told = tellEvents(pool, log);
+  const operations: Operations = new Operations({
+    pool,
+    host: currentHost,
+    facts: () => ({ name: presence.name, runtime: currentCommandLine.version, work: describeWork(request) }),
+    stop: () => hangUp.abort(),
+  });
+  const presence = await openPresence(request, log, pool, operations);
+  const told = tellEvents(pool, log, [operations, presence]);
   using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, {
     kill(signal) {
       log.tell("warning", `received another ${signal}: workers are killed`);
@@ -113,7 +122,34 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
   await relay.ended(PATIENCE_MS);
   await outlets.stdout.outlet.drain(PATIENCE_MS); // both may be one file, in which this is to come last
   if (status === 0) tellStopped(killed, log);
+  operations.end(status === 0 ? describeStop(killed) : "gave up");
+  await presence[Symbol.asyncDispose]();
   return status;
+}
+
+/** Whoever cannot be found as was asked does not begin. */
+async function openPresence(
+  { options, target }: RunRequest,
+  log: Log,
+  pool: Prefork,
+  operations: Operations,
+): Promise<Presence> {
+  const { control, pidFile, name } = options;
+  try {
+    return await Presence.open({
+      host: currentHost,
+      line: currentCommandLine,
+      log,
+      control,
+      pidFile,
+      name,
+      fallbackName: nameAfter(target.type === "module" ? target.module : target.command),
+      obey: (order, tell) => operations.obey(order, tell),
+    });
+  } catch (error) {
+    await pool[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): PreforkOptions {
@@ -199,10 +235,20 @@ function start(pool: Prefork, work: PreparedWork): Promise<true> {
   return work.type === "module" ? pool.startModule(work.module, work.options) : pool.startCommand(work.command);
 }
 
+/** Who wants to know what happens. */
+interface Heeder {
+  heed(event: PreforkEvent): void;
+}
+
 /** Logs the events, but the last one: it gives who had to be killed, and is told when all the workers said is told. */
-async function tellEvents(pool: Prefork, log: Log): Promise<readonly WorkerInfo[]> {
+async function tellEvents(
+  pool: Prefork,
+  log: Log,
+  heeders: readonly Heeder[],
+): Promise<readonly WorkerInfo[]> {
   let killed: readonly WorkerInfo[] = [];
   for await (const event of pool) {
+    for (const heeder of heeders) heeder.heed(event);
     if (event.type === "stopped") killed = event.killed;
     else log.event(event);
   }
@@ -216,18 +262,23 @@ function tellRefusal(error: unknown, log: Log): void {
 }
 
 function tellStopped(killed: readonly WorkerInfo[], log: Log): void {
-  if (killed.length === 0) return log.tell("info", "stopped", { event: "stop" });
-  const names = killed.map(describeWorker).join(", ");
-  const count = `${killed.length} worker${killed.length === 1 ? "" : "s"}`;
-  log.tell("warning", `stopped; ${count} had to be killed: ${names}`, {
-    event: "stop",
-    killed: killed.map(({ pid }) => pid),
-  });
+  if (killed.length === 0) return log.tell("info", describeStop(killed), { event: "stop" });
+  log.tell("warning", describeStop(killed), { event: "stop", killed: killed.map(({ pid }) => pid) });
 }
 
-function describeStart({ target }: RunRequest, { workers }: Prepared): string {
-  const what = target.type === "module" ? target.module : target.command;
-  return `pid=${currentHost.pid} ${currentCommandLine.version} keeps ${describeCount(workers)} of ${what}`;
+function describeStop(killed: readonly WorkerInfo[]): string {
+  if (killed.length === 0) return "stopped";
+  return `stopped; ${describeCount(killed.length)} had to be killed: ${killed.map(describeWorker).join(", ")}`;
+}
+
+function describeStart(request: RunRequest, { workers }: Prepared): string {
+  const who = `pid=${currentHost.pid} ${currentCommandLine.version}`;
+  return `${who} keeps ${describeCount(workers)} of ${describeWork(request)}`;
+}
+
+/** Without arguments: they may hold what is not for everybody who reads the log. */
+function describeWork({ target }: RunRequest): string {
+  return target.type === "module" ? target.module : target.command;
 }
 
 function describeCount(workers: number): string {

@@ -121,6 +121,13 @@ function signalOf(text: string): Signal | undefined {
   return isSignal(name) ? name : undefined;
 }
 
+/** Reads the name of a signal to be sent. */
+export function parseSignal(text: string, where: string): Signal {
+  const signal = signalOf(text);
+  if (signal === undefined) throw unknownSignal(text, where);
+  return signal;
+}
+
 function unknownSignal(text: string, where: string, more = ""): UsageError {
   const near = nearest(text.replace(/^SIG/i, ""), COMMON);
   const hint = near === undefined ? "" : `; did you mean ${near}?`;

@@ -225,6 +225,7 @@ export function runCommand(
     NO_COLOR: "1",
     TEST_RUN_ID: tag.slice("TEST_RUN_ID=".length),
     TMPDIR: temporary,
+    XDG_RUNTIME_DIR: temporary,
   };
   for (const [name, value] of Object.entries(options.env ?? {})) {
     if (value === undefined) delete env[name];

@@ -1,0 +1,72 @@
+/**
+ * The operator's side of the socket: asks a running manager, and hears how it goes.
+ *
+ * @module
+ */
+
+import type { StatusReport } from "../operator/report.ts";
+import { decodeReply, encodeOrder, type Order, type Reply } from "../operator/words.ts";
+import { LineReader } from "../protocol.ts";
+import type { ProcessHost } from "../types.ts";
+
+/** How long a manager may take to answer at all; one that is stopped, or starts a thousand workers, takes its time. */
+const ANSWER_MS = 10_000;
+
+/** Why no answer came. */
+export class NoAnswerError extends Error {
+  /** Tells this error from others. */
+  override readonly name = "NoAnswerError";
+}
+
+/** The last word on an order. */
+export type Outcome = Exclude<Reply, { readonly type: "progress" }>;
+
+/**
+ * Has the manager behind a socket do something.
+ *
+ * @param hear Is told how it goes; whoever gives true waits for nothing more.
+ * @throws {NoAnswerError} If there is no such manager, or it goes before it has answered.
+ */
+export async function ask(
+  host: ProcessHost,
+  path: string,
+  order: Order,
+  hear: (progress: string) => boolean = () => false,
+): Promise<Outcome | undefined> {
+  const outcome = Promise.withResolvers<Outcome | undefined>();
+  const lines = new LineReader();
+  using patience = host.setTimer(ANSWER_MS, () => {
+    outcome.reject(new NoAnswerError(`the manager did not answer within ${ANSWER_MS / 1000} seconds`));
+  });
+  const take = (line: string): void => {
+    patience[Symbol.dispose]();
+    const reply = decodeReply(line);
+    if (reply.type !== "progress") outcome.resolve(reply);
+    else if (hear(reply.text)) outcome.resolve(undefined);
+  };
+  const connection = await host.connectControl(path, {
+    data(chunk) {
+      try {
+        lines.push(chunk, take);
+      } catch (error) {
+        outcome.reject(error);
+      }
+    },
+    closed: () => outcome.reject(new NoAnswerError("the manager has gone before it had answered")),
+  }).catch((error: unknown) => {
+    throw new NoAnswerError(error instanceof Error ? error.message : String(error));
+  });
+  try {
+    connection.send(encodeOrder(order));
+    return await outcome.promise;
+  } finally {
+    connection.close();
+  }
+}
+
+/** Looks who answers at a socket. */
+export async function findManager(host: ProcessHost, path: string): Promise<StatusReport> {
+  const reply = await ask(host, path, { do: "status" });
+  if (reply?.type === "status") return reply.status;
+  throw new NoAnswerError(reply?.type === "failed" ? reply.reason : "the manager has answered something else");
+}

@@ -1,0 +1,149 @@
+/**
+ * What a manager of the command line does for an operator.
+ *
+ * @module
+ */
+
+import { describeError, formatEvent, type PreforkEvent } from "../events.ts";
+import { Ledger } from "../operator/ledger.ts";
+import { type ManagerFacts, type ManagerState, report } from "../operator/report.ts";
+import type { Order, Reply } from "../operator/words.ts";
+import type { Prefork } from "../prefork.ts";
+import { isStopSignal } from "../signals.ts";
+import type { ProcessHost, Signal } from "../types.ts";
+
+/** What operations are done to. */
+export interface OperationParts {
+  readonly pool: Prefork;
+  readonly host: ProcessHost;
+  readonly facts: () => Omit<ManagerFacts, "state" | "startedAt">;
+  /** Stops as by a signal. */
+  stop(): void;
+}
+
+type Tell = (progress: string) => void;
+
+/** The operations on one pool. */
+export class Operations {
+  readonly #parts: OperationParts;
+  readonly #ledger = new Ledger();
+  readonly #startedAt: number;
+  readonly #ended = Promise.withResolvers<Reply>();
+  /** Those who follow what happens. */
+  readonly #followers = new Set<Tell>();
+  /** Changes that have begun and not ended, whoever asked for them. */
+  #reloads = 0;
+  #upgrades = 0;
+  #isStopping = false;
+
+  constructor(parts: OperationParts) {
+    this.#parts = parts;
+    this.#startedAt = parts.host.now();
+  }
+
+  /** Something has happened in the pool. */
+  heed(event: PreforkEvent): void {
+    this.#ledger.heed(event, this.#parts.host.now());
+    if (event.type === "reload") this.#reloads++;
+    if (event.type === "reloaded" || event.type === "reloadFailed") this.#reloads--;
+    if (event.type === "upgrade") this.#upgrades++;
+    if (event.type === "upgraded" || event.type === "upgradeFailed") this.#upgrades--;
+    if (event.type === "signal" && isStopSignal(event.signal)) this.#isStopping = true;
+    if (this.#followers.size === 0) return;
+    const text = formatEvent(event);
+    for (const tell of this.#followers) tell(text);
+  }
+
+  /** All is over; whoever asked for it is told. */
+  end(text: string): void {
+    this.#ended.resolve({ type: "done", text });
+  }
+
+  /** Does what an operator asks for. */
+  async obey(order: Order, tell: Tell): Promise<Reply> {
+    const { pool } = this.#parts;
+    switch (order.do) {
+      case "status":
+        return { type: "status", status: this.#report() };
+      case "reload":
+        return await this.#change(tell, async () => {
+          await pool.reload();
+          return `generation ${pool.generation} serves, with ${count(this.#ready)}`;
+        });
+      case "upgrade":
+        return await this.#change(tell, async () => {
+          await pool.upgrade();
+          return "a new manager has taken over";
+        });
+      case "stop":
+        return await this.#stop(order.now, tell);
+      case "scale":
+        return this.#scale(order.workers);
+      case "signal":
+        return this.#signal(order.signal, order.slot);
+    }
+  }
+
+  #report() {
+    const { pool, host, facts } = this.#parts;
+    return report(pool, this.#ledger, host, { ...facts(), startedAt: this.#startedAt, state: this.#state() });
+  }
+
+  #state(): ManagerState {
+    if (this.#isStopping) return "stopping";
+    if (this.#upgrades > 0) return "upgrading";
+    if (this.#reloads > 0) return "reloading";
+    return this.#ready > 0 ? "running" : "starting";
+  }
+
+  get #ready(): number {
+    return this.#parts.pool.workers.filter(({ state }) => state === "ready").length;
+  }
+
+  async #change(tell: Tell, change: () => Promise<string>): Promise<Reply> {
+    if (this.#isStopping) return stopping();
+    this.#followers.add(tell);
+    try {
+      return { type: "done", text: await change() };
+    } catch (error) {
+      return { type: "failed", reason: describeError(error) };
+    } finally {
+      this.#followers.delete(tell);
+    }
+  }
+
+  #stop(now: boolean, tell: Tell): Promise<Reply> {
+    const { pool, stop } = this.#parts;
+    this.#followers.add(tell);
+    if (!this.#isStopping) stop();
+    if (now) pool.signalAllChildren("SIGKILL");
+    return this.#ended.promise;
+  }
+
+  #scale(workers: number): Reply {
+    if (this.#isStopping) return stopping();
+    const before = this.#parts.pool.maxWorkers;
+    this.#parts.pool.maxWorkers = workers;
+    return { type: "done", text: `${count(workers)} from now on, ${before} before` };
+  }
+
+  #signal(signal: Signal, slot: number | undefined): Reply {
+    const { pool, host } = this.#parts;
+    if (slot === undefined) {
+      pool.signalAllChildren(signal);
+      return { type: "done", text: `${count(pool.numWorkers)} get ${signal}` };
+    }
+    const workers = pool.workers.filter((worker) => worker.slot === slot);
+    if (workers.length === 0) return { type: "failed", reason: `there is no worker in slot ${slot}` };
+    for (const { pid } of workers) host.kill(pid, signal);
+    return { type: "done", text: `${workers.map(({ pid }) => `pid=${pid}`).join(" and ")} got ${signal}` };
+  }
+}
+
+function stopping(): Reply {
+  return { type: "failed", reason: "this manager is about to stop" };
+}
+
+function count(workers: number): string {
+  return `${workers} worker${workers === 1 ? "" : "s"}`;
+}

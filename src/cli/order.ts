@@ -1,0 +1,134 @@
+/**
+ * Commands for a manager that runs already.
+ *
+ * @module
+ */
+
+import { currentHost } from "../../runtimes/current.ts";
+import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import { describeError } from "../events.ts";
+import type { StatusReport } from "../operator/report.ts";
+import { ask, findManager, NoAnswerError, type Outcome } from "./client.ts";
+import type { OperatorRequest, OrderRequest } from "./parse_order.ts";
+import { controlPath, isAnswered, listSockets, nameOfSocket } from "./place.ts";
+import { formatList, formatStatus } from "./status_table.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** There is no such manager, as `systemctl status` has it. */
+const NOT_THERE = 3;
+
+/** How often `--watch` looks. */
+const WATCH_MS = 1000;
+
+/** How often it is looked whether a manager that stops is gone. */
+const LOOK_MS = 10;
+const LOOKS = 500;
+
+/** Sends the order, tells what became of it, and gives the exit status. */
+export async function order(request: Exclude<OperatorRequest, { kind: "orderHelp" }>): Promise<number> {
+  try {
+    return request.kind === "list" ? await list(request.json) : await send(request);
+  } catch (error) {
+    await print("stderr", `prefork: ${describeError(error)}\n`);
+    if (error instanceof UsageError) return 2;
+    if (error instanceof NoAnswerError) return NOT_THERE;
+    throw error;
+  }
+}
+
+async function list(json: boolean): Promise<number> {
+  const found = await managers();
+  if (json) await print("stdout", `${JSON.stringify(found.map(({ status }) => status))}\n`);
+  else if (found.length > 0) await print("stdout", formatList(found.map(({ status }) => status)));
+  else await print("stderr", "prefork: no manager of this user runs\n");
+  return 0;
+}
+
+interface Found {
+  readonly path: string;
+  readonly status: StatusReport;
+}
+
+/** The managers of this user that answer. */
+async function managers(): Promise<readonly Found[]> {
+  const looked = await Promise.all(
+    listSockets(currentHost).map(async (path) => {
+      const status = await findManager(currentHost, path).catch(() => undefined);
+      return status === undefined ? [] : [{ path, status }];
+    }),
+  );
+  return looked.flat();
+}
+
+async function send(request: OrderRequest): Promise<number> {
+  const path = await findSocket(request);
+  if (request.order.do === "status") return await showStatus(path, request);
+  const pid = request.wait && request.order.do === "stop" ? (await findManager(currentHost, path)).pid : undefined;
+  const outcome = await ask(currentHost, path, request.order, (text) => hear(text, request));
+  if (pid !== undefined) await gone(pid);
+  return await tell(outcome, request);
+}
+
+/** Shows how it goes, or waits no longer than until it has begun. */
+function hear(progress: string, { wait }: OrderRequest): boolean {
+  if (wait) void print("stderr", `  ${progress}\n`);
+  return !wait;
+}
+
+async function tell(outcome: Outcome | undefined, { order }: OrderRequest): Promise<number> {
+  if (outcome?.type === "failed") {
+    await print("stderr", `prefork: Cannot ${order.do}: ${outcome.reason.replace(/^Cannot \w+: /, "")}\n`);
+    return 1;
+  }
+  const text = outcome?.type === "done" ? outcome.text : `the ${order.do} has begun; --wait waits for its end`;
+  await print("stdout", `${text}\n`);
+  return 0;
+}
+
+/** Until the process is gone its sockets and files may be in use. In a container it may stay a zombie for ever. */
+async function gone(pid: number): Promise<void> {
+  for (let left = LOOKS; left > 0 && currentHost.kill(pid, "SIGCONT"); left--) {
+    await new Promise<void>((resolve) => currentHost.setTimer(LOOK_MS, resolve));
+  }
+}
+
+async function findSocket({ name, control }: OrderRequest): Promise<string> {
+  if (control !== undefined) return control;
+  if (name !== undefined) return await namedSocket(name);
+  const found = await managers();
+  const [only, other] = found;
+  if (only === undefined) throw new NoAnswerError("no manager of this user runs, or none with an operator's socket");
+  if (other === undefined) return only.path;
+  const names = found.map(({ path }) => nameOfSocket(path)).join(", ");
+  throw new UsageError(`Cannot tell which manager is meant, of ${names}: give its name`);
+}
+
+async function namedSocket(name: string): Promise<string> {
+  const path = controlPath(currentHost, name);
+  const sockets = listSockets(currentHost);
+  if (sockets.includes(path) && await isAnswered(currentHost, path)) return path;
+  const names = sockets.map(nameOfSocket).filter((other) => other !== name);
+  const hint = names.length === 0 ? "none of this user has an operator's socket" : `there are ${names.join(", ")}`;
+  throw new NoAnswerError(`no manager is called '${name}': ${hint}`);
+}
+
+async function showStatus(path: string, { json, watch }: OrderRequest): Promise<number> {
+  const isTerminal = currentCommandLine.isTerminal("stdout");
+  while (true) {
+    const status = await findManager(currentHost, path);
+    const text = json ? `${JSON.stringify(status)}\n` : formatStatus(status);
+    await print("stdout", watch && isTerminal && !json ? `\x1b[H\x1b[2J${text}` : text);
+    if (!watch) return 0;
+    await new Promise<void>((resolve) => currentHost.setTimer(WATCH_MS, resolve));
+  }
+}
+
+/** A reader that is gone, as in `status | head -1`, is no failure. */
+async function print(stream: "stdout" | "stderr", text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) {
+    const written = await currentCommandLine.write(stream, bytes.subarray(at)).catch(() => undefined);
+    if (written === undefined) return;
+    at += written;
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * Reads the words for a manager that runs already: `prefork status`, `prefork reload --wait`. Pure.
+ *
+ * @module
+ */
+
+import { nearest } from "../nearest.ts";
+import type { Order } from "../operator/words.ts";
+import { UsageError } from "./usage_error.ts";
+import { parseCount, parseSignal } from "./values.ts";
+
+/** The commands, and what they take. */
+const COMMANDS = {
+  status: { words: [], flags: ["--json", "--watch"] },
+  list: { words: [], flags: ["--json"] },
+  reload: { words: [], flags: ["--wait"] },
+  upgrade: { words: [], flags: ["--wait"] },
+  stop: { words: [], flags: ["--wait", "--now"] },
+  scale: { words: ["N"], flags: [] },
+  signal: { words: ["SIG"], flags: [] },
+} as const satisfies Readonly<Record<string, Shape>>;
+
+interface Shape {
+  /** What must follow it, before the name of a manager. */
+  readonly words: readonly string[];
+  readonly flags: readonly string[];
+}
+
+type Command = keyof typeof COMMANDS;
+
+/** Something to be asked of a manager. */
+export interface OrderRequest {
+  readonly kind: "order";
+  readonly order: Order;
+  /** The manager's name; undefined for the only one there is. */
+  readonly name: string | undefined;
+  /** Its socket, where that is not found by the name. */
+  readonly control: string | undefined;
+  /** Wait until it is done. */
+  readonly wait: boolean;
+  readonly json: boolean;
+  readonly watch: boolean;
+}
+
+/** What is asked with one of these commands. */
+export type OperatorRequest =
+  | OrderRequest
+  | { readonly kind: "list"; readonly json: boolean }
+  | { readonly kind: "orderHelp" };
+
+/** Whether a word is one of these commands; a file of that name is written `./status`. */
+export function isOrder(word: string | undefined): word is Command {
+  return word !== undefined && Object.hasOwn(COMMANDS, word);
+}
+
+/**
+ * Reads what follows a command.
+ *
+ * @throws {UsageError} If it makes no sense.
+ */
+export function readOrder(command: Command, args: readonly string[]): OperatorRequest {
+  const words: string[] = [];
+  const flags = new Set<string>();
+  const values: { "--name"?: string; "--control"?: string; "--slot"?: string } = {};
+  for (let at = 0; at < args.length; at++) {
+    const token = args[at] ?? "";
+    if (token === "--help" || token === "-h") return { kind: "orderHelp" };
+    const [option = "", value] = token.split(/=(.*)/s);
+    if (isValued(option) && (option !== "--slot" || command === "signal")) values[option] = value ?? args[++at] ?? "";
+    else if (flagsOf(command).includes(token)) flags.add(token);
+    else if (token.startsWith("-")) throw unknownFlag(command, token);
+    else words.push(token);
+  }
+  for (const [option, value] of Object.entries(values)) {
+    if (value === "") {
+      throw new UsageError(`Cannot use ${option} without a value: give one, as in ${option} ${EXAMPLES[option]}`);
+    }
+  }
+  if (command === "list") {
+    const [extra] = words;
+    if (extra !== undefined) throw unknownWord(command, extra);
+    return { kind: "list", json: flags.has("--json") };
+  }
+  const { order, name } = readWords(command, words, values["--slot"], flags.has("--now"));
+  if (name !== undefined && values["--name"] !== undefined) throw unknownWord(command, name);
+  return {
+    kind: "order",
+    order,
+    name: values["--name"] ?? name,
+    control: values["--control"],
+    wait: flags.has("--wait"),
+    json: flags.has("--json"),
+    watch: flags.has("--watch"),
+  };
+}
+
+const EXAMPLES: Readonly<Record<string, string>> = { "--name": "web", "--control": "/run/web.sock", "--slot": "0" };
+
+function isValued(option: string): option is "--name" | "--control" | "--slot" {
+  return Object.hasOwn(EXAMPLES, option);
+}
+
+function flagsOf(command: Command): readonly string[] {
+  return COMMANDS[command].flags;
+}
+
+interface ReadWords {
+  readonly order: Order;
+  readonly name: string | undefined;
+}
+
+function readWords(
+  command: Exclude<Command, "list">,
+  words: readonly string[],
+  slot: string | undefined,
+  now: boolean,
+): ReadWords {
+  const needed: readonly string[] = COMMANDS[command].words;
+  const [first = ""] = words;
+  if (words.length < needed.length) {
+    throw new UsageError(
+      `Cannot ${command} without ${needed[0]}: ${command === "scale" ? "scale 4" : "signal USR2"}, for one`,
+    );
+  }
+  const [name, extra] = words.slice(needed.length);
+  if (extra !== undefined) throw unknownWord(command, extra);
+  switch (command) {
+    case "scale":
+      return { order: { do: command, workers: parseCount("scale", first) }, name };
+    case "signal": {
+      const signal = parseSignal(first, `signal ${first}`);
+      return {
+        order: { do: command, signal, ...slot === undefined ? {} : { slot: parseCount("--slot", slot) } },
+        name,
+      };
+    }
+    case "stop":
+      return { order: { do: command, now }, name };
+    case "status":
+    case "reload":
+    case "upgrade":
+      return { order: { do: command }, name };
+  }
+}
+
+function unknownWord(command: Command, word: string): UsageError {
+  return new UsageError(
+    `Cannot understand '${word}' after ${command}: one manager is asked at a time; --help shows how`,
+  );
+}
+
+function unknownFlag(command: Command, token: string): UsageError {
+  const near = nearest(token, ["--name", "--control", "--help", ...flagsOf(command)]);
+  const hint = near === undefined ? `'prefork ${command} --help' lists all` : `did you mean ${near}?`;
+  return new UsageError(`Cannot understand ${token} after ${command}: there is no such option; ${hint}`);
+}

@@ -1,0 +1,144 @@
+/**
+ * Where the operator's sockets stand: one directory for each user, one socket for each manager, by its name.
+ *
+ * @module
+ */
+
+import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import process from "node:process";
+import { describeError } from "../events.ts";
+import { type Obey, OperatorServer } from "../operator/server.ts";
+import type { ProcessHost } from "../types.ts";
+
+const ENDING = ".sock";
+
+/** How often a name is tried that somebody else takes and leaves at the same time. */
+const TRIES = 10;
+
+/** The directory of this user's sockets. */
+export function controlDirectory(host: ProcessHost): string {
+  const given = host.getEnv("XDG_RUNTIME_DIR");
+  if (given !== undefined && given.startsWith("/")) return join(given, "prefork");
+  const user = process.getuid?.() ?? 0;
+  return user === 0 ? "/run/prefork" : join(host.getEnv("TMPDIR") ?? "/tmp", `prefork-${user}`);
+}
+
+/** The socket of the manager of that name. */
+export function controlPath(host: ProcessHost, name: string): string {
+  return join(controlDirectory(host), `${name}${ENDING}`);
+}
+
+/** The name of the manager whose socket that is. */
+export function nameOfSocket(path: string): string {
+  return basename(path).replace(/\.sock$/, "");
+}
+
+/** All sockets there are of this user, by name; those of managers that are gone among them. */
+export function listSockets(host: ProcessHost): readonly string[] {
+  const dir = controlDirectory(host);
+  try {
+    const names = readdirSync(dir).filter((file) => file.endsWith(ENDING)).map(nameOfSocket);
+    return names.sort().map((name) => controlPath(host, name));
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Makes the directory of this user's sockets, which nobody else may enter.
+ *
+ * @throws {Error} If it cannot be made, or is somebody else's.
+ */
+export function makeControlDirectory(host: ProcessHost): void {
+  const dir = controlDirectory(host);
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const { uid, mode } = lstatSync(dir);
+  const isOwn = uid === process.getuid?.() && lstatSync(dir).isDirectory();
+  if (!isOwn) throw new Error(`Cannot use ${dir}: it is not a directory of this user; remove it, or give --control`);
+  if ((mode & 0o077) !== 0) chmodSync(dir, 0o700);
+}
+
+/** Whether a manager answers at a socket. */
+export async function isAnswered(host: ProcessHost, path: string): Promise<boolean> {
+  try {
+    (await host.connectControl(path, { data: () => {}, closed: () => {} })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Thrown where another manager has the socket. */
+export class SocketTakenError extends Error {
+  /** Tells this error from others. */
+  override readonly name = "SocketTakenError";
+}
+
+/** The operator's socket of this manager. */
+export class OperatorSocket {
+  readonly path: string;
+  readonly #server: OperatorServer;
+  readonly #inode: bigint;
+
+  /**
+   * Takes the socket at `path`; the file of a manager that is gone is replaced.
+   *
+   * @param isInherited Whether it is that of the manager which hands all over, so that it is replaced in any case.
+   * @throws {SocketTakenError} If another manager answers there.
+   */
+  static async open(host: ProcessHost, path: string, isInherited: boolean, obey: Obey): Promise<OperatorSocket> {
+    const absolute = resolve(path);
+    // Made where nobody else may enter, so that it is private before anybody can find it.
+    const dir = mkdtempSync(join(dirname(absolute), ".s"));
+    const made = join(dir, "s");
+    let server: OperatorServer | undefined;
+    try {
+      server = new OperatorServer(host, made, obey);
+      chmodSync(made, 0o600);
+      const inode = inodeOf(made);
+      if (isInherited) renameSync(made, absolute);
+      else await place(host, made, absolute);
+      return new OperatorSocket(absolute, server, inode ?? 0n);
+    } catch (error) {
+      await server?.[Symbol.asyncDispose]();
+      throw error;
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
+  }
+
+  private constructor(path: string, server: OperatorServer, inode: bigint) {
+    this.path = path;
+    this.#server = server;
+    this.#inode = inode;
+  }
+
+  /** Says the last word to all operators, and removes the file if it is still this manager's. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (inodeOf(this.path) === this.#inode) rmSync(this.path, { force: true });
+    await this.#server[Symbol.asyncDispose]();
+  }
+}
+
+/** Gives the socket its name, which nobody else may have. */
+async function place(host: ProcessHost, made: string, path: string): Promise<void> {
+  for (let left = TRIES; left > 0; left--) {
+    const found = inodeOf(path);
+    if (found !== undefined) {
+      if (!lstatSync(path).isSocket()) throw new Error(`Cannot use ${path}: it is a file, and no socket`);
+      if (await isAnswered(host, path)) throw new SocketTakenError(`another manager answers at ${path}`);
+      if (inodeOf(path) === found) rmSync(path, { force: true });
+    }
+    try {
+      return linkSync(made, path);
+    } catch (error) {
+      if (inodeOf(path) === undefined) throw new Error(`Cannot make ${path}: ${describeError(error)}`);
+    }
+  }
+  throw new SocketTakenError(`others come and go at ${path}`);
+}
+
+function inodeOf(path: string): bigint | undefined {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
+}

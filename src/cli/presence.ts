@@ -1,0 +1,187 @@
+/**
+ * How others find a manager: its pid file and its operator's socket. An upgrade hands both on: the new manager takes the
+ * socket's name as it takes over, and the lock of the pid file as soon as the old one has let it go.
+ *
+ * @module
+ */
+
+import { basename } from "node:path";
+import { describeError, type PreforkEvent } from "../events.ts";
+import type { Obey } from "../operator/server.ts";
+import { takeoverOn } from "../succession.ts";
+import type { ProcessHost } from "../types.ts";
+import { findManager } from "./client.ts";
+import type { CommandLineHost } from "./host.ts";
+import type { Log } from "./log.ts";
+import { PidFile, pidFileTaken } from "./pid_file.ts";
+import {
+  controlPath,
+  listSockets,
+  makeControlDirectory,
+  nameOfSocket,
+  OperatorSocket,
+  SocketTakenError,
+} from "./place.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** How often the pid file is tried that the old manager is about to let go, and how long. */
+const STEP_MS = 20;
+const PATIENCE_MS = 10_000;
+
+/** What was asked for, and what it takes. */
+export interface PresenceOptions {
+  readonly host: ProcessHost;
+  readonly line: CommandLineHost;
+  readonly log: Log;
+  /** What `--control` said. */
+  readonly control: string | undefined;
+  readonly pidFile: string | undefined;
+  /** What `--name` said. */
+  readonly name: string | undefined;
+  /** What to be called without. */
+  readonly fallbackName: string;
+  readonly obey: Obey;
+}
+
+/** What a manager is called after its worker: `app` for `src/app.ts`. */
+export function nameAfter(work: string): string {
+  const file = basename(work.replace(/[?#].*$/, "")).replace(/\.\w+$/, "");
+  return file.replace(/[^\w.-]+/g, "-") || "prefork";
+}
+
+/** The presence of one manager. */
+export class Presence implements AsyncDisposable {
+  /** What this manager is called. */
+  name: string;
+  readonly #options: PresenceOptions;
+  #socket: OperatorSocket | undefined;
+  #pidFile: PidFile | undefined;
+  #isOver = false;
+
+  /**
+   * Shows that this manager is there, unless it has yet to take over.
+   *
+   * @throws {UsageError} If another manager has the name or the file.
+   */
+  static async open(options: PresenceOptions): Promise<Presence> {
+    const presence = new Presence(options);
+    const elder = takeoverOn(options.host)?.elderPid;
+    if (elder === undefined) await presence.#open();
+    else await presence.#followName(elder);
+    return presence;
+  }
+
+  private constructor(options: PresenceOptions) {
+    this.#options = options;
+    this.name = options.name ?? options.fallbackName;
+  }
+
+  /** Something has happened in the pool. */
+  heed(event: PreforkEvent): void {
+    if (event.type === "takeover") void this.#takeOver();
+    if (event.type === "upgraded") this.#leavePidFile();
+  }
+
+  /** Nobody finds this manager any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true;
+    this.#pidFile?.[Symbol.dispose]();
+    await this.#socket?.[Symbol.asyncDispose]();
+  }
+
+  get #path(): string {
+    return this.#options.control ?? controlPath(this.#options.host, this.name);
+  }
+
+  async #open(): Promise<void> {
+    this.#takePidFile();
+    try {
+      await this.#openSocket();
+    } catch (error) {
+      this.#pidFile?.[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #takePidFile(): void {
+    const { line, pidFile, host } = this.#options;
+    if (pidFile === undefined) return;
+    this.#pidFile = PidFile.take(line, pidFile, host.pid);
+    if (this.#pidFile === undefined) throw pidFileTaken(line, pidFile);
+  }
+
+  /** A manager that was not told what to be called is found by its pid, too, if its name is taken. */
+  async #openSocket(): Promise<void> {
+    const { host, log, name, control } = this.#options;
+    const isAsked = name !== undefined || control !== undefined;
+    try {
+      this.#socket = await this.#bind(false);
+    } catch (error) {
+      if (isAsked && error instanceof SocketTakenError) throw await this.#nameTaken();
+      if (isAsked) throw new UsageError(`Cannot listen to operators: ${describeError(error)}`);
+      if (!(error instanceof SocketTakenError)) return this.#goWithout(error);
+      this.name = `${this.name}-${host.pid}`;
+      this.#socket = await this.#bind(false).catch((again) => this.#goWithout(again));
+      log.tell("info", `is called ${this.name}: another manager has the name without the number`);
+    }
+  }
+
+  #goWithout(error: unknown): undefined {
+    this.#options.log.tell("warning", `goes without an operator's socket: ${describeError(error)}`);
+  }
+
+  async #bind(isInherited: boolean): Promise<OperatorSocket> {
+    const { host, control, obey } = this.#options;
+    if (control === undefined) makeControlDirectory(host);
+    return await OperatorSocket.open(host, this.#path, isInherited, obey);
+  }
+
+  async #nameTaken(): Promise<UsageError> {
+    const { host, control, name } = this.#options;
+    const found = await findManager(host, this.#path).catch(() => undefined);
+    const who = found === undefined ? "another manager" : `the manager pid=${found.pid} of ${found.work}`;
+    return control === undefined
+      ? new UsageError(`Cannot use the name '${name}': ${who} has it; stop that one, or give another --name`)
+      : new UsageError(
+        `Cannot use ${control} for --control: ${who} answers there; stop that one, or name another path`,
+      );
+  }
+
+  /** The new manager is called what the old one is. */
+  async #followName(elder: number): Promise<void> {
+    const { host, name, control } = this.#options;
+    if (name !== undefined || control !== undefined) return;
+    for (const path of [this.#path, ...listSockets(host)]) {
+      const found = await findManager(host, path).catch(() => undefined);
+      if (found?.pid === elder) return void (this.name = nameOfSocket(path));
+    }
+  }
+
+  async #takeOver(): Promise<void> {
+    const { log } = this.#options;
+    try {
+      this.#socket = await this.#bind(true);
+      if (this.#isOver) await this.#socket[Symbol.asyncDispose]();
+    } catch (error) {
+      log.tell("warning", `goes without an operator's socket: ${describeError(error)}`);
+    }
+    await this.#awaitPidFile();
+  }
+
+  /** The old manager has it until it knows of this one. */
+  async #awaitPidFile(): Promise<void> {
+    const { host, line, log, pidFile } = this.#options;
+    if (pidFile === undefined) return;
+    for (const end = host.now() + PATIENCE_MS; host.now() < end && !this.#isOver;) {
+      this.#pidFile = PidFile.take(line, pidFile, host.pid);
+      if (this.#pidFile !== undefined) return;
+      await new Promise<void>((resolve) => host.setTimer(STEP_MS, resolve).unref());
+    }
+    if (!this.#isOver) log.tell("warning", pidFileTaken(line, pidFile).message);
+  }
+
+  #leavePidFile(): void {
+    this.#pidFile?.leave();
+    this.#pidFile = undefined;
+  }
+}
