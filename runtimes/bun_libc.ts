@@ -31,6 +31,8 @@ const CALLS = {
   close: { args: ["i32"], returns: "i32" },
   open: { args: ["ptr", "i32"], returns: "i32" },
   read: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  write: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   poll: { args: ["ptr", "u32", "i32"], returns: "i32" },
   epoll_ctl: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   umask: { args: ["u32"], returns: "i32" },

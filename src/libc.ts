@@ -22,6 +22,8 @@ export interface Libc {
   close(fd: number): number;
   open(path: Bytes, flags: number): number;
   read(fd: number, buffer: Bytes, length: number): number;
+  write(fd: number, buffer: Bytes, length: number): number;
+  clock_gettime(clock: number, time: Bytes): number;
   poll(entries: Bytes, count: number, timeoutMs: number): number;
   epoll_ctl(epoll: number, operation: number, fd: number, event: Bytes): number;
   umask(mask: number): number;

@@ -108,6 +108,8 @@ export class FakeAdopter {
         if (operation === EPOLL_CTL_DEL) this.watched.delete(fd);
         return 0;
       },
+      write: () => 0,
+      clock_gettime: () => 0,
       umask: () => 0,
       chown: () => 0,
       unlink: () => 0,

@@ -7,6 +7,7 @@
 import type { LogLevel } from "@logtape/logtape";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import { currentLibc } from "../../runtimes/current_libc.ts";
 import { describeError, describeWorker, type PreforkEvent } from "../events.ts";
 import type { PreforkOptions, RecycleOptions } from "../options.ts";
 import { spareWorkers } from "../policy.ts";
@@ -14,6 +15,7 @@ import { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
 import type { WorkerInfo } from "../types.ts";
 import type { OutputStream } from "./host.ts";
+import { Notifier } from "./notify.ts";
 import { type Log, openLog } from "./log.ts";
 import { Operations } from "./operations.ts";
 import { listenToOperator, watchTerminal } from "./operator.ts";
@@ -90,7 +92,13 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
     stop: () => hangUp.abort(),
   });
   const presence = await openPresence(request, log, pool, operations);
-  const told = tellEvents(pool, log, [operations, presence]);
+  using notifier = Notifier.open({
+    host: currentHost,
+    pool,
+    libc: currentLibc,
+    warn: (text) => log.tell("warning", text),
+  });
+  const told = tellEvents(pool, log, [operations, presence, ...notifier === undefined ? [] : [notifier]]);
   using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, {
     kill(signal) {
       log.tell("warning", `received another ${signal}: workers are killed`);

@@ -1,0 +1,185 @@
+/**
+ * Tells systemd how the manager is doing, as sd_notify(3): READY, RELOADING, STOPPING, STATUS, WATCHDOG, MAINPID.
+ *
+ * @module
+ */
+
+import { describeError, type PreforkEvent } from "../events.ts";
+import type { Libc } from "../libc.ts";
+import type { Prefork } from "../prefork.ts";
+import { isStopSignal } from "../signals.ts";
+import { encodeSockaddr } from "../sockaddr.ts";
+import { takeoverOn } from "../succession.ts";
+import type { ProcessHost, Timer } from "../types.ts";
+
+const AF_UNIX = 1;
+const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
+const CLOCK_MONOTONIC = 1;
+
+/** What it takes to tell. */
+export interface NotifierParts {
+  readonly host: ProcessHost;
+  readonly pool: Prefork;
+  readonly libc: () => Libc;
+  /** Told why nothing can be told to systemd. */
+  readonly warn: (text: string) => void;
+}
+
+/** Tells the service manager that started this one, if there is one. */
+export class Notifier implements Disposable {
+  readonly #parts: NotifierParts;
+  readonly #socket: NotifySocket;
+  readonly #watchdogMs: number | undefined;
+  #watchdog: Timer | undefined;
+  /** A manager that has yet to take over says nothing, and neither does one that was taken over from. */
+  #speaks: boolean;
+  #isReady = false;
+  #isStopping = false;
+  #isReloading = false;
+  #status = "";
+
+  /** Undefined where nobody wants to be told. The variables that say so are not for the workers. */
+  static open(parts: NotifierParts): Notifier | undefined {
+    const { host, libc, warn } = parts;
+    const [path = "", usec, pid] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].map((name) => {
+      const value = host.getEnv(name);
+      if (value !== undefined) host.unsetEnv(name);
+      return value;
+    });
+    if (path === "") return undefined;
+    try {
+      const isHeir = takeoverOn(host)?.elderPid !== undefined;
+      const watched = usec !== undefined && (isHeir || pid === undefined || Number(pid) === host.pid);
+      return new Notifier(parts, new NotifySocket(libc(), path), watched ? Number(usec) / 1000 : undefined, !isHeir);
+    } catch (error) {
+      warn(`goes without telling systemd: ${describeError(error)}`);
+      return undefined;
+    }
+  }
+
+  private constructor(parts: NotifierParts, socket: NotifySocket, watchdogMs: number | undefined, speaks: boolean) {
+    this.#parts = parts;
+    this.#socket = socket;
+    this.#watchdogMs = watchdogMs;
+    this.#speaks = speaks;
+    if (!speaks) return;
+    this.#beat();
+    if (parts.pool.maxWorkers === 0) this.#say("READY=1");
+  }
+
+  /** Something has happened in the pool. */
+  heed(event: PreforkEvent): void {
+    switch (event.type) {
+      case "reload":
+        this.#isReloading = true;
+        return this.#say(`RELOADING=1\nMONOTONIC_USEC=${this.#socket.monotonicUsec()}`);
+      case "reloaded":
+        return this.#endReload("");
+      case "reloadFailed":
+        return this.#endReload(`the last reload failed: ${event.reason}`);
+      case "signal":
+        if (isStopSignal(event.signal)) this.#stop();
+        return;
+      case "upgraded":
+        this.#say(`MAINPID=${event.pid}`);
+        this.#speaks = false;
+        return;
+      case "takeover":
+        this.#speaks = true;
+        this.#isReady = true;
+        this.#say("READY=1");
+        this.#beat();
+        return this.#tellStatus();
+      case "ready":
+      case "reap":
+      case "spawn":
+        return this.#tellStatus();
+      default:
+        return;
+    }
+  }
+
+  /** Says nothing more. */
+  [Symbol.dispose](): void {
+    this.#speaks = false;
+    this.#watchdog?.[Symbol.dispose]();
+    this.#socket[Symbol.dispose]();
+  }
+
+  #stop(): void {
+    this.#isStopping = true;
+    this.#say("STOPPING=1\nSTATUS=stopping");
+  }
+
+  #endReload(note: string): void {
+    this.#isReloading = false;
+    this.#say("READY=1");
+    this.#tellStatus(note);
+  }
+
+  #tellStatus(note = ""): void {
+    if (this.#isStopping || this.#isReloading) return;
+    const { pool } = this.#parts;
+    const { workers, generation } = pool;
+    const ready = workers.filter(({ state }) => state === "ready").length;
+    const all = workers.filter(({ state }) => state !== "stopping").length;
+    const text = `${ready} of ${all} workers ready, generation ${generation}${note === "" ? "" : `; ${note}`}`;
+    if (!this.#isReady && ready > 0 && ready === all) {
+      this.#isReady = true;
+      this.#say("READY=1");
+    }
+    if (text === this.#status) return;
+    this.#status = text;
+    this.#say(`STATUS=${text.replaceAll("\n", " ")}`);
+  }
+
+  /** By a timer of the event loop that does all the work: one that hangs does not beat. */
+  #beat(): void {
+    const ms = this.#watchdogMs;
+    if (ms === undefined || this.#watchdog !== undefined) return;
+    const beat = (): void => {
+      this.#say("WATCHDOG=1");
+      this.#watchdog = this.#parts.host.setTimer(ms / 2, beat);
+      this.#watchdog.unref();
+    };
+    beat();
+  }
+
+  #say(text: string): void {
+    if (this.#speaks) this.#socket.send(text);
+  }
+}
+
+/** The socket that systemd listens on. */
+class NotifySocket implements Disposable {
+  readonly #libc: Libc;
+  readonly #fd: number;
+
+  constructor(libc: Libc, path: string) {
+    this.#libc = libc;
+    this.#fd = libc.socket(AF_UNIX, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
+    const address = encodeSockaddr({ type: "unix", path }, "linux");
+    if (this.#fd >= 0 && libc.connect(this.#fd, address, address.length) === 0) return;
+    const errno = libc.errno();
+    if (this.#fd >= 0) libc.close(this.#fd);
+    throw new Error(`NOTIFY_SOCKET is ${path}, and to connect there failed with errno ${errno}`);
+  }
+
+  /** What cannot be sent now is dropped: what comes later is truer. */
+  send(text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    this.#libc.write(this.#fd, bytes, bytes.length);
+  }
+
+  /** The clock that systemd compares reloads by, in microseconds. */
+  monotonicUsec(): bigint {
+    const time = new Uint8Array(16);
+    this.#libc.clock_gettime(CLOCK_MONOTONIC, time);
+    const view = new DataView(time.buffer);
+    return view.getBigInt64(0, true) * 1_000_000n + view.getBigInt64(8, true) / 1000n;
+  }
+
+  [Symbol.dispose](): void {
+    this.#libc.close(this.#fd);
+  }
+}

@@ -1,0 +1,129 @@
+/** What a manager tells systemd, read from a datagram socket of our own. */
+import assert from "node:assert/strict";
+import { existsSync, writeFileSync } from "node:fs";
+import process from "node:process";
+import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { processState } from "./support/processes.ts";
+import {
+  type Program,
+  runCommand,
+  type RunOptions,
+  runProgram,
+  runtime,
+  type TempDir,
+  tempDir,
+  waitFor,
+} from "./support/run.ts";
+
+const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
+const hello = fileURLToPath(new URL("../examples/hello.ts", import.meta.url));
+const build = fileURLToPath(new URL("./fixtures/serve/build.ts", import.meta.url));
+
+/** Prints each datagram as a line, and what the clock says when one tells of it. */
+const LISTENER = `
+use IO::Socket::UNIX;
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0]) or die "$!";
+$| = 1;
+while (defined $socket->recv(my $text, 65536)) { $text =~ tr/\\n/|/; print "$text\\n"; printf "at %d\\n", clock_gettime(CLOCK_MONOTONIC) * 1e6 if $text =~ /MONO/ }
+`;
+
+async function listen(dir: TempDir): Promise<{ readonly path: string; readonly systemd: Program }> {
+  const path = dir.file("notify");
+  const systemd = runCommand("perl", ["-e", LISTENER, path]);
+  await waitFor(() => existsSync(path), { what: "a socket to tell systemd by" });
+  return { path, systemd };
+}
+
+function start(path: string, args: readonly string[], env: RunOptions["env"] = {}): Program {
+  return runProgram(prefork, ["--log-format", "plain", "-l", "127.0.0.1:0", "-w", "2", ...args], {
+    env: { NOTIFY_SOCKET: path, ...env },
+  });
+}
+
+describe(`a manager under systemd, on ${runtime}`, () => {
+  it("tells when it is ready, reloads and stops, and how it is", options, async () => {
+    await using dir = await tempDir();
+    const { path, systemd } = await listen(dir);
+    await using _systemd = systemd;
+    const file = dir.file("build");
+    writeFileSync(file, "good");
+    await using program = start(path, [build], { TEST_BUILD: file });
+    await systemd.waitForLine(/^READY=1$/);
+    await systemd.waitForLine(/^STATUS=2 of 2 workers ready, generation 1$/);
+    const before = systemd.lines.slice(0, systemd.lines.indexOf("READY=1"));
+    for (const line of before) assert.match(line, /^STATUS=[01] of \d workers ready/);
+
+    program.kill("SIGHUP");
+    const reloading = await systemd.waitForLine(/^RELOADING=1\|MONOTONIC_USEC=\d+$/);
+    const [told = 0, heard = 0] = [reloading, await systemd.waitForLine(/^at \d+$/)].map((line) =>
+      Number(/\d+$/.exec(line)?.[0])
+    );
+    assert.ok(heard - told >= 0 && heard - told < 20e6, `${told} was heard at ${heard}`);
+    await systemd.waitForLine(/^READY=1$/, { count: 2 });
+    await systemd.waitForLine(/^STATUS=\d of \d workers ready, generation 2/);
+
+    writeFileSync(file, "throws");
+    program.kill("SIGHUP");
+    await systemd.waitForLine(/^READY=1$/, { count: 3 });
+    await systemd.waitForLine(
+      /^STATUS=2 of 2 workers ready, generation \d; the last reload failed: .*exited with status 1/,
+    );
+
+    program.kill("SIGTERM");
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+    await systemd.waitForLine("STOPPING=1|STATUS=stopping");
+  });
+
+  it("beats for its watchdog, and not while it is stopped", options, async () => {
+    await using dir = await tempDir();
+    const { path, systemd } = await listen(dir);
+    await using _systemd = systemd;
+    await using program = start(path, [hello], { WATCHDOG_USEC: "100000" });
+    await systemd.waitForLine(/^WATCHDOG=1$/, { count: 5 });
+    await systemd.waitForLine(/^STATUS=2 of 2/);
+    program.kill("SIGSTOP");
+    await waitFor(() => processState(program.pid) === "T", { what: "the manager to be stopped" });
+    await using _other = start(path, ["--name", "other", hello], { WATCHDOG_USEC: "100000", WATCHDOG_PID: "1" });
+    await systemd.waitForLine(/^READY=1$/, { count: 2 });
+    const beats = systemd.matching(/^WATCHDOG=1$/).length;
+    await systemd.waitForLine(/^STATUS=2 of 2/, { count: 2 });
+    assert.equal(systemd.matching(/^WATCHDOG=1$/).length, beats, "another's watchdog, or a stopped manager's");
+    program.kill("SIGCONT");
+    await systemd.waitForLine(/^WATCHDOG=1$/, { count: beats + 1 });
+  });
+
+  it("tells who takes over, which tells the rest", options, async () => {
+    await using dir = await tempDir();
+    const { path, systemd } = await listen(dir);
+    await using _systemd = systemd;
+    await using program = start(path, [hello], { WATCHDOG_USEC: "200000", WATCHDOG_PID: undefined });
+    await systemd.waitForLine(/^READY=1$/);
+    program.kill("SIGUSR2");
+    const line = await systemd.waitForLine(/^MAINPID=\d+$/);
+    const heir = Number(line.slice("MAINPID=".length));
+    await systemd.waitForLine(/^READY=1$/, { count: 2 });
+    assert.deepEqual(await program.status, { code: 0, signal: null });
+    const beats = systemd.matching(/^WATCHDOG=1$/).length;
+    await systemd.waitForLine(/^WATCHDOG=1$/, { count: beats + 3 });
+    assert.deepEqual(systemd.matching(/STOPPING/), [], "nothing stops");
+    process.kill(heir, "SIGTERM");
+    await systemd.waitForLine(/^STOPPING=1/);
+    await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
+  });
+
+  it("goes on where nobody listens, and keeps the variables from workers", options, async () => {
+    await using program = start("/nowhere/notify", [], {});
+    assert.equal((await program.waitForEnd()).code, 2, "there is no worker");
+    await using other = runProgram(prefork, ["--log-format", "plain", "--", "/bin/sh", "-c", "env; exec sleep 1000"], {
+      env: { NOTIFY_SOCKET: "/nowhere/notify", WATCHDOG_USEC: "1", WATCHDOG_PID: "1", WEB_CONCURRENCY: "1" },
+    });
+    await other.waitForErrorLine("goes without telling systemd: NOTIFY_SOCKET is /nowhere/notify");
+    await other.waitForErrorLine("is ready");
+    assert.deepEqual(other.matching(/^(NOTIFY_SOCKET|WATCHDOG)/), []);
+    other.kill("SIGTERM");
+    assert.equal((await other.waitForEnd()).code, 0);
+  });
+});
