@@ -6,6 +6,7 @@
  */
 
 import { type Address, formatAddress } from "./address.ts";
+import type { ProcessHost } from "./types.ts";
 
 /** A socket that a process was given. */
 export interface GivenSocket {
@@ -33,11 +34,18 @@ export const ACTIVATION_VARIABLES: readonly string[] = [
 ];
 
 /** Where given sockets begin: after standard input, output and error. */
-const FIRST_FD = 3;
+export const FIRST_FD = 3;
 /** What systemd calls a socket that nobody named. */
 const UNNAMED = "unknown";
 /** As many as Linux lets a process have unless told otherwise. */
 const MAX_SOCKETS = 1_048_576;
+
+/** The sockets that whoever started this process has given it. */
+export function givenSockets(host: ProcessHost): readonly GivenSocket[] {
+  const env = { get: (name: string) => host.getEnv(name) };
+  const bySystemd = fromSystemd(env, host.pid);
+  return bySystemd.length > 0 ? bySystemd : fromServerStarter(env);
+}
 
 /**
  * Reads `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`.

@@ -4,10 +4,10 @@
  * @module
  */
 
+import { givenSockets } from "../activation.ts";
 import { parseAddress } from "../address.ts";
 import { INHERIT, type ListenOptions } from "../listen.ts";
 import { describeError } from "../events.ts";
-import { givenSockets } from "../sockets.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
 import type { RunRequest } from "./parse.ts";

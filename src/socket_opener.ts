@@ -1,0 +1,253 @@
+/**
+ * Opens what a pool is to listen on: binds it, takes what this process was given, or what the manager before had open.
+ *
+ * @module
+ */
+
+import { givenSockets } from "./activation.ts";
+import { formatAddress, parseAddress, type SocketAddress } from "./address.ts";
+import { absolute, askedFor, type Claimed, type Inheritance } from "./handover.ts";
+import { type Bytes, cString, errnoText, int32, type Libc } from "./libc.ts";
+import { INHERIT, type ListenOptions, type SocketOwner } from "./listen.ts";
+import type { Listener } from "./serving.ts";
+import { encodeSockaddr } from "./sockaddr.ts";
+import { isListening, localAddress } from "./socket_facts.ts";
+import { identify, inTurn, remove, removeStale, type SocketFile } from "./socket_file.ts";
+import type { ProcessHost } from "./types.ts";
+
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM = 1;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+const EINVAL = 22;
+const EMFILE = 24;
+const EADDRINUSE = 98;
+const F_DUPFD_CLOEXEC = 1030;
+
+/** Above what the runtimes use themselves, and above the places that descriptors have in a worker. */
+const LEAST_FD = 64;
+
+/** As many connections as the system allows to wait (`net.core.somaxconn`, 4096 since Linux 5.4). */
+const BACKLOG = 4096;
+
+/** A socket that listens. */
+export interface SharedSocket extends Omit<Listener, "text"> {
+  /** Its descriptor in this process. */
+  readonly fd: number;
+  /** The file of a Unix socket made here. */
+  readonly file: SocketFile | undefined;
+  /** What it was asked for as. */
+  readonly asked: string;
+  /** What the manager before this one handed over; undefined if it is this one's from the beginning. */
+  readonly claimed?: Claimed;
+}
+
+/**
+ * Opens all, or none.
+ *
+ * @param inheritance What the manager before this one has open.
+ * @throws {Error} Names the address that cannot be listened on, and why.
+ */
+export function openSockets(
+  wanted: readonly ListenOptions[],
+  host: ProcessHost,
+  libc: Libc,
+  inheritance: Inheritance | undefined,
+): readonly SharedSocket[] {
+  const opener = new Opener(host, libc, inheritance);
+  try {
+    for (const one of wanted) opener.open(one);
+    return opener.opened;
+  } catch (error) {
+    closeSockets(libc, opener.opened);
+    throw error;
+  }
+}
+
+/** Stops listening, and removes the files of Unix sockets that were made here. */
+export function closeSockets(libc: Libc, sockets: readonly SharedSocket[]): void {
+  for (const { fd, file } of sockets) {
+    // In this order nobody finds a file that is about to go and takes it for a stale one.
+    if (file !== undefined) remove(libc, file);
+    libc.close(fd);
+  }
+}
+
+/** The same once more, out of the way of the runtime's own descriptors. Gives -1 if there can be no more. */
+export function duplicate(libc: Libc, fd: number): number {
+  return libc.fcntl(fd, F_DUPFD_CLOEXEC, LEAST_FD);
+}
+
+/** Opens the sockets of one pool, one after the other. */
+class Opener {
+  readonly opened: SharedSocket[] = [];
+  readonly #host: ProcessHost;
+  readonly #libc: Libc;
+  readonly #inheritance: Inheritance | undefined;
+
+  constructor(host: ProcessHost, libc: Libc, inheritance: Inheritance | undefined) {
+    this.#host = host;
+    this.#libc = libc;
+    this.#inheritance = inheritance;
+  }
+
+  open(wanted: ListenOptions): void {
+    const asked = askedFor(wanted.address, this.#host.directory);
+    const claimed = this.#inheritance?.claim(asked, nameOf(wanted)) ?? [];
+    if (claimed.length > 0) return claimed.forEach((one) => this.#takeOver(one, wanted, asked));
+    if (wanted.address === INHERIT) {
+      const given = givenSockets(this.#host);
+      if (given.length > 0) return given.forEach((socket) => this.#take(socket.fd, wanted.name ?? socket.name, asked));
+      throw new Error(
+        "Cannot listen on inherited sockets: neither LISTEN_FDS with LISTEN_PID (systemd) nor SERVER_STARTER_PORT " +
+          "(start_server) gives this process any",
+      );
+    }
+    const { name, address } = parseAddress(wanted.address);
+    if (address.type === "fd") this.#take(address.fd, wanted.name ?? name, asked);
+    else this.#bind({ name: wanted.name ?? name, address }, wanted, asked);
+  }
+
+  /** Takes a socket of the manager before this one. Its file is that one's until all is handed over. */
+  #takeOver(claimed: Claimed, wanted: ListenOptions, asked: string): void {
+    const name = asked === INHERIT ? wanted.name ?? claimed.name : nameOf(wanted);
+    const fd = this.#raise(claimed.fd, claimed.bound);
+    this.#keep({ fd, name, file: undefined, asked, claimed });
+  }
+
+  /** Takes a socket that somebody else has opened. */
+  #take(fd: number, name: string | undefined, asked: string): void {
+    const address = localAddress(this.#libc, fd);
+    if (address === undefined) {
+      throw new Error(`Cannot listen on fd:${fd}: that is no open TCP or Unix socket in this process`);
+    }
+    if (!isListening(this.#libc, fd)) {
+      throw new Error(`Cannot listen on fd:${fd}: that socket (${formatAddress(address)}) was not made to listen`);
+    }
+    // Workers get their own; no other process that is started from here is to have it.
+    this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
+    this.#keep({ fd: duplicate(this.#libc, fd), name, file: undefined, asked }, `fd:${fd}`);
+  }
+
+  #bind({ name, address }: Pick<Listener, "name" | "address">, options: ListenOptions, asked: string): void {
+    const place = address.type === "unix"
+      ? { ...address, path: absolute(address.path, this.#host.directory) }
+      : address;
+    const low = this.#libc.socket(familyOf(place), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (low < 0) throw this.#error(this.#libc.errno(), address);
+    const fd = this.#raise(low, formatAddress(address));
+    try {
+      const isFile = place.type === "unix" && !place.path.startsWith("@");
+      const file = isFile ? this.#listenAt(fd, place.path, options) : this.#listenOn(fd, place, options);
+      this.#keep({ fd, name, file, asked });
+    } catch (error) {
+      this.#libc.close(fd);
+      throw error;
+    }
+  }
+
+  #listenAt(fd: number, path: string, options: ListenOptions): SocketFile {
+    const address = { type: "unix", path } as const;
+    if (this.opened.some((own) => overlap(own.address, address))) throw this.#error(EADDRINUSE, address);
+    return inTurn(this.#libc, path, () => {
+      removeStale(this.#libc, path);
+      const errno = this.#bindWithMode(fd, encodeSockaddr(address, "linux"), options.mode);
+      if (errno !== 0) throw this.#error(errno, address);
+      const file = identify(this.#libc, path);
+      try {
+        if (options.owner !== undefined) this.#giveTo(path, options.owner);
+        this.#listen(fd, address, options);
+        return file;
+      } catch (error) {
+        this.#libc.unlink(cString(path));
+        throw error;
+      }
+    });
+  }
+
+  #listenOn(fd: number, address: SocketAddress, options: ListenOptions): undefined {
+    const libc = this.#libc;
+    libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, int32(1), 4);
+    if (address.type === "tcp" && address.family === 6) libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, int32(0), 4);
+    const bytes = encodeSockaddr(address, "linux");
+    if (libc.bind(fd, bytes, bytes.length) < 0) throw this.#error(libc.errno(), address);
+    this.#listen(fd, address, options);
+  }
+
+  #listen(fd: number, address: SocketAddress, { backlog = BACKLOG }: ListenOptions): void {
+    if (this.#libc.listen(fd, backlog) < 0) throw this.#error(this.#libc.errno(), address);
+  }
+
+  #error(errno: number, address: SocketAddress): Error {
+    const own = errno === EADDRINUSE && this.opened.find((socket) => overlap(socket.address, address));
+    const why = own
+      ? `this pool listens on ${formatAddress(own.address)} already, which takes what comes there; leave one out`
+      : bindFailure(errno, address.type);
+    return new Error(`Cannot listen on ${formatAddress(address)}: ${why}`);
+  }
+
+  /** Moves a descriptor out of the way of the runtime's own. */
+  #raise(low: number, text: string): number {
+    const fd = duplicate(this.#libc, low);
+    const errno = fd < 0 ? this.#libc.errno() : 0;
+    this.#libc.close(low);
+    if (errno === 0) return fd;
+    const why = errno === EINVAL ? errnoText(EMFILE) : errnoText(errno);
+    throw new Error(`Cannot listen on ${text}: ${why}; let it have more (ulimit -n)`);
+  }
+
+  /** The mode is there from the first moment: nobody slips in before a chmod. */
+  #bindWithMode(fd: number, address: Bytes, mode: number | undefined): number {
+    const before = mode === undefined ? undefined : this.#libc.umask(0o777 & ~mode);
+    const errno = this.#libc.bind(fd, address, address.length) < 0 ? this.#libc.errno() : 0;
+    if (before !== undefined) this.#libc.umask(before);
+    return errno;
+  }
+
+  #giveTo(file: string, { uid, gid }: SocketOwner): void {
+    if (this.#libc.chown(cString(file), uid, gid) === 0) return;
+    const errno = this.#libc.errno();
+    throw new Error(`Cannot give unix:${file} to ${uid}:${gid}: ${errnoText(errno)}; only root may`);
+  }
+
+  #keep(socket: Omit<SharedSocket, "address">, text = socket.asked): void {
+    const libc = this.#libc;
+    const address = socket.fd < 0 ? undefined : localAddress(libc, socket.fd);
+    if (address === undefined) throw new Error(`Cannot listen on ${text}: ${errnoText(libc.errno())}`);
+    this.opened.push({ ...socket, address });
+  }
+}
+
+function nameOf({ address, name }: ListenOptions): string | undefined {
+  return name ?? (address === INHERIT ? undefined : parseAddress(address).name);
+}
+
+function familyOf(address: SocketAddress): number {
+  if (address.type === "unix") return AF_UNIX;
+  return address.family === 4 ? AF_INET : AF_INET6;
+}
+
+/** Whether what comes to one address comes to the other, too. */
+function overlap(a: SocketAddress, b: SocketAddress): boolean {
+  if (a.type === "unix" || b.type === "unix") return a.type === b.type && formatAddress(a) === formatAddress(b);
+  if (a.port !== b.port) return false;
+  return a.host === b.host || [a, b].some(({ host, family }) => {
+    return host === "::" || (host === "0.0.0.0" && a.family === b.family && family === 4);
+  });
+}
+
+function bindFailure(errno: number, type: SocketAddress["type"]): string {
+  if (errno === EADDRINUSE) {
+    return `another process listens there; stop it, or choose another ${type === "tcp" ? "port" : "path"}`;
+  }
+  if (errno === 99) return `${errnoText(errno)}; choose another address`;
+  if (type === "unix") return `${errnoText(errno)}; choose another path`;
+  return errno === 13 ? "permission denied; ports below 1024 need root, choose a higher one" : errnoText(errno);
+}
