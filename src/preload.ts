@@ -15,7 +15,7 @@ import type { ServeHandler, ServeOptions } from "./serving.ts";
 import { session, type Worker, type WorkerSession } from "./worker.ts";
 
 if (session?.isModule) {
-  const held = await session.held();
+  const held = await session.channel.held();
   if (held?.runsModule) void standBy(session, held);
   else await begin(session);
 }
@@ -32,7 +32,7 @@ async function pass(own: WorkerSession): Promise<Worker | undefined> {
 
 async function callDefault(own: WorkerSession, worker: Worker, main: unknown): Promise<void> {
   if (typeof main !== "function" && !isServed(main)) return;
-  own.tellWaits();
+  own.channel.say({ type: "waits" });
   if (typeof main === "function") return await own.run(() => main(worker));
   const { handler, options } = serving(main);
   await own.run(() => worker.serve(handler, options));
@@ -40,19 +40,19 @@ async function callDefault(own: WorkerSession, worker: Worker, main: unknown): P
 
 /** The program has run when the welcome comes, and its server lacks nothing but its socket. */
 async function standBy(own: WorkerSession, held: Hold): Promise<void> {
-  own.stayAlive(false); // Deno begins with the program when nothing of the preload keeps the event loop alive
+  own.channel.stayAlive(false); // Deno begins with the program when nothing of the preload keeps the event loop alive
   const main = await loadDefault(held.listeners[0]?.address);
   const prepared = isServed(main) && held.listeners.length > 0 ? await prepare(own, held, main) : undefined;
   const worker = await pass(own);
   if (worker === undefined) return;
   if (prepared === undefined) return await callDefault(own, worker, main);
-  await own.run(() => own.serve(({ serveOn }, self) => serveOn(self, prepared)));
+  await own.run(() => own.serve((servers, self) => servers.begin(self, prepared)));
 }
 
 async function prepare(own: WorkerSession, held: Hold, main: Served): Promise<readonly PreparedServer[]> {
   const { handler, options } = serving(main);
-  const { prepareRequests } = await import("./serve.ts");
-  return await prepareRequests(own.site(held), handler, options);
+  const servers = await own.servers();
+  return await servers.prepare(held, handler, options);
 }
 
 async function loadDefault(address: SocketAddress | undefined): Promise<unknown> {

@@ -5,6 +5,7 @@
  */
 
 import type { SocketAddress } from "./address.ts";
+import type { WorkerListener } from "./serving.ts";
 import type { Json, Signal } from "./types.ts";
 
 /** Raised by one whenever a message changes its meaning; both ends must speak the same. */
@@ -107,6 +108,11 @@ export type ManagerMessage = Hold | Welcome;
 /** The part of a welcome that a worker's own workers are told, too. */
 export function factsOf({ slot, generation, managerPid, forkValue, data }: Welcome): WorkerFacts {
   return { slot, generation, managerPid, forkValue, data };
+}
+
+/** The sockets that a worker is told of. */
+export function listenersOf({ listeners }: ServingFacts): readonly WorkerListener[] {
+  return listeners.map(({ name, ...listener }) => ({ ...listener, name: name ?? undefined }));
 }
 
 /** A message as a line. */

@@ -110,6 +110,7 @@ it("loads nothing but its own few files in a worker", () => {
     "runtimes/deno.ts",
     "runtimes/deno_child.ts",
     "runtimes/deno_socket.ts",
+    "src/control_client.ts",
     "src/events.ts",
     "src/host_common.ts",
     "src/identity.ts",
