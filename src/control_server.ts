@@ -7,7 +7,7 @@
 import { describeError } from "./events.ts";
 import { decodeWorkerMessage, LineReader, PROTOCOL_VERSION, type WorkerMessage } from "./protocol.ts";
 import type { WorkerUser } from "./options.ts";
-import type { WorkerRef } from "./pool_state.ts";
+import type { Input, WorkerRef } from "./pool_state.ts";
 import { Table } from "./table.ts";
 import { Throttle } from "./throttle.ts";
 import type { ControlConnection, ControlHandlers, ControlListener, ProcessHost } from "./types.ts";
@@ -25,14 +25,12 @@ const BURST_MS = 1000;
 /** How long is waited for what may be there already, and is only to be read: the manager may have stood still itself. */
 const LAST_LOOK_MS = 100;
 
-/** What the server hears. */
+/** Who hears what workers say. */
 export interface ControlSink {
-  /** The worker is there; it waits for its welcome. */
-  connected(ref: WorkerRef): void;
-  /** The worker said something. */
-  said(ref: WorkerRef, message: WorkerMessage): void;
-  /** The worker said something that makes no sense; its connection is closed. */
-  rejected(ref: WorkerRef, reason: string): void;
+  /** Something for the pool. */
+  post(input: Input): void;
+  /** The worker is a module whose work begins with its default export. */
+  waits(ref: WorkerRef): void;
 }
 
 /** What nobody can guess. */
@@ -136,7 +134,7 @@ export class ControlServer implements Disposable {
         const versions = `${message.version} of the control protocol, the manager ${PROTOCOL_VERSION}`;
         throw new SyntaxError(`speaks version ${versions}: use the same version of prefork for both`);
       }
-      this.#sink.connected(ref);
+      this.#sink.post({ type: "connected", ...ref });
     };
     return {
       data: (chunk) => {
@@ -145,7 +143,7 @@ export class ControlServer implements Disposable {
           lines.push(chunk, take);
         } catch (error) {
           drop();
-          if (ref !== undefined) this.#sink.rejected(ref, describeError(error));
+          if (ref !== undefined) this.#sink.post({ type: "rejected", reason: describeError(error), ...ref });
         }
         return this.#rest(throttle.take(chunk.length, this.#host.now()));
       },
@@ -169,8 +167,24 @@ export class ControlServer implements Disposable {
   }
 
   #hear(ref: WorkerRef, message: WorkerMessage): void {
-    if (message.type === "hello") throw new SyntaxError("said hello twice");
-    this.#sink.said(ref, message);
+    switch (message.type) {
+      case "hello":
+        throw new SyntaxError("said hello twice");
+      case "waits":
+        return this.#sink.waits(ref);
+      case "begin":
+        return this.#sink.post({ type: "begun", ...ref });
+      case "ready":
+      case "parked":
+        return this.#sink.post({ type: message.type, ...ref });
+      case "status":
+      case "beat":
+      case "extend":
+      case "checked":
+        return this.#sink.post({ ...message, ...ref });
+      case "recycle":
+        return this.#sink.post({ type: "due", reason: message.reason, ...ref });
+    }
   }
 
   /** A token opens one connection. */

@@ -8,10 +8,11 @@
 import { currentHost } from "../runtimes/current.ts";
 import { Alarms } from "./alarms.ts";
 import { checkCount, checkKeys, checkTime } from "./checks.ts";
-import type { ControlSink } from "./control_server.ts";
 import { EventHub } from "./event_hub.ts";
 import type { PreforkEvent } from "./events.ts";
+import { Generations } from "./generations.ts";
 import { type CheckedOptions, checkOptions, encodeData, type PreforkOptions, trappedSignals } from "./options.ts";
+import { Outputs } from "./outputs.ts";
 import { step } from "./pool.ts";
 import {
   type Effect,
@@ -24,7 +25,6 @@ import {
   type WorkerRef,
 } from "./pool_state.ts";
 import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./prefork.ts";
-import type { WorkerMessage } from "./protocol.ts";
 import { Lookout } from "./lookout.ts";
 import { openProber, type Prober } from "./prober.ts";
 import { isStopSignal, parseSignal, relayedSignal, signalNumber } from "./signals.ts";
@@ -89,6 +89,8 @@ export class Manager {
   readonly hub: EventHub;
   readonly #host: ProcessHost;
   readonly #options: PreforkOptions;
+  readonly #generations: Generations;
+  readonly #outputs: Outputs;
   readonly #staff: Staff;
   readonly #traps: Traps;
   readonly #succession: Succession;
@@ -102,8 +104,6 @@ export class Manager {
   /** What was asked for last; the state has it once the inbox is empty. */
   #maxWorkers: number;
   #scheduled = false;
-  /** The number of the newest generation. */
-  #generation = 0;
   /** Reloads that are under way, by the number of their generation. */
   readonly #reloads = new Table<number, Reload>();
   readonly #memoryLookout: Lookout;
@@ -123,7 +123,17 @@ export class Manager {
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
     this.hub = new EventHub(options.logger);
     const { hub } = this;
-    this.#staff = new Staff({ owner, host, options, terms, sink: this.#sink(), hub });
+    this.#generations = new Generations(terms);
+    this.#outputs = new Outputs(options.output);
+    this.#staff = new Staff({
+      owner,
+      host,
+      options,
+      hub,
+      generations: this.#generations,
+      outputs: this.#outputs,
+      post: (input) => this.post(input),
+    });
     this.#succession = new Succession({
       host,
       owner,
@@ -163,7 +173,7 @@ export class Manager {
   }
 
   get #terms(): Terms {
-    return this.#staff.termsOf(this.#state.current.number);
+    return this.#generations.termsOf(this.#state.current.number);
   }
 
   /** Whether workers are missing after failures. */
@@ -201,7 +211,7 @@ export class Manager {
   /** Signals all workers. */
   signalAll(signal: Signal): void {
     parseSignal(signal, "a signal for the workers");
-    for (const runtime of this.#staff.runtimes) checkRelayed([signal], runtime);
+    for (const runtime of this.#generations.runtimes) checkRelayed([signal], runtime);
     this.post({ type: "signalAll", signal });
     if (signal === "SIGKILL") this.#staff.killLeftovers();
     if (signal === "SIGKILL") this.#succession.kill();
@@ -238,7 +248,7 @@ export class Manager {
     const { data, options: changes } = options;
     this.#succession.refuseIfUpgrading("reload");
     const started = this.#started;
-    const before = this.#staff.askedOf(this.#state.current.number);
+    const before = this.#generations.get(this.#state.current.number)?.asked;
     if (started === undefined || before === undefined) {
       throw new Error("Cannot reload: this pool is not inside start(), so it has no workers to keep");
     }
@@ -269,17 +279,8 @@ export class Manager {
   }
 
   #nextGeneration(work: Work, ready: ReadyWork, terms: Terms, rules?: Rules): Generation {
-    this.#forgetGenerations();
-    const number = ++this.#generation;
-    this.#staff.assign(number, work, ready, terms);
-    return { number, channel: work.type !== "command", rules };
-  }
-
-  /** Keeps what workers may still be made of: what serves, what comes, what may come back, and what is only asked for. */
-  #forgetGenerations(): void {
-    const { current, roll, generation } = this.#state;
-    const known = [current.number, roll?.target.number, roll?.fallback?.number];
-    this.#staff.keepOnly((number) => number > generation || known.includes(number));
+    this.#generations.forget(this.#state);
+    return this.#generations.add(work, ready, terms, rules);
   }
 
   /** Waits until all workers are gone, and tells how many are left if it is given up before. */
@@ -322,8 +323,7 @@ export class Manager {
     this.post({ type: "stopAll" });
     while (this.#waited) await this.#waited.promise.catch(() => {}); // somebody may wait with a limit of their own
     await this.wait({}); // which lets go of all else, since nobody is left
-    this.#terms.sockets?.[Symbol.dispose]();
-    this.#staff.keepOnly(() => false);
+    this.#generations[Symbol.dispose]();
     this.#traps[Symbol.dispose]();
     this.#options.signal?.removeEventListener("abort", this.#stop);
     this.hub.close();
@@ -373,7 +373,7 @@ export class Manager {
     if (!isWanted() || !this.#haveSockets()) {
       return this.post({ type: "spawnCancelled", slot, id });
     }
-    this.#staff.spawn(wanted, isWanted, (input) => this.post(input));
+    this.#staff.spawn(wanted, isWanted);
   }
 
   #perform(effect: Effect): void {
@@ -432,7 +432,7 @@ export class Manager {
 
   /** Looks at a worker that is silent. */
   #examine({ slot, id, pid }: Extract<Effect, { type: "examine" }>): void {
-    const isHeldBack = this.#staff.isHeldBack(id);
+    const isHeldBack = this.#outputs.isHeldBack(id);
     this.post({ type: "examined", slot, id, isHeldBack, usage: this.#host.usage(pid) });
   }
 
@@ -470,7 +470,7 @@ export class Manager {
     const reload = this.#reloads.get(event.generation);
     this.#reloads.delete(event.generation);
     this.#keepLooking();
-    this.#forgetGenerations();
+    this.#generations.forget(this.#state);
     if (event.type === "reloaded") {
       this.#maxWorkers = reload?.maxWorkers ?? this.#maxWorkers;
       return reload?.reloaded.resolve();
@@ -535,18 +535,6 @@ export class Manager {
     }
   }
 
-  #sink(): ControlSink {
-    return {
-      connected: (ref) => this.post({ type: "connected", ...ref }),
-      rejected: (ref, reason) => this.post({ type: "rejected", reason, ...ref }),
-      said: (ref, message) => {
-        if (message.type === "waits") return this.#staff.waits(ref);
-        const input = toInput(message);
-        if (input) this.post({ ...input, ...ref });
-      },
-    };
-  }
-
   #warnOfInspector(): void {
     const logger = this.#options.logger ?? { warn: (text: string) => this.#host.write(`prefork: ${text}\n`) };
     logger.warn("trapping SIGUSR1: on Deno it also opens the inspector on 127.0.0.1:9229; SIGUSR2 does not");
@@ -567,29 +555,4 @@ function withData(work: Work, data: unknown): Work {
   return work.type === "self"
     ? { ...work, options: { ...work.options, data } }
     : { ...work, options: { ...work.options, data } };
-}
-
-type Said =
-  | { readonly type: "begun" | "ready" | "parked" }
-  | Extract<WorkerMessage, { type: "status" | "beat" | "extend" | "checked" }>
-  | { readonly type: "due"; readonly reason: string };
-
-function toInput(message: WorkerMessage): Said | undefined {
-  switch (message.type) {
-    case "begin":
-      return { type: "begun" };
-    case "ready":
-    case "parked":
-      return { type: message.type };
-    case "status":
-    case "beat":
-    case "extend":
-    case "checked":
-      return message;
-    case "recycle":
-      return { type: "due", reason: message.reason };
-    case "waits":
-    case "hello":
-      return undefined;
-  }
 }
