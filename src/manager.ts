@@ -7,10 +7,12 @@
 
 import { currentHost } from "../runtimes/current.ts";
 import { Alarms } from "./alarms.ts";
-import { checkCount, checkKeys, checkTime } from "./checks.ts";
+import { checkCount, checkKeys } from "./checks.ts";
 import { EventHub } from "./event_hub.ts";
 import type { PreforkEvent } from "./events.ts";
 import { Generations } from "./generations.ts";
+import { Inbox, type SpawnEffect } from "./inbox.ts";
+import { Lookouts } from "./lookouts.ts";
 import { type CheckedOptions, checkOptions, encodeData, type PreforkOptions, trappedSignals } from "./options.ts";
 import { Outputs } from "./outputs.ts";
 import { step } from "./pool.ts";
@@ -25,53 +27,25 @@ import {
   type WorkerRef,
 } from "./pool_state.ts";
 import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./prefork.ts";
-import { Lookout } from "./lookout.ts";
 import { openProber, type Prober } from "./prober.ts";
-import { isStopSignal, parseSignal, relayedSignal, signalNumber } from "./signals.ts";
+import { ReloadError, Reloads } from "./reloads.ts";
+import { isStopSignal, parseSignal, relayedSignal } from "./signals.ts";
 import type { Listener } from "./serving.ts";
+import type { SharedSockets } from "./sockets.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Succession, takeoverOn } from "./succession.ts";
 import { changeTerms, firstTerms, rulesOf, type Terms } from "./terms.ts";
-import { Traps } from "./traps.ts";
-import { Table } from "./table.ts";
+import { Traps, warnOfInspector } from "./traps.ts";
 import { findWorker, isStandby, liveWorkers, workerInfo } from "./turn.ts";
 import type { ProcessHost, Signal, StandbyInfo, WorkerInfo } from "./types.ts";
-import { checkRelayed, checkWork, type ReadyWork, type Work } from "./work.ts";
-
-/** A timer that keeps the process alive inside `start` and `waitAllChildren`; it is never due. */
-const NEVER_MS = 2 ** 40;
-
-/** How often it is looked what memory the workers use. */
-const MEMORY_LOOK_MS = 5000;
-
-/** How often it is looked whether the sockets still listen. */
-const SOCKET_LOOK_MS = 1000;
-
-/** How long processes are made before the event loop gets its turn. */
-const SPAWN_SLICE_MS = 20;
-
-type SpawnEffect = Extract<Effect, { type: "spawn" }>;
+import { NEVER_MS, Waiting } from "./waiting.ts";
+import { checkRelayed, checkStandby, checkWork, type ReadyWork, withData, type Work } from "./work.ts";
 
 /** Thrown by `start` when no worker ever became ready, after `maxBootFailures` failures. */
 export class BootFailureError extends Error {
   /** Tells this error from others. */
   override readonly name = "BootFailureError";
 }
-
-/** What `reload` rejects with when the generation before goes on serving; the message says why. */
-export class ReloadError extends Error {
-  /** Tells this error from others. */
-  override readonly name = "ReloadError";
-}
-
-/** A reload that somebody waits for. */
-interface Reload {
-  readonly reloaded: Pending<void>;
-  /** How many workers there are to be at most then; as many as before if undefined. */
-  readonly maxWorkers: number | undefined;
-}
-
-type Pending<T> = ReturnType<typeof Promise.withResolvers<T>>;
 
 /**
  * Makes the manager of a pool.
@@ -96,60 +70,48 @@ export class Manager {
   readonly #succession: Succession;
   #prober: Prober | undefined;
   readonly #alarms: Alarms<Input>;
-  readonly #inbox: Input[] = [];
-  /** Processes still to be made. */
-  readonly #spawns: SpawnEffect[] = [];
-  readonly #stop = (): void => this.post({ type: "signal", signal: "SIGTERM" });
+  readonly #lookouts: Lookouts;
+  readonly #reloads = new Reloads();
+  readonly #waiting: Waiting;
+  readonly #inbox: Inbox;
+  readonly #stop = (): void => this.#inbox.post({ type: "signal", signal: "SIGTERM" });
   #state: PoolState;
   /** What was asked for last; the state has it once the inbox is empty. */
   #maxWorkers: number;
-  #scheduled = false;
-  /** Reloads that are under way, by the number of their generation. */
-  readonly #reloads = new Table<number, Reload>();
-  readonly #memoryLookout: Lookout;
-  readonly #socketLookout: Lookout;
-  #started: Pending<Signal> | undefined;
-  #waited: Pending<void> | undefined;
+  #started: PromiseWithResolvers<Signal> | undefined;
 
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
     const terms = firstTerms(options, checked, host, takeoverOn(host)?.inheritance);
     const { maxWorkers, config } = terms;
+    const trapped = trappedSignals(config.trapSignals);
+    const hub = new EventHub(options.logger);
+    const generations = new Generations(terms);
+    const outputs = new Outputs(options.output);
+    const post = (input: Input): void => this.#inbox.post(input);
+    const staff = new Staff({ owner, host, options, generations, outputs, hub, post });
+    const sockets = (): SharedSockets | undefined => this.#terms.sockets;
+    const succession = new Succession({ host, owner, config, hub, sockets, stop: this.#stop });
+    this.hub = hub;
     this.#host = host;
-    this.#maxWorkers = maxWorkers;
-    this.#memoryLookout = new Lookout(host, MEMORY_LOOK_MS, () => this.#lookAtMemory());
-    this.#socketLookout = new Lookout(host, SOCKET_LOOK_MS, () => this.#haveSockets());
-    this.#alarms = new Alarms(host, (input) => this.post(input));
     this.#options = options;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
-    this.hub = new EventHub(options.logger);
-    const { hub } = this;
-    this.#generations = new Generations(terms);
-    this.#outputs = new Outputs(options.output);
-    this.#staff = new Staff({
-      owner,
+    this.#maxWorkers = maxWorkers;
+    this.#inbox = new Inbox(host, (input) => this.#take(input), (wanted) => this.#spawn(wanted));
+    this.#generations = generations;
+    this.#outputs = outputs;
+    this.#staff = staff;
+    this.#succession = succession;
+    this.#alarms = new Alarms(host, post);
+    this.#lookouts = new Lookouts({
       host,
-      options,
-      hub,
-      generations: this.#generations,
-      outputs: this.#outputs,
-      post: (input) => this.post(input),
+      state: () => this.#state,
+      terms: () => this.#terms,
+      post,
+      lost: (error) => this.#fail(error),
     });
-    this.#succession = new Succession({
-      host,
-      owner,
-      config,
-      hub,
-      sockets: () => this.#terms.sockets,
-      stop: this.#stop,
-    });
-    const trapped = trappedSignals(config.trapSignals);
-    this.#traps = new Traps(
-      host,
-      trapped,
-      (signal) => this.post({ type: "signal", signal }),
-      (signal) => this.#die(signal),
-    );
-    if (host.name === "deno" && trapped.includes("SIGUSR1")) this.#warnOfInspector();
+    this.#waiting = new Waiting({ host, staff, succession, post, gone: () => this.#letGo() });
+    this.#traps = new Traps(host, trapped, (signal) => post({ type: "signal", signal }), (signal) => this.#die(signal));
+    warnOfInspector(host, trapped, options.logger);
     options.signal?.addEventListener("abort", this.#stop, { once: true });
     if (options.signal?.aborted) this.#stop();
   }
@@ -200,19 +162,19 @@ export class Manager {
   /** Changes how many workers there are at most. */
   setMaxWorkers(count: number): void {
     this.#maxWorkers = checkCount("maxWorkers", count, 0);
-    this.post({ type: "setMaxWorkers", maxWorkers: count });
+    this.#inbox.post({ type: "setMaxWorkers", maxWorkers: count });
   }
 
   /** Acts as if the signal had come from outside. */
   receive(signal: Signal): void {
-    this.post({ type: "signal", signal: parseSignal(signal, "the signal received") });
+    this.#inbox.post({ type: "signal", signal: parseSignal(signal, "the signal received") });
   }
 
   /** Signals all workers. */
   signalAll(signal: Signal): void {
     parseSignal(signal, "a signal for the workers");
     for (const runtime of this.#generations.runtimes) checkRelayed([signal], runtime);
-    this.post({ type: "signalAll", signal });
+    this.#inbox.post({ type: "signalAll", signal });
     if (signal === "SIGKILL") this.#staff.killLeftovers();
     if (signal === "SIGKILL") this.#succession.kill();
   }
@@ -236,9 +198,9 @@ export class Manager {
     }
     using _alive = this.#host.setTimer(NEVER_MS, () => {});
     this.#traps.watchFatal();
-    this.#keepLooking();
+    this.#lookouts.keep();
     this.#succession.begin();
-    this.post({ type: "start", generation: this.#nextGeneration(work, ready, this.#terms) });
+    this.#inbox.post({ type: "start", generation: this.#nextGeneration(work, ready, this.#terms) });
     return await started.promise;
   }
 
@@ -258,10 +220,9 @@ export class Manager {
     const terms = changes && changeTerms(this.#terms, changes, this.#maxWorkers, this.#host);
     const rules = terms && rulesOf(terms, changes);
     const generation = this.#nextGeneration(work, ready, terms ?? this.#terms, rules);
-    const reloaded = Promise.withResolvers<void>();
-    this.#reloads.set(generation.number, { reloaded, maxWorkers: rules?.maxWorkers });
-    this.post({ type: "reload", generation });
-    await reloaded.promise;
+    const done = this.#reloads.done(generation);
+    this.#inbox.post({ type: "reload", generation });
+    await done;
   }
 
   /** Has this program started again, and stops once the new manager has taken over. */
@@ -286,73 +247,19 @@ export class Manager {
   /** Waits until all workers are gone, and tells how many are left if it is given up before. */
   async wait(options: WaitOptions): Promise<number> {
     this.refuseIfBusy("wait for workers");
-    checkKeys("waitAllChildren", options, ["timeoutMs", "signal"]);
-    const { timeoutMs, signal } = options;
-    if (timeoutMs !== undefined) checkTime("timeoutMs", timeoutMs);
-    signal?.throwIfAborted();
-    this.#succession.abandon("the pool waits for its workers to end");
-    const waited = Promise.withResolvers<void>();
-    this.#waited = waited;
-    const over = Promise.withResolvers<void>();
-    using _alive = this.#host.setTimer(timeoutMs ?? NEVER_MS, () => {
-      this.#stopWaiting();
-      over.resolve();
-    });
-    const abort = (): void => {
-      waited.reject(signal?.reason);
-      over.reject(signal?.reason);
-      this.#stopWaiting();
-    };
-    over.promise.catch(() => {}); // it may come after all is over
-    signal?.addEventListener("abort", abort, { once: true });
-    this.post({ type: "wait" });
-    try {
-      await waited.promise;
-      if (this.#staff.size === 0) await Promise.race([this.#staff.cleared(), over.promise]);
-      if (this.#staff.size === 0) await Promise.race([this.#succession.over(), over.promise]);
-    } finally {
-      signal?.removeEventListener("abort", abort);
-    }
-    if (this.#staff.size === 0) this.#letGo();
-    return this.#staff.size;
+    return await this.#waiting.wait(options);
   }
 
   /** Tells all workers to stop, waits for them, and lets go of everything. */
   async dispose(): Promise<void> {
     this.#settleStart((started) => started.reject(new Error("Cannot go on in start(): the pool was disposed of")));
-    this.post({ type: "stopAll" });
-    while (this.#waited) await this.#waited.promise.catch(() => {}); // somebody may wait with a limit of their own
+    this.#inbox.post({ type: "stopAll" });
+    while (this.#waiting.isUnderWay) await this.#waiting.over(); // somebody may wait with a limit of their own
     await this.wait({}); // which lets go of all else, since nobody is left
     this.#generations[Symbol.dispose]();
     this.#traps[Symbol.dispose]();
     this.#options.signal?.removeEventListener("abort", this.#stop);
     this.hub.close();
-  }
-
-  /** Enqueues an input. The inbox is emptied once the running code is done. */
-  post(input: Input): void {
-    this.#inbox.push(input);
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    queueMicrotask(() => this.#drain());
-  }
-
-  /**
-   * Takes all inputs, and between them makes the processes that are wanted. Making many takes long, so the event loop
-   * gets its turn now and then: a stop must not wait for the last of a thousand workers.
-   */
-  #drain(): void {
-    const sliceEnd = this.#host.now() + SPAWN_SLICE_MS;
-    while (true) {
-      for (let input = this.#inbox.shift(); input; input = this.#inbox.shift()) this.#take(input);
-      const next = this.#spawns.shift();
-      if (next === undefined) break;
-      this.#spawn(next);
-      if (this.#host.now() < sliceEnd) continue;
-      this.#host.setTimer(0, () => this.#drain());
-      return;
-    }
-    this.#scheduled = false;
   }
 
   /** Whatever is wrong in here, the manager goes on and can be stopped. */
@@ -370,8 +277,8 @@ export class Manager {
   #spawn(wanted: SpawnEffect): void {
     const { slot, id } = wanted;
     const isWanted = (): boolean => findWorker(this.#state, wanted)?.stopping === false;
-    if (!isWanted() || !this.#haveSockets()) {
-      return this.post({ type: "spawnCancelled", slot, id });
+    if (!isWanted() || !this.#lookouts.haveSockets()) {
+      return this.#inbox.post({ type: "spawnCancelled", slot, id });
     }
     this.#staff.spawn(wanted, isWanted);
   }
@@ -379,8 +286,7 @@ export class Manager {
   #perform(effect: Effect): void {
     switch (effect.type) {
       case "spawn":
-        this.#spawns.push(effect);
-        return;
+        return this.#inbox.spawnLater(effect);
       case "welcome":
         return this.#staff.welcome(effect);
       case "hold":
@@ -390,7 +296,7 @@ export class Manager {
       case "examine":
         return this.#examine(effect);
       case "probe":
-        return this.#prober?.probe(effect, (input) => this.post(input));
+        return this.#prober?.probe(effect, (input) => this.#inbox.post(input));
       case "endProbe":
         return this.#prober?.end(effect.id);
       case "kill":
@@ -419,9 +325,7 @@ export class Manager {
           )
         );
       case "waited":
-        this.#waited?.resolve();
-        this.#waited = undefined;
-        return;
+        return this.#waiting.end();
     }
   }
 
@@ -433,54 +337,24 @@ export class Manager {
   /** Looks at a worker that is silent. */
   #examine({ slot, id, pid }: Extract<Effect, { type: "examine" }>): void {
     const isHeldBack = this.#outputs.isHeldBack(id);
-    this.post({ type: "examined", slot, id, isHeldBack, usage: this.#host.usage(pid) });
+    this.#inbox.post({ type: "examined", slot, id, isHeldBack, usage: this.#host.usage(pid) });
   }
 
-  /** Looks now and then at what may go wrong unheard. */
-  #keepLooking(): void {
-    this.#memoryLookout.keep(this.#state.config.recycle.maxMemoryBytes !== undefined);
-    this.#socketLookout.keep(this.#terms.sockets !== undefined);
+  /** The pool cannot go on. */
+  #fail(error: unknown): void {
+    this.#settleStart((started) => started.reject(error));
+    this.#inbox.post({ type: "stopAll" });
   }
 
-  /** Finds the workers that use too much memory. */
-  #lookAtMemory(): void {
-    const maxBytes = this.#state.config.recycle.maxMemoryBytes ?? Infinity;
-    for (const { slot, id, pid, phase } of liveWorkers(this.#state)) {
-      const used = phase === "ready" ? this.#host.usage(pid)?.memoryBytes ?? 0 : 0;
-      if (used <= maxBytes) continue;
-      this.post({ type: "due", slot, id, reason: `uses ${(used / 2 ** 20).toFixed(1)} MiB of memory` });
-    }
-  }
-
-  /** Without its sockets a pool has nothing to do: its workers look alive, and accept nothing. */
-  #haveSockets(): boolean {
-    try {
-      this.#terms.sockets?.check();
-      return true;
-    } catch (error) {
-      this.#settleStart((started) => started.reject(error));
-      this.post({ type: "stopAll" });
-      return false;
-    }
-  }
-
-  /** Answers whoever waits for a reload. */
+  /** A reload has ended, and what is to be looked at, and what may be needed yet, are other things now. */
   #heed(event: PreforkEvent): void {
     if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
-    const reload = this.#reloads.get(event.generation);
-    this.#reloads.delete(event.generation);
-    this.#keepLooking();
+    this.#lookouts.keep();
     this.#generations.forget(this.#state);
-    if (event.type === "reloaded") {
-      this.#maxWorkers = reload?.maxWorkers ?? this.#maxWorkers;
-      return reload?.reloaded.resolve();
-    }
-    reload?.reloaded.reject(
-      new ReloadError(`Cannot reload: ${event.reason}. Generation ${event.serving} goes on serving`),
-    );
+    this.#maxWorkers = this.#reloads.end(event) ?? this.#maxWorkers;
   }
 
-  #settleStart(settle: (started: Pending<Signal>) => void): void {
+  #settleStart(settle: (started: PromiseWithResolvers<Signal>) => void): void {
     const started = this.#started;
     this.#started = undefined;
     if (started) settle(started);
@@ -495,17 +369,10 @@ export class Manager {
     }
   }
 
-  #stopWaiting(): void {
-    this.post({ type: "unwait" });
-    this.#waited?.resolve();
-    this.#waited = undefined;
-  }
-
   /** Lets go of what only a pool with workers needs. */
   #letGo(): void {
     this.#alarms[Symbol.dispose]();
-    this.#memoryLookout[Symbol.dispose]();
-    this.#socketLookout[Symbol.dispose]();
+    this.#lookouts[Symbol.dispose]();
     this.#traps.ignoreFatal();
     this.#staff.close();
   }
@@ -516,7 +383,7 @@ export class Manager {
    * @throws {Error} Names the one that does.
    */
   refuseIfBusy(what: string): void {
-    const busy = this.#started ? "start()" : this.#waited ? "waitAllChildren()" : undefined;
+    const busy = this.#started ? "start()" : this.#waiting.isUnderWay ? "waitAllChildren()" : undefined;
     if (busy) throw new Error(`Cannot ${what}: ${busy} of this pool has not returned yet; await it first`);
   }
 
@@ -527,32 +394,6 @@ export class Manager {
   #die(signal: Signal): void {
     for (const { pid } of this.#live()) this.#kill(pid, signal, true);
     this.#staff.abandon();
-    this.#traps[Symbol.dispose]();
-    try {
-      this.#host.kill(this.#host.pid, signal);
-    } catch {
-      this.#host.exit(128 + signalNumber(signal)); // not allowed to signal itself; the nearest thing to dying of it
-    }
+    this.#traps.dieOf(signal);
   }
-
-  #warnOfInspector(): void {
-    const logger = this.#options.logger ?? { warn: (text: string) => this.#host.write(`prefork: ${text}\n`) };
-    logger.warn("trapping SIGUSR1: on Deno it also opens the inspector on 127.0.0.1:9229; SIGUSR2 does not");
-  }
-}
-
-function checkStandby(work: Work, standby: number): void {
-  if (work.type !== "command" || standby === 0) return;
-  throw new TypeError("Cannot keep standbys of a command: it cannot be told to wait; leave out the option 'standby'");
-}
-
-/** The same work with other data, if there is any. */
-function withData(work: Work, data: unknown): Work {
-  if (data === undefined) return work;
-  if (work.type === "command") {
-    throw new TypeError("Cannot reload with 'data': a command takes none; give it to start(), startModule()");
-  }
-  return work.type === "self"
-    ? { ...work, options: { ...work.options, data } }
-    : { ...work, options: { ...work.options, data } };
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { Logger } from "./options.ts";
+import { signalNumber } from "./signals.ts";
 import type { ProcessHost, Signal } from "./types.ts";
 
 /** Signals whose default is to end a process, and that come from a terminal or an init system. */
@@ -48,10 +50,27 @@ export class Traps implements Disposable {
     this.#fatal = [];
   }
 
+  /** Takes all handlers away, and has this process die of a signal that nobody trapped. */
+  dieOf(signal: Signal): void {
+    this[Symbol.dispose]();
+    try {
+      this.#host.kill(this.#host.pid, signal);
+    } catch {
+      this.#host.exit(128 + signalNumber(signal)); // not allowed to signal itself; the nearest thing to dying of it
+    }
+  }
+
   /** Takes all handlers away. */
   [Symbol.dispose](): void {
     this.ignoreFatal();
     for (const handler of this.#handlers) handler[Symbol.dispose]();
     this.#handlers = [];
   }
+}
+
+/** Tells what comes with a trap for SIGUSR1. */
+export function warnOfInspector(host: ProcessHost, trapped: readonly Signal[], logger: Logger | undefined): void {
+  if (host.name !== "deno" || !trapped.includes("SIGUSR1")) return;
+  const warner = logger ?? { warn: (text: string) => host.write(`prefork: ${text}\n`) };
+  warner.warn("trapping SIGUSR1: on Deno it also opens the inspector on 127.0.0.1:9229; SIGUSR2 does not");
 }

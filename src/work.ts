@@ -90,6 +90,31 @@ function checkWords(name: string, words: readonly string[] | undefined): void {
   throw new TypeError(`Cannot use '${name}': it must be a list of strings, not ${JSON.stringify(words)}`);
 }
 
+/**
+ * Refuses to have workers wait that do not know how to.
+ *
+ * @throws {TypeError} If the work is a command.
+ */
+export function checkStandby(work: Work, standby: number): void {
+  if (work.type !== "command" || standby === 0) return;
+  throw new TypeError("Cannot keep standbys of a command: it cannot be told to wait; leave out the option 'standby'");
+}
+
+/**
+ * The same work with other data, if there is any.
+ *
+ * @throws {TypeError} If it is a command.
+ */
+export function withData(work: Work, data: unknown): Work {
+  if (data === undefined) return work;
+  if (work.type === "command") {
+    throw new TypeError("Cannot reload with 'data': a command takes none; give it to start(), startModule()");
+  }
+  return work.type === "self"
+    ? { ...work, options: { ...work.options, data } }
+    : { ...work, options: { ...work.options, data } };
+}
+
 /** A path is resolved from the directory the program was started in. */
 function resolveModule(module: string, directory: string): string {
   const isUrl = /^[a-z][a-z\d+.-]+:/i.test(module);

@@ -28,7 +28,7 @@ export interface ServerParts {
   readonly channel: ControlClient;
   /** Aborts when the worker is told to stop. */
   readonly stop: AbortSignal;
-  /** All servers have ended. */
+  /** Told when all servers have ended. */
   ended(): void;
 }
 
