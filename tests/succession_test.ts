@@ -158,9 +158,28 @@ describe("the old manager", () => {
     await scene.boot();
     await scene.host.advance(TIMEOUT_MS - 1);
     assert.equal(await outcome(running), "pending");
-    await scene.host.advance(1);
+    await scene.host.advance(1001);
     assert.match(await failure(running), /, did not come to start\(\) of the pool 'web' within 20000 ms\. This/);
-    assert.deepEqual([scene.goneAt, scene.heard, scene.leftovers], [TIMEOUT_MS, ["closed"], []]);
+    assert.deepEqual([scene.goneAt, scene.heard, scene.leftovers], [TIMEOUT_MS + 1000, ["stop", "closed"], []]);
+  });
+
+  it("asks one to stop of whose workers it has not heard yet, and one that it has not heard of at all", async () => {
+    for (const isConnected of [true, false]) {
+      const scene = new Scene();
+      const running = scene.run();
+      await rest();
+      if (isConnected) await scene.boot();
+      scene.upgrade.abandon("the pool was told to stop by SIGTERM");
+      await rest();
+      if (!isConnected) await scene.boot();
+      assert.deepEqual(scene.heard, ["stop"]);
+      await scene.say({ type: "started" }, { type: "stopping" });
+      await scene.host.advance(2000);
+      assert.deepEqual([await outcome(running), scene.heir.alive], ["pending", true]);
+      scene.heir.exit(0);
+      await failure(running);
+      assert.deepEqual(scene.leftovers, []);
+    }
   });
 
   it("lets one that has workers stop, for as long as they may take", async () => {
