@@ -25,6 +25,7 @@ export class ControlClient {
   readonly welcomed: Promise<Welcome>;
   readonly #host: ProcessHost;
   readonly #status: StatusReporter;
+  readonly #requests: () => number | null;
   /** Resolves by the first word of the manager: to begin, or to stand by. */
   readonly #admitted = Promise.withResolvers<void>();
   #connection: ControlConnection | undefined;
@@ -36,10 +37,12 @@ export class ControlClient {
    * Connects at once.
    *
    * @param path The manager's socket.
+   * @param requests How many requests this worker has served; null if it serves none.
    * @param closed Told when the manager is gone.
    */
-  constructor(host: ProcessHost, path: string, token: string, closed: () => void) {
+  constructor(host: ProcessHost, path: string, token: string, requests: () => number | null, closed: () => void) {
     this.#host = host;
+    this.#requests = requests;
     this.#status = new StatusReporter(host, (message) => this.say(message));
     this.welcomed = this.#connect(path, token, closed);
   }
@@ -71,6 +74,7 @@ export class ControlClient {
     const lines = new LineReader();
     const take = (line: string): void => {
       const message: ManagerMessage = JSON.parse(line);
+      if (message.type === "ask") return this.tellFigures();
       this.#admitted.resolve();
       if (message.version !== PROTOCOL_VERSION) {
         const seen =
@@ -122,6 +126,11 @@ export class ControlClient {
     }).unref();
   }
 
+  /** Tells what this worker has done so far. */
+  tellFigures(): void {
+    this.say({ type: "figures", requests: this.#requests() });
+  }
+
   /** Asks for time. Resolves when the manager will hear of it. */
   async extendDeadline(delayMs: number): Promise<void> {
     if (typeof delayMs !== "number") {
@@ -148,6 +157,7 @@ export class ControlClient {
   /** Resolves when all that was said is on its way. */
   async flush(): Promise<void> {
     this.#status.flush();
+    if (this.#requests() !== null) this.tellFigures();
     await undefined; // what ready() has put off
     await this.#connection?.flush();
   }

@@ -5,7 +5,13 @@
  */
 
 import { describeError } from "./events.ts";
-import { decodeWorkerMessage, LineReader, PROTOCOL_VERSION, type WorkerMessage } from "./protocol.ts";
+import {
+  decodeWorkerMessage,
+  type FiguresMessage,
+  LineReader,
+  PROTOCOL_VERSION,
+  type WorkerMessage,
+} from "./protocol.ts";
 import type { WorkerUser } from "./options.ts";
 import type { Input, WorkerRef } from "./pool_state.ts";
 import { Table } from "./table.ts";
@@ -31,6 +37,10 @@ export interface ControlSink {
   post(input: Input): void;
   /** The worker is a module whose work begins with its default export. */
   waits(ref: WorkerRef): void;
+  /** The worker was told to stop, by whomever. */
+  stopping(ref: WorkerRef): void;
+  /** What the worker has done so far. */
+  figures(ref: WorkerRef, figures: FiguresMessage): void;
 }
 
 /** What nobody can guess. */
@@ -172,6 +182,10 @@ export class ControlServer implements Disposable {
         throw new SyntaxError("said hello twice");
       case "waits":
         return this.#sink.waits(ref);
+      case "stopping":
+        return this.#sink.stopping(ref);
+      case "figures":
+        return this.#sink.figures(ref, message);
       case "begin":
         return this.#sink.post({ type: "begun", ...ref });
       case "ready":

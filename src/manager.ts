@@ -7,9 +7,10 @@
 
 import { currentHost } from "../runtimes/current.ts";
 import { Alarms } from "./alarms.ts";
-import { checkCount, checkKeys } from "./checks.ts";
+import { checkCount, checkKeys, checkTime } from "./checks.ts";
 import { EventHub } from "./event_hub.ts";
 import type { PreforkEvent } from "./events.ts";
+import type { PoolFigures } from "./figures.ts";
 import { Generations } from "./generations.ts";
 import { Inbox, type SpawnEffect } from "./inbox.ts";
 import { Lookouts } from "./lookouts.ts";
@@ -179,6 +180,20 @@ export class Manager {
     if (signal === "SIGKILL") this.#succession.kill();
   }
 
+  /** Signals the workers in a slot; false if there are none. */
+  signalSlot(slot: number, signal: Signal): boolean {
+    parseSignal(signal, "a signal for a worker");
+    for (const runtime of this.#generations.runtimes) checkRelayed([signal], runtime);
+    if (!this.workers.some((worker) => worker.slot === slot)) return false;
+    this.#inbox.post({ type: "signalAll", signal, slot });
+    return true;
+  }
+
+  /** What the workers have done. */
+  async figures(timeoutMs: number): Promise<PoolFigures> {
+    return await this.#staff.figures(checkTime("timeoutMs", timeoutMs));
+  }
+
   /** Runs the pool until a signal comes. */
   async start(work: Work): Promise<Signal> {
     checkWork(work);
@@ -267,6 +282,8 @@ export class Manager {
     try {
       const [state, effects] = step(this.#state, input, this.#host.now());
       this.#state = state;
+      // A worker that stood by for one that has died has waited long enough: all else comes after it.
+      for (const effect of effects) if (effect.type === "welcome") this.#staff.welcome(effect);
       for (const effect of effects) this.#perform(effect);
       this.#succession.look(state);
     } catch (error) {
@@ -288,7 +305,7 @@ export class Manager {
       case "spawn":
         return this.#inbox.spawnLater(effect);
       case "welcome":
-        return this.#staff.welcome(effect);
+        return; // done before all others
       case "hold":
         return this.#staff.hold(effect);
       case "parked":
@@ -362,6 +379,7 @@ export class Manager {
 
   /** A process that is gone already needs no signal; one that may not be signalled is told of and left alone. */
   #kill(pid: number, signal: Signal, group: boolean): void {
+    if (!group && !this.#staff.isToBeTold(pid, signal)) return;
     try {
       this.#host.kill(group ? -pid : pid, signal);
     } catch (error) {

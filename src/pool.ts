@@ -81,7 +81,7 @@ function take(turn: Turn, input: Input): void {
     case "signal":
       return signal(turn, input.signal);
     case "signalAll":
-      return signalAll(turn, input.signal);
+      return input.slot === undefined ? signalAll(turn, input.signal) : signalSlot(turn, input.signal, input.slot);
     case "stopAll":
       if (turn.pool.mode === "running") update(turn, { mode: "idle" }); // nobody comes after those that go
       endRoll(turn, "stopped", "the pool was told to stop");
@@ -211,6 +211,11 @@ function signalAll(turn: Turn, sent: Signal): void {
     const current = findWorker(turn.pool, worker);
     if (current) signalWorker(turn, current, sent);
   }
+}
+
+/** Those in one slot: its worker, the one that is to replace it, and those that are about to end there. */
+function signalSlot(turn: Turn, sent: Signal, slot: number): void {
+  for (const worker of liveWorkers(turn.pool)) if (worker.slot === slot) signalWorker(turn, worker, sent);
 }
 
 function kill(turn: Turn, worker: PoolWorker): void {

@@ -217,7 +217,7 @@ export type Input =
   | { readonly type: "wait" }
   | { readonly type: "unwait" }
   | { readonly type: "signal"; readonly signal: Signal }
-  | { readonly type: "signalAll"; readonly signal: Signal }
+  | { readonly type: "signalAll"; readonly signal: Signal; readonly slot?: number }
   | { readonly type: "stopAll" }
   | { readonly type: "setMaxWorkers"; readonly maxWorkers: number }
   | { readonly type: "spawned"; readonly pid: number } & WorkerRef

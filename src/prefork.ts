@@ -6,6 +6,7 @@
 
 import { currentHost } from "../runtimes/current.ts";
 import type { PreforkEvent } from "./events.ts";
+import type { PoolFigures } from "./figures.ts";
 import type { Form } from "./identity.ts";
 import type { Manager } from "./manager.ts";
 import type { PreforkOptions } from "./options.ts";
@@ -311,6 +312,33 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    */
   signalAllChildren(signal: Signal): void {
     this.#manager?.signalAll(signal);
+  }
+
+  /**
+   * Signals the workers in one slot: the one that holds it, and those beside it that come or go. One that is not ready yet
+   * gets the signal as soon as it is; SIGKILL does not wait.
+   *
+   * @returns False if there is no worker in that slot.
+   * @throws {TypeError} If `signal` is no signal, or SIGUSR1 and the workers run on Deno.
+   */
+  signalChild(slot: number, signal: Signal): boolean {
+    return this.#manager?.signalSlot(slot, signal) ?? false;
+  }
+
+  /**
+   * Asks the workers what they have done so far: how many requests they have served, and how long they take to answer.
+   * Nothing is counted or sent for it but when it is called.
+   *
+   * @param options.timeoutMs How long is waited for those that are busy, in milliseconds. @default {200}
+   *
+   * @example
+   * ```ts ignore
+   * const { requests, workers } = await pm.figures();
+   * console.log(requests, "requests,", workers.filter(({ lagMs }) => lagMs > 100).length, "workers are slow");
+   * ```
+   */
+  async figures({ timeoutMs = 200 }: { readonly timeoutMs?: number } = {}): Promise<PoolFigures> {
+    return await this.#manager?.figures(timeoutMs) ?? { requests: 0, workers: [] };
   }
 
   /**

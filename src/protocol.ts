@@ -17,6 +17,9 @@ export type WorkerMessage =
   | { readonly type: "begin" | "ready" }
   /** It is a module whose work begins with its default export; or it stands by, and can go no further. */
   | { readonly type: "waits" | "parked" }
+  /** It was told to stop. */
+  | { readonly type: "stopping" }
+  | FiguresMessage
   | StatusMessage
   /** Its event loop turns; the timer that says so came `lagMs` late. */
   | { readonly type: "beat"; readonly lagMs: number }
@@ -31,6 +34,13 @@ export interface StatusMessage {
   readonly status: string;
   /** Whether it counts as idle; open if it is not said: it will be in no time, if the worker's event loop turns. */
   readonly isIdle?: boolean;
+}
+
+/** What a worker has done so far: the answer to an `ask`, and its last word. */
+export interface FiguresMessage {
+  readonly type: "figures";
+  /** How many requests it has served; null if it serves none by this library. */
+  readonly requests: number | null;
 }
 
 /** Where another pool of the program stood when a worker was spawned. */
@@ -102,8 +112,17 @@ export interface Hold extends ServingFacts {
   readonly runsModule: boolean;
 }
 
+/** The manager wants to know what the worker has done. */
+export interface Ask {
+  readonly type: "ask";
+  readonly version: number;
+}
+
 /** What the manager says. */
-export type ManagerMessage = Hold | Welcome;
+export type ManagerMessage = Hold | Welcome | Ask;
+
+/** An `ask` as a line. */
+export const ASK: string = `${JSON.stringify({ type: "ask", version: PROTOCOL_VERSION } satisfies Ask)}\n`;
 
 /** The part of a welcome that a worker's own workers are told, too. */
 export function factsOf({ slot, generation, managerPid, forkValue, data }: Welcome): WorkerFacts {
@@ -138,8 +157,11 @@ export function encodeWelcome(welcome: Omit<Welcome, "data" | "type" | "version"
  */
 export function decodeWorkerMessage(line: string): WorkerMessage {
   const message = parseObject(line);
-  const { type, version, token, status, isIdle, lagMs, delayMs, saw, reason } = message;
-  if (type === "begin" || type === "ready" || type === "waits" || type === "parked") return { type };
+  const { type, version, token, status, isIdle, lagMs, delayMs, saw, reason, requests } = message;
+  if (type === "begin" || type === "ready" || type === "waits" || type === "parked" || type === "stopping") {
+    return { type };
+  }
+  if (type === "figures" && (requests === null || typeof requests === "number")) return { type, requests };
   if (type === "status" && typeof status === "string") {
     return { type, status, ...(typeof isIdle === "boolean" ? { isIdle } : {}) };
   }

@@ -54,7 +54,7 @@ export interface ServingWorker extends ServingSite {
   /** The worker can be told to stop from now on. */
   ready(): void;
   /** To be called as each request begins, where somebody counts. */
-  readonly served: (() => void) | undefined;
+  readonly served: () => void;
 }
 
 /** A private server and what brings it the connections of a shared socket. */
@@ -175,7 +175,7 @@ export async function serveOn(worker: ServingWorker, prepared: readonly Prepared
 async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<SharedServer> {
   const { native, acceptor } = await prepared.begin();
   native.correct(prepared.listener);
-  if (worker.served) native.onRequest(worker.served);
+  native.onRequest(worker.served);
   return { native, acceptor };
 }
 

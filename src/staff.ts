@@ -5,9 +5,10 @@
  */
 
 import { activationEnv } from "./activation.ts";
-import { ControlServer } from "./control_server.ts";
+import { ControlServer, type ControlSink } from "./control_server.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { Assignment, Generations } from "./generations.ts";
+import { Figures, type PoolFigures } from "./figures.ts";
 import { Guard } from "./guard.ts";
 import { Hooks } from "./hooks.ts";
 import { Leftovers } from "./leftovers.ts";
@@ -79,6 +80,9 @@ export class Staff {
   readonly #stopSignals: readonly Signal[];
   /** Live workers by id: two may share a slot while one replaces the other. */
   readonly #members = new Table<number, Member>();
+  readonly #figures: Figures;
+  /** Who told a worker to stop first, by its process id. */
+  readonly #stoppedBy = new Table<number, "manager" | "others">();
   #server: ControlServer | undefined;
   #guard: Guard | undefined;
 
@@ -89,6 +93,7 @@ export class Staff {
     this.#generations = generations;
     this.#outputs = outputs;
     this.#post = post;
+    this.#figures = new Figures(host);
     this.#hooks = new Hooks(options, owner.pool, hub);
     this.#leftovers = new Leftovers(
       host,
@@ -126,9 +131,35 @@ export class Staff {
   }
 
   #openServer(): Promise<ControlServer> {
-    const sink = { post: this.#post, waits: (ref: WorkerRef) => this.#waits(ref) };
+    const sink: ControlSink = {
+      post: this.#post,
+      waits: (ref) => this.#waits(ref),
+      stopping: (ref) => this.#noteStopping(ref),
+      figures: (ref, figures) => this.#figures.heard(ref, figures),
+    };
     const { bootTimeoutMs } = this.#generations.first.config;
     return ControlServer.open(this.#host, sink, bootTimeoutMs, this.#options.workerUser);
+  }
+
+  /** What the workers have done. */
+  async figures(timeoutMs: number): Promise<PoolFigures> {
+    return await this.#figures.ask((id, line) => this.#server?.send(id, line), timeoutMs);
+  }
+
+  #noteStopping({ id }: WorkerRef): void {
+    const pid = this.#members.get(id)?.pid;
+    if (pid !== undefined && this.#stoppedBy.get(pid) === undefined) this.#stoppedBy.set(pid, "others");
+  }
+
+  /**
+   * Whether a worker has yet to be told to stop. One that somebody else has told would take the manager's word for a
+   * second one, by which it ends at once.
+   */
+  isToBeTold(pid: number, signal: Signal): boolean {
+    if (!this.#stopSignals.includes(signal)) return true;
+    const by = this.#stoppedBy.get(pid);
+    this.#stoppedBy.set(pid, "manager");
+    return by !== "others";
   }
 
   /** A worker's module has its work in its default export. */
@@ -174,6 +205,7 @@ export class Staff {
     this.#hooks.afterFork(pid);
     const pools = this.#owner.snapshotOthers();
     this.#members.set(id, { slot, id, generation, pid, token, forkValue, work, terms, pools });
+    if (token !== undefined) this.#figures.add({ slot, id }, pid);
     this.#post({ type: "spawned", slot, id, pid });
     child.exited.then((status) => this.#post({ type: "exited", slot, id, status }));
   }
@@ -271,6 +303,8 @@ export class Staff {
     if (member === undefined) return;
     const { pid, terms } = member;
     this.#members.delete(id);
+    this.#figures.remove(id);
+    this.#stoppedBy.delete(pid);
     if (member.token !== undefined) this.#server?.forget(member, member.token);
     if (isCleared || !this.#sweep(pid, terms.config.stopTimeoutMs)) this.#guard?.leave(pid);
     this.#hooks.onChildReap(pid, status);

@@ -52,7 +52,13 @@ export class WorkerSession {
     this.host = host;
     this.pathText = pathText;
     this.#path = parsePath(pathText).path;
-    this.channel = new ControlClient(host, control, token, () => this.#orphaned());
+    this.channel = new ControlClient(
+      host,
+      control,
+      token,
+      () => this.#servers?.served ?? null,
+      () => this.#orphaned(),
+    );
   }
 
   /** Whether this worker's program is a module that the manager named, and not the manager's own. */
@@ -218,6 +224,7 @@ export class WorkerSession {
   /** Whoever tells a worker to stop a second time does not want to wait for what is open. */
   #told(signal: Signal): void {
     const now = this.host.now();
+    if (this.#toldAt === undefined) this.channel.say({ type: "stopping" }); // the manager is not to be the second one
     this.#toldAt ??= now;
     const isServing = (this.#servers?.size ?? 0) > 0;
     if (isServing && now - this.#toldAt >= SAME_STOP_MS) this.host.exit(EXIT_AT_ONCE);
@@ -248,6 +255,7 @@ export class WorkerSession {
 
   /** A program that serves outside of any callback has nobody who ends it: it ends by itself, having nothing left to do. */
   #doneServing(): void {
+    this.channel.tellFigures();
     if (!this.#isRun) this.channel.stayAlive(false);
   }
 }

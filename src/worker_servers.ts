@@ -50,6 +50,11 @@ export class WorkerServers {
     this.#parts = parts;
   }
 
+  /** How many requests they have begun to serve. */
+  get served(): number {
+    return this.#served;
+  }
+
   /** How many there were so far. */
   get size(): number {
     return this.#servers.length;
@@ -125,9 +130,8 @@ export class WorkerServers {
     return this.#selfCheck ??= { ...selfCheck, passed: false, tell: (saw) => this.#parts.channel.checked(saw) };
   }
 
-  /** To be called for each request; undefined where nobody counts. */
-  #countServed(maxRequests: number | null, worker: Worker): (() => void) | undefined {
-    if (maxRequests === null) return undefined;
+  /** To be called for each request. */
+  #countServed(maxRequests: number | null, worker: Worker): () => void {
     return () => {
       if (++this.#served === maxRequests) worker.recycle(`has served ${maxRequests} requests`);
     };

@@ -222,7 +222,7 @@ describe("drain", () => {
     const site = { host, signal, listeners: [], adoption: true, selfCheck: undefined };
     const address = { type: "unix", path: "@fake" } as const;
     const listener = { name: undefined, address, text: "unix:@fake", fd: 64 };
-    const serving = serveOn({ ...site, drainTimeoutMs: 3000, served: undefined, ready: () => assert.fail("ready") }, [
+    const serving = serveOn({ ...site, drainTimeoutMs: 3000, served() {}, ready: () => assert.fail("ready") }, [
       { listener, begin: () => server },
       { listener, begin: () => Promise.reject(new Error("no second")) },
     ]);

@@ -134,7 +134,11 @@ describe(`the operator's commands on ${runtime}`, () => {
     const begun = await ask(program, "reload");
     assert.deepEqual([begun.code, begun.out], [0, "the reload has begun; --wait waits for its end"]);
     await program.waitForErrorLine(/generation \d serves, and no other/, { count: 2 });
-    assert.deepEqual((await clients.stop()).failures, []);
+    const { failures, sent } = await clients.stop();
+    assert.deepEqual(failures, []);
+    const { requests, workers } = await statusOf(program);
+    assert.equal(requests, Object.values(sent).reduce((sum, count) => sum + count, 0), "of three generations");
+    for (const worker of workers) assert.ok(worker.lagMs !== null && worker.lagMs < 200, JSON.stringify(worker));
     await end(program, "build");
   });
 
@@ -147,7 +151,7 @@ describe(`the operator's commands on ${runtime}`, () => {
     const before = await statusOf(program);
     const [, second] = before.workers;
     const signalled = await ask(program, "signal", "kill", "--slot", "1");
-    assert.deepEqual([signalled.code, signalled.out], [0, `pid=${second?.pid} got SIGKILL`]);
+    assert.deepEqual([signalled.code, signalled.out], [0, "worker=1 gets SIGKILL"]);
     await program.waitForErrorLine(`pid=${second?.pid} was killed by SIGKILL`);
     const nobody = await ask(program, "signal", "TERM", "--slot", "7");
     assert.deepEqual([nobody.code, nobody.errors], [1, "prefork: Cannot signal: there is no worker in slot 7"]);

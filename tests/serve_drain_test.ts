@@ -7,8 +7,8 @@ import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { PreforkOptions } from "../mod.ts";
 import { Client } from "./support/client.ts";
-import { portOf, runPool, stopPool } from "./support/pool.ts";
-import { type Program, runtime, type TestRuntime } from "./support/run.ts";
+import { portOf, runPool, stopPool, waitForReady } from "./support/pool.ts";
+import { type Program, runtime, signalProcess, type TestRuntime, waitFor } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
@@ -99,6 +99,25 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
       await client.waitFor(/\r\n\r\nanswered$/);
       program.kill("SIGHUP");
       await program.waitForLine("has answered all");
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      await stopPool(program);
+    });
+
+    it("answers what it has in hand when somebody else has told it long before", options, async () => {
+      await using program = runApp(on, { drainTimeoutMs: 25_000 });
+      const port = await portOf(program);
+      const [{ pid } = { pid: 0 }] = await waitForReady(program, 1);
+      using inHand = new Client({ port }).send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf-");
+      using kept = new Client({ port }).send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+      await kept.waitFor(/\r\n\r\n[^]/);
+      const told = performance.now();
+      signalProcess(pid, "SIGTERM");
+      // By its second second it would take another stop for the impatience of whoever sent the first one.
+      await waitFor(() => performance.now() - told > 1500, { what: "the time in which two stops are one to pass" });
+      program.kill("SIGHUP");
+      await program.waitForLine(/"type":"relay"/);
+      inHand.send("whole");
+      await inHand.waitFor(/connection: close[^]*half-whole$/i);
       await program.waitForLine(/"type":"reap".*"exited with status 0"/);
       await stopPool(program);
     });

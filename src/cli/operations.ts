@@ -64,7 +64,7 @@ export class Operations {
     const { pool } = this.#parts;
     switch (order.do) {
       case "status":
-        return { type: "status", status: this.#report() };
+        return { type: "status", status: await this.#report() };
       case "reload":
         return await this.#change(tell, async () => {
           await pool.reload();
@@ -128,15 +128,13 @@ export class Operations {
   }
 
   #signal(signal: Signal, slot: number | undefined): Reply {
-    const { pool, host } = this.#parts;
+    const { pool } = this.#parts;
     if (slot === undefined) {
       pool.signalAllChildren(signal);
       return { type: "done", text: `${count(pool.numWorkers)} get ${signal}` };
     }
-    const workers = pool.workers.filter((worker) => worker.slot === slot);
-    if (workers.length === 0) return { type: "failed", reason: `there is no worker in slot ${slot}` };
-    for (const { pid } of workers) host.kill(pid, signal);
-    return { type: "done", text: `${workers.map(({ pid }) => `pid=${pid}`).join(" and ")} got ${signal}` };
+    if (!pool.signalChild(slot, signal)) return { type: "failed", reason: `there is no worker in slot ${slot}` };
+    return { type: "done", text: `worker=${slot} gets ${signal}` };
   }
 }
 

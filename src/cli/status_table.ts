@@ -10,36 +10,53 @@ type Row = readonly string[];
 
 /** All there is to know of one manager. */
 export function formatStatus(status: StatusReport): string {
-  const { name, pid, state, degraded, work, runtime, uptimeMs, generation, ready, maxWorkers, restarts } = status;
+  const { name, pid, state, degraded, work, runtime, uptimeMs, generation, ready, maxWorkers, restarts, requests } =
+    status;
   const lines = [
     `${name}: ${state}${
       degraded ? ", degraded" : ""
     }, ${ready} of ${maxWorkers} workers ready, generation ${generation}`,
     `  ${work}`,
     `  manager pid=${pid}, ${runtime}, up ${formatTime(uptimeMs)}, ${formatSize(status.memoryBytes)}, ${restarts} ` +
-    `worker${restarts === 1 ? " has" : "s have"} ended`,
+    `worker${restarts === 1 ? " has" : "s have"} ended, ${requests} requests`,
     ...status.listeners.map(({ name, address }) => `  listens on ${address}${name === null ? "" : ` (${name})`}`),
   ];
   const workers = [...status.workers, ...status.standbys];
   if (workers.length === 0) return `${lines.join("\n")}\n`;
-  const head = ["SLOT", "PID", "GEN", "STATE", "UPTIME", "RESTARTS", "MEMORY", "CPU", "STATUS", "LAST END"];
+  const head = [
+    "SLOT",
+    "PID",
+    "GEN",
+    "STATE",
+    "UPTIME",
+    "REQUESTS",
+    "LAG",
+    "MEMORY",
+    "CPU",
+    "RESTARTS",
+    "STATUS",
+    "LAST END",
+  ];
   return `${lines.join("\n")}\n\n${formatTable([head, ...workers.map(toRow)], NUMBERS)}`;
 }
 
 /** The columns that are aligned to the right. */
-const NUMBERS = ["SLOT", "PID", "GEN", "UPTIME", "RESTARTS", "MEMORY", "CPU", "WORKERS"];
+const NUMBERS = ["SLOT", "PID", "GEN", "UPTIME", "REQUESTS", "LAG", "MEMORY", "CPU", "RESTARTS", "WORKERS"];
 
 function toRow(worker: WorkerReport): Row {
-  const { slot, pid, generation, state, uptimeMs, restarts, memoryBytes, cpuMs, status, lastReason } = worker;
+  const { slot, pid, generation, state, uptimeMs, requests, lagMs, memoryBytes, cpuMs, restarts, status, lastReason } =
+    worker;
   return [
     slot < 0 ? "-" : String(slot),
     String(pid),
     String(generation),
     state,
     formatTime(uptimeMs),
-    String(restarts),
+    requests === null ? "-" : String(requests),
+    lagMs === null ? "-" : `${lagMs.toFixed(1)}ms`,
     formatSize(memoryBytes),
     cpuMs === null ? "?" : formatTime(cpuMs),
+    String(restarts),
     printable(status),
     lastReason ?? "",
   ];

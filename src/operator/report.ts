@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { WorkerFigures } from "../figures.ts";
 import type { Prefork } from "../prefork.ts";
 import type { ProcessHost, ProcessUsage, WorkerInfo, WorkerState } from "../types.ts";
 import { VERSION } from "../version.ts";
@@ -33,6 +34,10 @@ export interface WorkerReport extends UsageReport {
   /** What it last gave to `setStatus`. */
   readonly status: string;
   readonly uptimeMs: number;
+  /** How many requests it has begun to serve; null if it serves none by this library. */
+  readonly requests: number | null;
+  /** How long its event loop took to answer, in milliseconds; null if it cannot be asked. */
+  readonly lagMs: number | null;
   /** How many workers before it have ended in its slot. */
   readonly restarts: number;
   /** How the last of them ended. */
@@ -60,6 +65,8 @@ export interface StatusReport extends UsageReport {
   readonly ready: number;
   /** How many workers have ended so far. */
   readonly restarts: number;
+  /** How many requests all workers have begun to serve, those that are gone among them. */
+  readonly requests: number;
   readonly listeners: readonly { readonly name: string | null; readonly address: string }[];
   /** Lowest slot first. */
   readonly workers: readonly WorkerReport[];
@@ -75,11 +82,21 @@ export interface ManagerFacts {
   readonly state: ManagerState;
 }
 
-/** Reports on a pool as it is now. */
-export function report(pool: Prefork, ledger: Ledger, host: ProcessHost, manager: ManagerFacts): StatusReport {
+/** Reports on a pool as it is now. Workers that are busy are waited for a little. */
+export async function report(
+  pool: Prefork,
+  ledger: Ledger,
+  host: ProcessHost,
+  manager: ManagerFacts,
+): Promise<StatusReport> {
   const { name, runtime, work, startedAt, state } = manager;
+  const { requests, workers: told } = await pool.figures();
+  const figures = new Map(told.map((each) => [each.pid, each]));
   const now = host.now();
-  const workers = pool.workers.map((worker) => reportWorker(worker, ledger, host, now));
+  const reportEach = (worker: WorkerInfo): WorkerReport => {
+    return reportWorker(worker, figures.get(worker.pid), ledger, host, now);
+  };
+  const workers = pool.workers.map(reportEach);
   return {
     schema: STATUS_SCHEMA,
     name,
@@ -94,14 +111,21 @@ export function report(pool: Prefork, ledger: Ledger, host: ProcessHost, manager
     maxWorkers: pool.maxWorkers,
     ready: workers.filter((worker) => worker.state === "ready").length,
     restarts: ledger.restarts,
+    requests,
     ...reportUsage(host.usage(host.pid)),
     listeners: pool.listeners.map((listener) => ({ name: listener.name ?? null, address: listener.text })),
     workers,
-    standbys: pool.standbys.map((worker) => reportWorker(worker, ledger, host, now)),
+    standbys: pool.standbys.map(reportEach),
   };
 }
 
-function reportWorker(worker: WorkerInfo, ledger: Ledger, host: ProcessHost, now: number): WorkerReport {
+function reportWorker(
+  worker: WorkerInfo,
+  figures: WorkerFigures | undefined,
+  ledger: Ledger,
+  host: ProcessHost,
+  now: number,
+): WorkerReport {
   const { slot, pid, generation, state, status } = worker;
   return {
     slot,
@@ -110,6 +134,8 @@ function reportWorker(worker: WorkerInfo, ledger: Ledger, host: ProcessHost, now
     state,
     status,
     uptimeMs: Math.round(now - (ledger.since(pid) ?? now)),
+    requests: figures?.requests ?? null,
+    lagMs: figures?.lagMs === undefined || figures.lagMs === null ? null : Math.round(figures.lagMs * 10) / 10,
     ...(slot < 0 ? { restarts: 0, lastReason: null } : ledger.lossesOf(slot)),
     ...reportUsage(host.usage(pid)),
   };
