@@ -61,7 +61,10 @@ export function isSuccessor(pool: PoolState, { slot, id }: WorkerRef): boolean {
   return pool.successors.get(slot) === id;
 }
 
-/** All live workers. */
+/**
+ * All live workers: by slot, then those without one, the oldest first. Deadlines set in this order are met in it when they
+ * are over at one instant, so that the lowest slot is free, and filled, first.
+ */
 export function* liveWorkers({ workers, others }: PoolState): Generator<PoolWorker> {
   for (const [, worker] of workers.entries()) yield worker;
   for (const [, worker] of others.entries()) yield worker;

@@ -80,6 +80,21 @@ describe("pool: signals", () => {
     assert.deepEqual(sim.returned.map(({ signal }) => signal), ["SIGTERM", "SIGHUP", "SIGUSR2"]);
   });
 
+  it("tells the lowest slot first, whoever is older, so that of those killed at once it is filled first", () => {
+    const config = { maxWorkers: 2, spawnIntervalMs: 300, errRespawnIntervalMs: 100, reloadTimeoutMs: 7000 };
+    const sim = new PoolSim({ ...config, trapSignals: { SIGHUP: "SIGTERM" } }, { obedient: false });
+    sim.start();
+    sim.advance(300);
+    sim.exit(sim.inSlot(0).id, { type: "exited", code: 1 });
+    sim.advance(2000);
+    assert.ok(sim.inSlot(0).id > sim.inSlot(1).id);
+    sim.send({ type: "signal", signal: "SIGHUP" });
+    sim.start();
+    const made = sim.of("spawn").length;
+    sim.advance(8000);
+    assert.deepEqual(sim.of("spawn").slice(made).map(({ at, worker }) => [at, worker.slot]), [[9300, 0], [9600, 1]]);
+  });
+
   it("relays one worker at a time, oldest first, the first at once", () => {
     const sim = new PoolSim({ trapSignals: { SIGUSR2: { signal: "SIGALRM", intervalMs: 2000 } } }, { obedient: false });
     sim.start();

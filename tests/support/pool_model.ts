@@ -169,6 +169,11 @@ export function holders(model: PoolModel): Worker[] {
   return model.workers.filter(({ place }) => place === "holder").sort((a, b) => a.slot - b.slot);
 }
 
+/** In the order in which they are told what goes to all: by slot, then those without one, the oldest first. */
+export function everybody(model: PoolModel): Worker[] {
+  return [...holders(model), ...model.workers.filter(({ place }) => place !== "holder")];
+}
+
 /** Those that hold a slot and were not told to stop. */
 export function servers(model: PoolModel): Worker[] {
   return holders(model).filter(({ isLeaving }) => !isLeaving);

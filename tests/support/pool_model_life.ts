@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type PoolModel, type Signal, type Trapped, TRAPS, type Worker } from "./pool_model.ts";
+import { everybody, type PoolModel, type Signal, type Trapped, TRAPS, type Worker } from "./pool_model.ts";
 import { adjust } from "./pool_model_size.ts";
 import { failRoll, giveUpRoll, heir, postponeReplacements, prove, takeOver } from "./pool_model_roll.ts";
 import { forget, ringIn, say, waitFor } from "./pool_model_clock.ts";
@@ -24,7 +24,7 @@ export function act(model: PoolModel, signal: Trapped): void {
   say(model, `start returns by ${signal}`);
   if (relay === "replace") model.replaces = true;
   else if (signal === "SIGTERM") stopAll(model);
-  else for (const worker of model.workers) relayTo(model, worker, relay);
+  else for (const worker of everybody(model)) relayTo(model, worker, relay);
 }
 
 function relayTo(model: PoolModel, worker: Worker, signal: Signal | null): void {
@@ -34,7 +34,7 @@ function relayTo(model: PoolModel, worker: Worker, signal: Signal | null): void 
 }
 
 export function stopAll(model: PoolModel): void {
-  for (const worker of [...model.workers]) stop(model, worker);
+  for (const worker of everybody(model)) stop(model, worker);
 }
 
 export function stop(model: PoolModel, worker: Worker): void {
