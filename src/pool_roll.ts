@@ -155,13 +155,14 @@ function advanceRoll(turn: Turn, roll: Roll): void {
 }
 
 function sendCanary(turn: Turn, roll: Roll): void {
-  const { successors, serving, workers, config } = turn.pool;
+  const { successors, serving, workers, maxWorkers, config } = turn.pool;
   if (successors.size > 0) return;
   if (roll.canarySlot !== null && hasRoomIn(turn.pool, roll.canarySlot)) return fillCanarySlot(turn, roll.canarySlot);
   if (config.maxSurge > 0) return staffBeside(turn, Math.max(0, serving.first()), roll.target);
-  const slot = leastMissed(turn.pool);
+  const missed = leastMissed(turn.pool);
+  const slot = missed < maxWorkers ? missed : 0; // whoever is left of a bigger pool stands above all slots of this one
   update(turn, { roll: { ...roll, canarySlot: slot } });
-  const holder = workers.get(slot);
+  const holder = workers.get(missed);
   if (holder) vacate(turn, holder);
   else fillCanarySlot(turn, slot);
 }

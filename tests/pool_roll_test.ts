@@ -322,6 +322,22 @@ describe("pool: reload", () => {
     assert.deepEqual([generations(sim), newest(sim).slot, sim.of("reloaded").length], [[2], 0, 1]);
   });
 
+  it("takes one worker for its canary of a smaller pool that has none in its own slots, and makes none in vain", () => {
+    const sim = poolAtRest({ maxSurge: 0, maxUnavailable: 1, maxWorkers: 4 }, { obedient: false });
+    for (const slot of [0, 1]) sim.exit(sim.inSlot(slot).id, FAILED);
+    sim.send({ type: "setMaxWorkers", maxWorkers: 2 });
+    sim.advance(1000); // their back-offs are over: the pool is full without them
+    sim.reload();
+    sim.send({ type: "adjust" });
+    assert.deepEqual([sim.inSlot(2).signals, sim.inSlot(3).signals], [["SIGTERM"], []]);
+    sim.exit(sim.inSlot(2).id);
+    assert.deepEqual(sim.of("spawn").slice(4).map(({ worker }) => [worker.slot, worker.generation]), [[0, 2]]);
+    becomeReady(sim, sim.inSlot(0).id);
+    sim.exit(sim.inSlot(3).id);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2], 1]);
+  });
+
   it("lets an old worker finish, as long as reloadTimeoutMs allows", () => {
     const sim = poolAtRest({ maxWorkers: 1, reloadTimeoutMs: 7000 }, { obedient: false });
     const [old] = [...sim.workers.values()];

@@ -88,8 +88,9 @@ function sendCanary(model: PoolModel, roll: Roll): void {
   const hasRoom = slot !== undefined && slot < model.maxWorkers &&
     (holderOf(model, slot) !== undefined || servers(model).length < model.maxWorkers);
   if (!hasRoom) {
-    roll.canarySlot = leastMissed(model);
-    const holder = holderOf(model, roll.canarySlot);
+    const missed = leastMissed(model);
+    roll.canarySlot = missed < model.maxWorkers ? missed : 0; // all slots are free but for those of a bigger pool
+    const holder = holderOf(model, missed);
     if (holder) return makeRoom(model, holder);
   }
   if (roll.canarySlot === undefined || holderOf(model, roll.canarySlot) || holders(model).length >= model.maxWorkers) {
