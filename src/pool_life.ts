@@ -140,10 +140,11 @@ export function becomeReady(turn: Turn, ref: WorkerRef): void {
   effect(turn, { type: "clearTimer", key: timerKey.boot(ref) });
   tell(turn, { type: "ready", worker: workerInfo(worker) });
   watch(turn, worker);
-  if (isSuccessor(turn.pool, worker)) takeOver(turn, worker);
+  const succeeds = isSuccessor(turn.pool, worker);
+  if (succeeds) takeOver(turn, worker);
   flushHeld(turn, worker);
   const { roll, due, config } = turn.pool;
-  if (roll !== null || due.length > 0 || config.standby > 0) adjust(turn);
+  if (succeeds || roll !== null || due.length > 0 || config.standby > 0) adjust(turn);
 }
 
 /** The worker never reached the code it was made for, or never became ready. */

@@ -186,6 +186,23 @@ describe("pool: hangs", () => {
     );
   });
 
+  it("retires who is too many once the replacement of one that hung is ready, in a pool that was made smaller", () => {
+    const sim = new PoolSim(config, { eager: false, obedient: false });
+    sim.start();
+    const [hung, other] = [sim.inSlot(0), sim.inSlot(1)];
+    const ready = (id: number) => {
+      for (const what of ["connected", "begun", "ready"] as const) sim.tell(id, what);
+    };
+    ready(hung.id);
+    sim.send({ type: "due", slot: 0, id: hung.id, reason: "asked for it" });
+    sim.advance(4100);
+    assert.deepEqual(hung.signals, ["SIGTERM"]);
+    sim.send({ type: "setMaxWorkers", maxWorkers: 1 });
+    assert.deepEqual(other.signals, []); // it alone serves
+    ready([...sim.workers.keys()].at(-1) ?? 0);
+    assert.deepEqual([other.signals, sim.state.serving.size], [["SIGKILL"], 1]);
+  });
+
   it("brings the generation before it back at once", () => {
     const sim = new PoolSim({ ...config, maxWorkers: 3 }, { eager: false, obedient: false });
     sim.start();
