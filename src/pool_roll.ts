@@ -38,7 +38,14 @@ export function beginRoll(turn: Turn, target: Generation, signal: Signal): void 
   }
   const size = target.rules?.maxWorkers === undefined ? undefined : maxWorkers;
   const fallback = target.rules === undefined ? current : { ...current, rules: { config, maxWorkers: size } };
-  update(turn, { roll: { target, fallback, phase: "canary", canarySlot: null, signal, cursor: 0 } });
+  const canarySlot = config.maxSurge > 0 ? null : freeSlot(turn.pool);
+  update(turn, { roll: { target, fallback, phase: "canary", canarySlot, signal, cursor: 0 } });
+}
+
+/** A slot where a canary takes nobody's place. The pool would fill it with an old worker first, which then had to leave. */
+function freeSlot({ taken, maxWorkers }: PoolState): number | null {
+  const slot = taken.firstFree();
+  return slot < maxWorkers ? slot : null;
 }
 
 /** From here on the pool is as a generation says. */

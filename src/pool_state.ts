@@ -122,7 +122,7 @@ export interface Roll {
   readonly fallback: Generation | null;
   /** In `canary` one worker has to become ready before any other is made. */
   readonly phase: "canary" | "rolling";
-  /** The slot in which the canary stands, if its predecessor had to make room for it. */
+  /** The slot in which the canary stands, or shall, if it is not made beside its predecessor. */
   readonly canarySlot: number | null;
   /** What a worker gets whose replacement is ready. */
   readonly signal: Signal;

@@ -322,6 +322,19 @@ describe("pool: reload", () => {
     assert.deepEqual([generations(sim), newest(sim).slot, sim.of("reloaded").length], [[2], 0, 1]);
   });
 
+  it("has its canary take a slot that is free, without surge, and nobody of the old generation be made for it", () => {
+    const trapSignals = { SIGHUP: { signal: "SIGTERM", replace: "before" } } as const;
+    const sim = poolAtRest({ maxSurge: 0, maxUnavailable: 1, maxWorkers: 2, trapSignals }, { obedient: false });
+    sim.send({ type: "signal", signal: "SIGHUP" });
+    sim.exit(sim.inSlot(1).id, FAILED); // between two starts
+    sim.start();
+    assert.deepEqual([generations(sim), sim.kills, sim.of("spawn").length], [[1, 2], [], 3]);
+    goOn(sim);
+    sim.exit(sim.inSlot(0).id);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2], 1]);
+  });
+
   it("takes one worker for its canary of a smaller pool that has none in its own slots, and makes none in vain", () => {
     const sim = poolAtRest({ maxSurge: 0, maxUnavailable: 1, maxWorkers: 4 }, { obedient: false });
     for (const slot of [0, 1]) sim.exit(sim.inSlot(slot).id, FAILED);

@@ -22,9 +22,15 @@ export function beginRoll(model: PoolModel): void {
   giveUpRoll(model, "superseded");
   dismissSuccessors(model);
   const nobodyToLose = !model.everReady && holders(model).length === 0 && model.heldBack.size === 0;
-  const roll = { target: model.newest, fallback: model.serving, isProven: false, canarySlot: undefined };
+  const canarySlot = model.rules.maxSurge > 0 ? undefined : freeSlot(model);
+  const roll = { target: model.newest, fallback: model.serving, isProven: false, canarySlot };
   if (model.maxWorkers === 0 || nobodyToLose) complete(model, roll);
   else model.roll = roll;
+}
+
+function freeSlot(model: PoolModel): number | undefined {
+  const slots = Array.from({ length: model.maxWorkers }, (_, slot) => slot);
+  return slots.find((slot) => holderOf(model, slot) === undefined && !model.heldBack.has(slot));
 }
 
 export function replaceNobody(model: PoolModel): void {
