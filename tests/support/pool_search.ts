@@ -27,6 +27,9 @@ interface Place {
 /** So many moves lead any world to rest, or it will never be. */
 const FAR = 60;
 
+/** More worlds than this differ in something that grows without end, and would be looked at for ever. */
+const MANY = 50_000;
+
 /** Goes through all that up to `most` moves can lead to, and from each world on to rest. Tells how many worlds it met. */
 export function search(world: World, most: number, checks: Checks): number {
   const first: Place = { world, name: nameless(world), from: undefined, by: "start" };
@@ -46,6 +49,7 @@ function lookAround(place: Place, met: Map<string, Place>, checks: Checks): Plac
   for (const move of movesOf(place.world)) {
     const next = go(place, move, checks);
     if (met.has(next.name)) continue;
+    if (met.size >= MANY) explain(next, () => assert.fail(`There are more than ${MANY} worlds, as ${next.name}`));
     met.set(next.name, next);
     found.push(next);
   }

@@ -59,6 +59,9 @@ export interface Move {
 
 const FIRST_PID = 100;
 
+/** A pool of two has no more to hear of one move, unless it goes round in circles. */
+const MUCH = 100;
+
 type MutableWorld = { -readonly [Key in keyof World]: World[Key] };
 
 /** A pool inside its first `start`, with all workers booting. */
@@ -111,7 +114,9 @@ export function after(world: World, move: Move): World {
   if (move.fires) without(next, move.fires);
   if (move.asks) next.asked = [...world.asked, world.pool.generation + 1];
   const inbox = [...move.inputs];
+  let heard = 0;
   for (let input = inbox.shift(); input; input = inbox.shift()) {
+    if (++heard > MUCH) throw new Error(`More than ${MUCH} inputs follow from one move, the last one ${input.type}`);
     const { roll } = next.pool;
     const [pool, effects] = step(next.pool, input, 0);
     next.pool = pool;
