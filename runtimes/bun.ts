@@ -53,6 +53,7 @@ export const bunHost: ProcessHost = {
   usage: (pid) => readUsage(pid, (path) => fileSystem().readFileSync(path, "utf8")),
   onSignal,
   isIgnored,
+  onExit,
   now: () => performance.now(),
   setTimer: (delayMs, callback) =>
     makeTimer(delayMs, callback, (timer) => {
@@ -162,6 +163,12 @@ function onSignal(signal: Signal, listener: () => void): Disposable {
   const handler = () => listener();
   attempt(`listen for ${signal}`, () => process.on(signal, handler));
   return { [Symbol.dispose]: () => process.off(signal, handler) };
+}
+
+function onExit(listener: () => void): Disposable {
+  const heard = (): void => listener();
+  process.on("exit", heard);
+  return { [Symbol.dispose]: () => process.off("exit", heard) };
 }
 
 function isIgnored(signal: Signal): boolean {

@@ -35,9 +35,9 @@ export interface BunProcess {
   /** Sends a signal; throws with a `code`. */
   kill(pid: number, signal: Signal): unknown;
   /** Listens for a signal. */
-  on(signal: Signal, listener: () => void): unknown;
+  on(signal: Signal | "exit", listener: () => void): unknown;
   /** Stops listening. */
-  off(signal: Signal, listener: () => void): unknown;
+  off(signal: Signal | "exit", listener: () => void): unknown;
   /** Ends the process. */
   exit(code: number): never;
   /** A module of Node, without an import. */

@@ -54,6 +54,7 @@ export const denoHost: ProcessHost = {
   usage: (pid) => isGranted({ name: "read" }) ? readUsage(pid, (path) => Deno.readTextFileSync(path)) : undefined,
   onSignal,
   isIgnored,
+  onExit,
   now: () => performance.now(),
   setTimer: (delayMs, callback) => makeTimer(delayMs, callback, unrefTimer),
   getEnv: (name) => isGranted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined,
@@ -183,6 +184,12 @@ function onSignal(signal: Signal, listener: () => void): Disposable {
 }
 
 /** Deno lets nobody read this but who may do everything. */
+function onExit(listener: () => void): Disposable {
+  const heard = (): void => listener();
+  globalThis.addEventListener("unload", heard);
+  return { [Symbol.dispose]: () => globalThis.removeEventListener("unload", heard) };
+}
+
 function isIgnored(signal: Signal): boolean {
   return isGranted({ name: "read" }) && ignores(signal, () => Deno.readTextFileSync("/proc/self/status"));
 }

@@ -36,11 +36,14 @@ export class LostSocketError extends Error {
 export class SharedSockets implements Disposable {
   readonly #libc: Libc;
   #sockets: readonly SharedSocket[];
+  /** A program may end without disposing of its pool; a file that it leaves behind looks like a server to others. */
+  readonly #exit: Disposable;
   #isBlocking: boolean | undefined;
 
-  private constructor(libc: Libc, sockets: readonly SharedSocket[]) {
+  private constructor(host: ProcessHost, libc: Libc, sockets: readonly SharedSocket[]) {
     this.#libc = libc;
     this.#sockets = sockets;
+    this.#exit = host.onExit(() => this[Symbol.dispose]());
   }
 
   /**
@@ -57,7 +60,7 @@ export class SharedSockets implements Disposable {
   ): SharedSockets {
     const loaded = loadLibc(libc);
     keepToItself(loaded);
-    return new SharedSockets(loaded, openSockets(wanted, host, loaded, inheritance));
+    return new SharedSockets(host, loaded, openSockets(wanted, host, loaded, inheritance));
   }
 
   /** The sockets, in the order in which workers find them from descriptor 3 on. */
@@ -183,6 +186,7 @@ export class SharedSockets implements Disposable {
   [Symbol.dispose](): void {
     const sockets = this.#sockets;
     this.#sockets = [];
+    this.#exit[Symbol.dispose]();
     closeSockets(this.#libc, sockets);
   }
 }

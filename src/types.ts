@@ -216,6 +216,8 @@ export interface ProcessHost {
   onSignal(signal: Signal, listener: () => void): Disposable;
   /** Whether this process ignores `signal`, as under `nohup`. False where that cannot be told. */
   isIgnored(signal: Signal): boolean;
+  /** Calls `listener` as this process ends by itself, by `exit` or an exception, not by a signal; it cannot wait then. */
+  onExit(listener: () => void): Disposable;
   /** Milliseconds on a monotonic clock. */
   now(): number;
   /**

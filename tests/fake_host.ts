@@ -81,6 +81,7 @@ export class FakeHost implements ProcessHost {
   readonly written: string[] = [];
   /** Signals that this process ignores since its start. */
   readonly ignored = new Set<Signal>();
+  readonly exitListeners = new Set<() => void>();
   /** Files and directories by path. */
   readonly files = new Map<string, FakeFile>();
   /** The signal that would have ended this process: raised with nobody listening. */
@@ -195,6 +196,12 @@ export class FakeHost implements ProcessHost {
 
   isIgnored(signal: Signal): boolean {
     return this.ignored.has(signal);
+  }
+
+  onExit(listener: () => void): Disposable {
+    const own = () => listener();
+    this.exitListeners.add(own);
+    return { [Symbol.dispose]: () => this.exitListeners.delete(own) };
   }
 
   now(): number {

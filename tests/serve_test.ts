@@ -1,5 +1,6 @@
 /** Workers that serve on the manager's socket: real processes, real connections. */
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -389,4 +390,22 @@ function passedOn(pid: number): readonly string[] {
   const all = descriptors(pid).map((line) => line.split(" "));
   const standard = all.filter(([fd]) => Number(fd) < 3).map(([, target]) => target);
   return all.flatMap(([, target = ""]) => target.startsWith("socket:") && !standard.includes(target) ? [target] : []);
+}
+
+describe(`a program on ${runtime} that ends without disposing of its pool`, () => {
+  it("leaves no file of a Unix socket", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    await using program = runProgram(new URL("./fixtures/lifecycle/undisposed.ts", import.meta.url), [path]);
+    await waitFor(() => fetchUnix(path).then((text) => text.endsWith("served")), { what: "an answer" });
+    program.kill("SIGTERM");
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+    assert.equal(existsSync(path), false);
+  });
+});
+
+async function fetchUnix(path: string): Promise<string> {
+  if (!existsSync(path)) return "";
+  using client = new Client({ path }).send("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+  return await client.waitForEnd().then(() => client.text, () => "");
 }
