@@ -77,8 +77,10 @@ export class Manager {
   readonly #inbox: Inbox;
   readonly #stop = (): void => this.#inbox.post({ type: "signal", signal: "SIGTERM" });
   #state: PoolState;
-  /** What was asked for last; the state has it once the inbox is empty. */
-  #maxWorkers: number;
+  /** Sizes that were asked for and that the state has yet to take: the last one, and how many. */
+  #asked = { maxWorkers: 0, left: 0 };
+  /** How many reloads are about to begin. */
+  #preparing = 0;
   #started: PromiseWithResolvers<Signal> | undefined;
 
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
@@ -96,7 +98,6 @@ export class Manager {
     this.#host = host;
     this.#options = options;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
-    this.#maxWorkers = maxWorkers;
     this.#inbox = new Inbox(host, (input) => this.#take(input), (wanted) => this.#spawn(wanted));
     this.#generations = generations;
     this.#outputs = outputs;
@@ -122,7 +123,7 @@ export class Manager {
   }
 
   get maxWorkers(): number {
-    return this.#maxWorkers;
+    return this.#asked.left > 0 ? this.#asked.maxWorkers : this.#state.maxWorkers;
   }
 
   /** Live worker processes, but those who stand by. */
@@ -162,7 +163,7 @@ export class Manager {
 
   /** Changes how many workers there are at most. */
   setMaxWorkers(count: number): void {
-    this.#maxWorkers = checkCount("maxWorkers", count, 0);
+    this.#asked = { maxWorkers: checkCount("maxWorkers", count, 0), left: this.#asked.left + 1 };
     this.#inbox.post({ type: "setMaxWorkers", maxWorkers: count });
   }
 
@@ -230,9 +231,10 @@ export class Manager {
       throw new Error("Cannot reload: this pool is not inside start(), so it has no workers to keep");
     }
     const work = withData(before, data);
-    const ready = await this.#prepare(work, changes?.standby);
+    this.#preparing++;
+    const ready = await this.#prepare(work, changes?.standby).finally(() => this.#preparing--);
     if (this.#started !== started) throw new ReloadError("Cannot reload: start() returned before it began");
-    const terms = changes && changeTerms(this.#terms, changes, this.#maxWorkers, this.#host);
+    const terms = changes && changeTerms(this.#terms, changes, this.maxWorkers, this.#host);
     const rules = terms && rulesOf(terms, changes);
     const generation = this.#nextGeneration(work, ready, terms ?? this.#terms, rules);
     const done = this.#reloads.done(generation);
@@ -242,7 +244,8 @@ export class Manager {
 
   /** Has this program started again, and stops once the new manager has taken over. */
   async upgrade(options: UpgradeOptions): Promise<void> {
-    await this.#succession.upgrade(options, this.#state);
+    const isReloading = this.#state.roll !== null || this.#preparing > 0;
+    await this.#succession.upgrade(options, isReloading);
   }
 
   async #prepare(work: Work, standby: number = this.#terms.config.standby): Promise<ReadyWork> {
@@ -282,6 +285,7 @@ export class Manager {
     try {
       const [state, effects] = step(this.#state, input, this.#host.now());
       this.#state = state;
+      if (input.type === "setMaxWorkers") this.#asked = { ...this.#asked, left: this.#asked.left - 1 };
       // A worker that stood by for one that has died has waited long enough: all else comes after it.
       for (const effect of effects) if (effect.type === "welcome") this.#staff.welcome(effect);
       for (const effect of effects) this.#perform(effect);
@@ -368,7 +372,7 @@ export class Manager {
     if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
     this.#lookouts.keep();
     this.#generations.forget(this.#state);
-    this.#maxWorkers = this.#reloads.end(event) ?? this.#maxWorkers;
+    this.#reloads.end(event);
   }
 
   #settleStart(settle: (started: PromiseWithResolvers<Signal>) => void): void {
@@ -392,6 +396,7 @@ export class Manager {
     this.#alarms[Symbol.dispose]();
     this.#lookouts[Symbol.dispose]();
     this.#traps.ignoreFatal();
+    this.#succession.abandon("this pool has no workers any more; call start() first");
     this.#staff.close();
   }
 

@@ -123,13 +123,13 @@ export class Succession {
   }
 
   /** Has a new manager take over, and stops this one then. */
-  async upgrade(options: UpgradeOptions, { roll }: PoolState): Promise<void> {
+  async upgrade(options: UpgradeOptions, isReloading: boolean): Promise<void> {
     const { host, hub, sockets, owner, config: { bootTimeoutMs, stopTimeoutMs }, stop } = this.#parts;
     checkKeys("upgrade", options, ["timeoutMs"]);
     const timeoutMs = checkTime("timeoutMs", options.timeoutMs ?? bootTimeoutMs + MANAGER_BOOT_MS);
     if (this.#idle !== undefined) throw new Error(`Cannot upgrade: ${this.#idle}`);
     this.refuseIfUpgrading("upgrade");
-    if (roll !== null) throw new Error("Cannot upgrade: a reload is under way; await its end first");
+    if (isReloading) throw new Error("Cannot upgrade: a reload is under way; await its end first");
     const upgrade = new Upgrade({ host, hub, sockets: sockets(), pool: owner.key, timeoutMs, stopTimeoutMs });
     const running = upgrade.run();
     this.#upgrade = upgrade;

@@ -1,0 +1,67 @@
+/** Changes of a pool that meet each other, on the fake host. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { FakePool, rest as settle } from "./support/pool_on_fake.ts";
+
+describe("changes of a pool", () => {
+  it("exclude each other, also while a reload is about to begin", async () => {
+    const pool = new FakePool();
+    const started = pool.pm.start();
+    await settle();
+    const reloading = pool.pm.reload();
+    await assert.rejects(pool.pm.upgrade(), /^Error: Cannot upgrade: a reload is under way; await its end first$/);
+    await reloading;
+    const upgrading = pool.pm.upgrade();
+    await assert.rejects(pool.pm.reload(), /^Error: Cannot reload: an upgrade is under way/);
+    pool.host.processes.find(({ command }) => command.command === "/fake/manager")?.exit(1);
+    await assert.rejects(upgrading, { name: "UpgradeError" });
+    await pool.stop(started);
+    await assert.rejects(
+      pool.pm.upgrade(),
+      /^Error: Cannot upgrade: this pool has no workers any more; call start\(\) first$/,
+    );
+    await pool.pm[Symbol.asyncDispose]();
+  });
+
+  it("leave the size that was asked for last", async () => {
+    const pool = new FakePool({ maxWorkers: 1 }, false);
+    const started = pool.pm.start();
+    await settle();
+    const boot = async (index: number) => await pool.boot(pool.workers[index] ?? assert.fail(`no worker ${index}`));
+    await boot(0);
+    const reloading = pool.pm.reload({ options: { maxWorkers: 3 } });
+    await settle();
+    assert.equal(pool.pm.maxWorkers, 1, "as long as nothing is proved");
+    await boot(1); // the canary
+    assert.equal(pool.pm.maxWorkers, 3);
+    pool.pm.maxWorkers = 5;
+    assert.equal(pool.pm.maxWorkers, 5);
+    await settle();
+    for (let index = 2; index < 6; index++) await boot(index);
+    pool.workers[0]?.process.exit(0);
+    await reloading;
+    assert.deepEqual([pool.pm.maxWorkers, pool.pm.numWorkers], [5, 5]);
+    await pool.stop(started);
+    await pool.pm[Symbol.asyncDispose]();
+  });
+
+  it("that a stop ends do not say that something goes on", async () => {
+    const pool = new FakePool({ maxWorkers: 1 }, false);
+    const started = pool.pm.start();
+    await settle();
+    const first = pool.workers[0] ?? assert.fail("no worker");
+    await pool.boot(first);
+    const reloading = pool.pm.reload();
+    await settle();
+    pool.host.raise("SIGTERM");
+    await assert.rejects(reloading, {
+      name: "ReloadError",
+      message: "Cannot reload: the pool was told to stop by SIGTERM",
+    });
+    await started;
+    const gone = pool.pm.waitAllChildren();
+    for (const { process } of pool.workers) process.exit(0);
+    await gone;
+    await pool.pm[Symbol.asyncDispose]();
+  });
+});
