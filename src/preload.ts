@@ -31,6 +31,11 @@ async function pass(own: WorkerSession): Promise<Worker | undefined> {
 }
 
 async function callDefault(own: WorkerSession, worker: Worker, main: unknown): Promise<void> {
+  if (hasFetch(main) && typeof main.fetch !== "function") {
+    return await own.run(() => {
+      throw new TypeError(`Cannot serve this module: the 'fetch' that it exports is ${typeof main.fetch}, no function`);
+    });
+  }
   if (typeof main !== "function" && !isServed(main)) return;
   own.channel.say({ type: "waits" });
   if (typeof main === "function") return await own.run(() => main(worker));
@@ -63,7 +68,11 @@ async function loadDefault(address: SocketAddress | undefined): Promise<unknown>
 type Served = ServeOptions & { readonly fetch: ServeHandler };
 
 function isServed(main: unknown): main is Served {
-  return typeof main === "object" && main !== null && "fetch" in main && typeof main.fetch === "function";
+  return hasFetch(main) && typeof main.fetch === "function";
+}
+
+function hasFetch(main: unknown): main is { readonly fetch: unknown } {
+  return typeof main === "object" && main !== null && "fetch" in main;
 }
 
 /** Where it would listen by itself is for the manager to say. */

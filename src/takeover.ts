@@ -6,6 +6,7 @@
 
 import { currentHost } from "../runtimes/current.ts";
 import { currentLibc } from "../runtimes/current_libc.ts";
+import { describeError } from "./events.ts";
 import {
   decodeElderMessage,
   decodeTask,
@@ -177,7 +178,12 @@ function openTakeover(host: ProcessHost): Takeover | undefined {
   const text = host.getEnv(UPGRADE_VARIABLE);
   if (text === undefined) return undefined;
   host.unsetEnv(UPGRADE_VARIABLE); // no process that is started from here is meant
-  return new Takeover(host, decodeTask(text), currentLibc);
+  try {
+    return new Takeover(host, decodeTask(text), currentLibc);
+  } catch (error) {
+    host.write(`prefork: ${describeError(error)}\n`);
+    return host.exit(1);
+  }
 }
 
 /** How this program takes over from the manager that started it; undefined if it was started by anybody else. */

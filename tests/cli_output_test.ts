@@ -228,7 +228,13 @@ test("OutputRelay passes whole lines with their worker's name, and knows when al
 
 test("Log.format() gives a line as tell() writes it", () => {
   const lines: string[] = [];
-  const log = openLog({ format: "json", color: false, name: "web", write: (line) => lines.push(line) });
+  const log = openLog({
+    format: "json",
+    color: false,
+    name: "web",
+    speaker: () => "",
+    write: (line) => lines.push(line),
+  });
   const what = ["warning", "stderr was\nfull", { event: "full" }] as const;
   log.tell(...what);
   const [told, formatted] = [...lines, log.format(...what)].map((line) => ({ ...JSON.parse(line), "@timestamp": "" }));

@@ -76,6 +76,12 @@ describe("prefork on the command line", () => {
       [["htp:foo"], /Cannot use 'htp:foo' as the worker: htp: is none of file:, http:,/],
       [[dir.file("what?.ts"), "--runtime", "bun"], /on Bun: it takes no path with a '\?'/],
       [[worker, "--runtime", dir.file("bundle.sh")], /does not answer --version as Deno or Bun do/],
+      [[worker, "--surge", "0"], /Cannot replace workers with --surge and --unavailable both 0/],
+      [
+        [worker, "--ready-when", "/healthz"],
+        /Cannot use --ready-when with the path '\/healthz': .* listens on nothing/,
+      ],
+      [[worker, "-w", "2", "--spare", "2:8"], /Cannot keep 2 workers spare of 2, as --spare asks: give a larger -w/],
       [["run", "--", "no-such-command"], /along PATH/],
       [["run", "--", dir.file("program")], /it is not executable/],
       [["run", "--runtime", "bun", "--", "true"], /it is for worker modules only/],

@@ -34,6 +34,8 @@ export interface LogOptions {
   readonly color: boolean;
   /** Names the pool in each line. */
   readonly name: string | undefined;
+  /** Begins each message: who speaks, where several write to one place. */
+  readonly speaker: () => string;
   /** Takes a line, newline included; must not throw. */
   readonly write: (line: string) => void;
 }
@@ -44,7 +46,7 @@ const CONTROLS = /[\x00-\x1f\x7f]+/g;
 
 /** Sets LogTape up for this process. */
 export function openLog(options: LogOptions): Log {
-  const { name, write } = options;
+  const { name, speaker, write } = options;
   const format = formatterOf(options);
   const category = name === undefined ? ["prefork"] : ["prefork", name];
   configureSync({
@@ -58,7 +60,7 @@ export function openLog(options: LogOptions): Log {
   const logger = getLogger(category);
   // Not logger.info(): that would look for placeholders in what workers and errors say.
   const record = (level: LogLevel, message: string, properties = {}): LogRecord => {
-    const line = message.replace(CONTROLS, " ");
+    const line = `${speaker()}${message}`.replace(CONTROLS, " ");
     return { category, level, message: [line], rawMessage: line, timestamp: Date.now(), properties };
   };
   const tell: Log["tell"] = (...what) => logger.emit(record(...what));

@@ -17,7 +17,7 @@ import { capture } from "./capture.ts";
 import { parseEnvFile } from "./env_file.ts";
 import { findProgram, noProgram, requireDirectory, requireFile, requireModule } from "./files.ts";
 import type { CommandLineHost } from "./host.ts";
-import type { RunRequest, Target } from "./parse.ts";
+import type { RunOptions, RunRequest, Target } from "./parse.ts";
 import { findSockets, type Sockets } from "./sockets.ts";
 import { UsageError } from "./usage_error.ts";
 import type { NeededFile } from "./user.ts";
@@ -46,12 +46,22 @@ export async function prepare(request: RunRequest, host: ProcessHost, line: Comm
     ? prepareCommand(request, request.target, host, here)
     : await prepareModule(request, request.target.module, host, here);
   const needed = cwd === undefined ? needs : [...needs, { path: cwd, what: "--cwd", access: "enter" } as const];
+  const workers = options.workers ?? fromEnvironment(host) ?? host.cpuCount;
+  checkSpare(options, workers);
   return {
     work: cwd === undefined ? work : withDirectory(work, cwd),
-    workers: options.workers ?? fromEnvironment(host) ?? host.cpuCount,
+    workers,
     workerUser: await findUser(request, host, needed),
     sockets: await findSockets(request, host),
   };
+}
+
+/** A pool that cannot have as many spare workers as are asked for grows to its limit and stays there. */
+function checkSpare({ spare }: RunOptions, workers: number): void {
+  if (spare === undefined || spare.minSpare < workers) return;
+  throw new UsageError(
+    `Cannot keep ${spare.minSpare} workers spare of ${workers}, as --spare asks: give a larger -w, or a smaller MIN`,
+  );
 }
 
 interface Found {

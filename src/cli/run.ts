@@ -13,6 +13,7 @@ import type { PreforkOptions, RecycleOptions } from "../options.ts";
 import { spareWorkers } from "../policy.ts";
 import { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
+import { takeoverOn } from "../succession.ts";
 import type { WorkerInfo } from "../types.ts";
 import type { OutputStream } from "./host.ts";
 import { Notifier } from "./notify.ts";
@@ -41,6 +42,7 @@ export async function run(request: RunRequest): Promise<number> {
     format: request.options.logFormat ?? (currentCommandLine.isTerminal("stderr") ? "pretty" : "json"),
     color: wantsColor("stderr"),
     name: request.options.name,
+    speaker: () => takeoverOn(currentHost)?.elderPid === undefined ? "" : `new manager pid=${currentHost.pid}: `,
     write: (text) => outlet.log(text),
   });
   const outlets = { stdout: openDestination("stdout", log), stderr: openDestination("stderr", log) };
@@ -114,7 +116,7 @@ async function keepPool(request: RunRequest, prepared: Prepared, log: Log, outle
       log.tell("info", `received ${signal}: now ${describeCount(maxWorkers)}`);
     },
     upgrade(signal) {
-      log.tell("info", `received ${signal}: a new manager is to take over`);
+      log.tell("info", `received ${signal}: upgrade`);
       pool.upgrade().catch((error: unknown) => tellRefusal(error, log));
     },
   });
@@ -217,10 +219,28 @@ function makePool(options: PreforkOptions, log: Log): Prefork {
   try {
     return new Prefork({ ...options, logger });
   } catch (error) {
-    throw new UsageError(describeError(error));
+    throw new UsageError(inFlags(describeError(error)));
   } finally {
     isMade = true;
   }
+}
+
+/** Options of the library, and what was typed for them. */
+const FLAGS: Readonly<Record<string, string>> = {
+  listen: "-l",
+  maxSurge: "--surge",
+  maxUnavailable: "--unavailable",
+  readyWhen: "--ready-when",
+  stopTimeoutMs: "--stop-timeout",
+  drainTimeoutMs: "--drain-timeout",
+  hangTimeoutMs: "--hang-timeout",
+  bootTimeoutMs: "--boot-timeout",
+  standby: "--standby",
+};
+
+/** What the library says of its options, in the words of the command line. */
+function inFlags(text: string): string {
+  return text.replace(/'(\w+)(\.(http|tcp))?'/g, (word, name: string) => FLAGS[name] ?? word);
 }
 
 async function runUntilStopped(pool: Prefork, work: PreparedWork, log: Log): Promise<number> {
