@@ -40,6 +40,8 @@ export interface Task {
   readonly pool: string;
   /** The old manager's process id. */
   readonly pid: number;
+  /** Whether its workers stay until they are told to stop, so that none is as good as ready which has ended. */
+  readonly stays: boolean;
   readonly sockets: readonly HandedSocket[];
 }
 
@@ -103,7 +105,7 @@ export function encodeTask(task: Task): string {
  * @throws {Error} A sentence, if it makes no sense or is of another version.
  */
 export function decodeTask(text: string): Task {
-  const { version, dir, token, pool, pid, sockets } = parseObject(text);
+  const { version, dir, token, pool, pid, stays, sockets } = parseObject(text);
   if (typeof version === "number" && version !== VERSION) {
     throw new Error(
       `Cannot take over from the manager before: it hands over by version ${version} of the protocol, this one by ` +
@@ -112,9 +114,9 @@ export function decodeTask(text: string): Task {
   }
   if (
     typeof dir === "string" && typeof token === "string" && typeof pool === "string" && typeof pid === "number" &&
-    isList(sockets)
+    typeof stays === "boolean" && isList(sockets)
   ) {
-    return { dir, token, pool, pid, sockets: sockets.map(readSocket) };
+    return { dir, token, pool, pid, stays, sockets: sockets.map(readSocket) };
   }
   throw new TypeError(`Cannot use ${UPGRADE_VARIABLE}='${text}': only a manager sets it, for one that it starts`);
 }

@@ -245,7 +245,7 @@ export class Manager {
   /** Has this program started again, and stops once the new manager has taken over. */
   async upgrade(options: UpgradeOptions): Promise<void> {
     const isReloading = this.#state.roll !== null || this.#preparing > 0;
-    await this.#succession.upgrade(options, isReloading);
+    await this.#succession.upgrade(options, this.#state, isReloading);
   }
 
   async #prepare(work: Work, standby: number = this.#terms.config.standby): Promise<ReadyWork> {

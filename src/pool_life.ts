@@ -175,9 +175,9 @@ export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined) return;
   for (const key of Object.values(timerKey)) effect(turn, { type: "clearTimer", key: key(ref) });
-  const missed = whatItMissed(turn.pool, worker);
+  const missed = whatItMissed(turn.pool, worker, status);
   const expected = missed === null && isExpected(worker, status);
-  if (expected && !worker.stopping) succeed(turn, worker);
+  if (expected && !worker.stopping) succeed(turn, worker, status);
   const held = isHolder(turn.pool, worker);
   const succeeds = isSuccessor(turn.pool, worker);
   dropWorker(turn, worker);
@@ -204,7 +204,8 @@ function postponeStandbys(turn: Turn): void {
 }
 
 /** Done well, if before it counted as ready: that proves as much, and it would have taken the slot it was made for. */
-function succeed(turn: Turn, worker: PoolWorker): void {
+function succeed(turn: Turn, worker: PoolWorker, status: ExitStatus): void {
+  if (endedEarly(worker, status)) update(turn, { endsEarly: true });
   proveGeneration(turn, worker);
   if (isSuccessor(turn.pool, worker)) takeOver(turn, worker);
 }
@@ -216,10 +217,22 @@ function postponeReplacement(turn: Turn): void {
 }
 
 /** What a worker should have reached before its end, if it has not. */
-function whatItMissed(pool: PoolState, worker: PoolWorker): string | null {
+function whatItMissed(pool: PoolState, worker: PoolWorker, status: ExitStatus): string | null {
   if (worker.stopping || worker.killedFor !== null) return null;
   if (worker.channel && !worker.begun) return "without reaching the start() it was made for";
-  return settles(pool, worker) || worker.phase === "ready" ? null : "before it was ready";
+  if (worker.phase !== "ready" && !settles(pool, worker)) return "before it was ready";
+  return isOdd(pool, worker, status) ? "before it was ready, though those of the generation before it stay" : null;
+}
+
+/** By itself, and well, before it counted as ready. */
+function endedEarly({ phase, sent }: PoolWorker, status: ExitStatus): boolean {
+  return phase !== "ready" && status.type === "exited" && status.code === 0 && !sent.some(isStopSignal);
+}
+
+/** A build whose workers leave at once, in a pool whose workers stay, is as broken as one that fails. */
+function isOdd({ roll, everReady, endsEarly }: PoolState, worker: PoolWorker, status: ExitStatus): boolean {
+  if (roll === null || roll.fallback === null || worker.generation !== roll.target.number) return false;
+  return everReady && !endsEarly && endedEarly(worker, status);
 }
 
 /**

@@ -248,10 +248,13 @@ function vacate(turn: Turn, holder: PoolWorker): void {
   dismiss(turn, holder, turn.pool.roll?.signal ?? stopSignal(turn.pool));
 }
 
-/** Whether all workers that shall serve are ready. Called once none of another generation is left to be replaced. */
-function isDone({ roll, workers, successors, vacating, serving, ready }: PoolState): boolean {
+/**
+ * Whether all workers that shall serve are ready, which those of short jobs never are. Called once none of another
+ * generation is left to be replaced.
+ */
+function isDone({ roll, workers, successors, vacating, serving, ready, endsEarly }: PoolState): boolean {
   return roll !== null && roll.cursor > workers.last() && successors.size === 0 && vacating.size === 0 &&
-    ready.size === serving.size;
+    (endsEarly || ready.size === serving.size);
 }
 
 function complete(turn: Turn, target: Generation): void {

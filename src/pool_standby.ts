@@ -36,8 +36,9 @@ export function keepStandbys(turn: Turn): void {
 }
 
 /** Whether all workers serve that were made. */
-function isAtRest({ everReady, roll, successors, serving, ready }: PoolState): boolean {
-  return everReady && roll === null && successors.size === 0 && ready.size === serving.size;
+function isAtRest({ everReady, endsEarly, roll, successors, serving, ready }: PoolState): boolean {
+  return (everReady || endsEarly) && roll === null && successors.size === 0 &&
+    (endsEarly || ready.size === serving.size);
 }
 
 /** The standby has gone as far as it can. */

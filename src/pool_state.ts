@@ -200,6 +200,8 @@ export interface PoolState {
   /** Since when the policy has wanted fewer workers, without a break; Infinity if it does not. */
   readonly surplusSince: number;
   readonly everReady: boolean;
+  /** Whether workers have ended well before they counted as ready, as those of short jobs do. */
+  readonly endsEarly: boolean;
   /** Whether workers are missing after failures, though some were ready before. */
   readonly degraded: boolean;
   /** Whether there was no `start` yet, or all workers are gone that were made since, and it was told. */
@@ -297,6 +299,7 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
     lastGrowth: 0,
     surplusSince: Infinity,
     everReady: false,
+    endsEarly: false,
     degraded: false,
     over: true,
     killed: [],

@@ -74,7 +74,7 @@ export class Succession {
   /** Something has happened in the pool. */
   heed(event: PreforkEvent): void {
     if (event.type !== "reap" || !event.expected || event.worker.state === "stopping") return;
-    this.#takeover?.ended(this.#parts.owner.key, event.worker.slot);
+    this.#takeover?.ended(this.#parts.owner.key, event.worker);
   }
 
   /** The pool has made a step. */
@@ -123,14 +123,15 @@ export class Succession {
   }
 
   /** Has a new manager take over, and stops this one then. */
-  async upgrade(options: UpgradeOptions, isReloading: boolean): Promise<void> {
+  async upgrade(options: UpgradeOptions, { everReady, endsEarly }: PoolState, isReloading: boolean): Promise<void> {
     const { host, hub, sockets, owner, config: { bootTimeoutMs, stopTimeoutMs }, stop } = this.#parts;
     checkKeys("upgrade", options, ["timeoutMs"]);
     const timeoutMs = checkTime("timeoutMs", options.timeoutMs ?? bootTimeoutMs + MANAGER_BOOT_MS);
     if (this.#idle !== undefined) throw new Error(`Cannot upgrade: ${this.#idle}`);
     this.refuseIfUpgrading("upgrade");
     if (isReloading) throw new Error("Cannot upgrade: a reload is under way; await its end first");
-    const upgrade = new Upgrade({ host, hub, sockets: sockets(), pool: owner.key, timeoutMs, stopTimeoutMs });
+    const stays = everReady && !endsEarly;
+    const upgrade = new Upgrade({ host, hub, sockets: sockets(), pool: owner.key, stays, timeoutMs, stopTimeoutMs });
     const running = upgrade.run();
     this.#upgrade = upgrade;
     this.#over = running.catch(() => {}); // told to whoever awaits upgrade()

@@ -22,7 +22,7 @@ import { hasProved } from "./proof.ts";
 import type { PoolState } from "./pool_state.ts";
 import { LineReader } from "./protocol.ts";
 import { SlotSet } from "./slot_set.ts";
-import type { ControlConnection, ProcessHost } from "./types.ts";
+import type { ControlConnection, ProcessHost, WorkerInfo } from "./types.ts";
 
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
@@ -62,6 +62,7 @@ export class Takeover {
   readonly #libc: () => Calls;
   readonly #connected: Promise<ControlConnection | undefined>;
   #phase: Phase = "booting";
+  #hasTakenOver = false;
   #heir: Heir | undefined;
   /** Where workers have ended well. */
   #done = SlotSet.empty;
@@ -78,9 +79,9 @@ export class Takeover {
     this.#say({ type: "hello", token: task.token });
   }
 
-  /** The manager that is to be taken over from; undefined once this one is on its own. */
+  /** The manager that is to be taken over from; undefined once this one has done so. */
   get elderPid(): number | undefined {
-    return this.#phase === "over" ? undefined : this.#task.pid;
+    return this.#hasTakenOver ? undefined : this.#task.pid;
   }
 
   /** A pool of this program begins. Another than the one that was to be taken over proves nothing. */
@@ -91,9 +92,16 @@ export class Takeover {
     this.#say({ type: "started" });
   }
 
-  /** A worker of a pool has ended as it should, without being told to. */
-  ended(pool: string, slot: number): void {
-    if (pool === this.#task.pool) this.#done = this.#done.add(slot);
+  /** A worker of a pool has ended as it should, without being told to. One that was not ready stays no more than it. */
+  ended(pool: string, { slot, pid, state }: WorkerInfo): void {
+    if (pool !== this.#task.pool || this.#phase !== "started") return;
+    this.#done = this.#done.add(slot);
+    if (!this.#task.stays || state === "ready") return;
+    this.#host.write(
+      `prefork: worker=${slot} pid=${pid} has ended before it was ready, though the workers of the manager ` +
+        `pid=${this.#task.pid} stay: this one does not take over\n`,
+    );
+    this.#end();
   }
 
   /** A pool has made a step. */
@@ -153,6 +161,7 @@ export class Takeover {
   /** From here on all is this manager's: the place where it will take a pid file and the operator's socket. */
   #takeOver(): void {
     this.#phase = "over";
+    this.#hasTakenOver = true;
     this.#heir?.takenOver(this.#task.pid);
     void this.#connected.then((connection) => connection?.close());
   }

@@ -45,6 +45,8 @@ export interface UpgradeParts {
   readonly sockets: SharedSockets | undefined;
   /** The key of the pool. */
   readonly pool: string;
+  /** Whether its workers stay until they are told to stop. */
+  readonly stays: boolean;
   /** How long the new manager may take to prove itself. */
   readonly timeoutMs: number;
   /** How long workers may take to stop. */
@@ -118,9 +120,9 @@ export class Upgrade {
   }
 
   #spawn({ command, args, cwd, env }: ManagerCommand, dir: string): Child {
-    const { host, sockets, pool } = this.#parts;
+    const { host, sockets, pool, stays } = this.#parts;
     const spawn = (handed: readonly HandedSocket[], descriptors: readonly number[] = []): Child => {
-      const task = encodeTask({ dir, token: this.#token, pool, pid: host.pid, sockets: handed });
+      const task = encodeTask({ dir, token: this.#token, pool, pid: host.pid, stays, sockets: handed });
       return host.spawn({
         command,
         args,

@@ -25,6 +25,7 @@ function socket(fd: number, asked: string, bound = asked, more: Partial<HandedSo
 
 describe("a task", () => {
   const task: Task = {
+    stays: true,
     dir: "/tmp/prefork-1",
     token: "abc",
     pool: "0",

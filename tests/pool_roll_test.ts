@@ -39,6 +39,13 @@ function newest(sim: PoolSim) {
   return worker;
 }
 
+/** The worker that was made last does what it was made for, and ends before a second is over. */
+function doShortJob(sim: PoolSim): void {
+  const { id } = newest(sim);
+  for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+  sim.exit(id);
+}
+
 /** The workers none of whose code runs yet, the oldest first. */
 function booting(sim: PoolSim) {
   return [...sim.workers.values()].filter(({ welcomed }) => !welcomed);
@@ -160,24 +167,59 @@ describe("pool: reload", () => {
     assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /exited with status 0 before it was ready/);
   });
 
-  it("counts a worker that did its work and ended before a second was over as ready", () => {
+  it("counts a worker that did its work and ended before a second was over as ready, where others did so", () => {
     const sim = poolAtRest({ maxWorkers: 2 });
+    sim.exit(newest(sim).id);
+    doShortJob(sim);
+    allReady(sim);
     sim.reload();
-    for (let i = 0; i < 4 && sim.state.roll; i++) {
-      const { id } = newest(sim);
-      for (const what of ["connected", "begun"] as const) sim.tell(id, what);
-      sim.exit(id);
-    }
+    for (let i = 0; i < 4 && sim.state.roll; i++) doShortJob(sim);
     goOn(sim);
     assert.deepEqual([generations(sim), sim.of("reloaded").length, sim.of("reloadFailed")], [[2, 2], 1, []]);
   });
 
+  it("ends in a pool of short jobs, which are never ready", () => {
+    const sim = new PoolSim({ maxWorkers: 2 }, { eager: false });
+    sim.start();
+    for (let i = 0; i < 3; i++) doShortJob(sim);
+    sim.reload();
+    for (let i = 0; i < 6 && sim.state.roll; i++) doShortJob(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length, sim.state.everReady], [[2, 2], 1, false]);
+  });
+
+  it("fails by a worker that ends at once, however well, where none did before", () => {
+    for (const config of [{ maxWorkers: 2 }, { maxWorkers: 1, maxSurge: 0, maxUnavailable: 1 }]) {
+      const sim = poolAtRest(config);
+      sim.reload();
+      doShortJob(sim);
+      assert.deepEqual(sim.of("reloadFailed").map(({ cause, serving, reason }) => [cause, serving, reason]), [[
+        "failed",
+        1,
+        `worker=0 gen=2 pid=${100 + config.maxWorkers} exited with status 0 before it was ready, though those of the ` +
+        "generation before it stay",
+      ]]);
+      goOn(sim);
+      assert.deepEqual([new Set(generations(sim)), sim.state.ready.size], [new Set([1]), config.maxWorkers]);
+    }
+  });
+
+  it("fails by a later worker that ends at once, too", () => {
+    const sim = poolAtRest({ maxWorkers: 2 });
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    doShortJob(sim);
+    assert.equal(sim.of("reloadFailed").length, 1);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.ready.size], [[1, 1], 2]);
+  });
+
   it("counts one as ready that stands where an old worker stood, too", () => {
     const sim = poolAtRest({ maxWorkers: 1, maxSurge: 0, maxUnavailable: 1 });
+    sim.exit(newest(sim).id);
+    doShortJob(sim);
+    allReady(sim);
     sim.reload();
-    const { id } = newest(sim);
-    for (const what of ["connected", "begun"] as const) sim.tell(id, what);
-    sim.exit(id);
+    doShortJob(sim);
     assert.equal(sim.state.current.number, 2);
     goOn(sim);
     assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2], 1]);

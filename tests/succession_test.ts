@@ -1,7 +1,7 @@
 /** Both sides of an upgrade on the fake host, whose clock drives every deadline. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { PreforkEvent } from "../mod.ts";
+import type { PreforkEvent, WorkerInfo } from "../mod.ts";
 import { EventHub } from "../src/event_hub.ts";
 import {
   decodeElderMessage,
@@ -47,6 +47,7 @@ class Scene {
       hub,
       sockets: undefined,
       pool: "web",
+      stays: false,
       timeoutMs: TIMEOUT_MS,
       stopTimeoutMs: STOP_MS,
     });
@@ -120,6 +121,7 @@ describe("the old manager", () => {
       token: "",
       pool: "web",
       pid: 1000,
+      stays: false,
       sockets: [],
     });
     assert.deepEqual([await outcome(running), scene.heard, referenced], ["pending", [], true]);
@@ -293,9 +295,9 @@ class HeirScene {
   readonly takeover: Takeover;
   #connection: ControlConnection | undefined;
 
-  static async open(sockets: readonly HandedSocket[] = [], isThere = true): Promise<HeirScene> {
+  static async open(sockets: readonly HandedSocket[] = [], isThere = true, stays = false): Promise<HeirScene> {
     const elder = new FakeHost();
-    const task: Task = { dir: await elder.privateDir(), token: "abc", pool: "web", pid: 1000, sockets };
+    const task: Task = { dir: await elder.privateDir(), token: "abc", pool: "web", pid: 1000, stays, sockets };
     const scene = new HeirScene(elder, task, isThere);
     await rest();
     return scene;
@@ -349,6 +351,10 @@ class HeirScene {
   }
 }
 
+function ended(slot: number, state: WorkerInfo["state"] = "starting"): WorkerInfo {
+  return { slot, pid: 7, generation: 1, state, status: "_" };
+}
+
 const HELLO = '{"type":"hello","token":"abc"}';
 const STARTED = '{"type":"started"}';
 const READY = '{"type":"ready","kept":[0]}';
@@ -374,14 +380,28 @@ describe("the new manager", () => {
 
   it("counts workers that have ended well", async () => {
     const scene = await HeirScene.open();
-    scene.takeover.ended("other", 0);
+    scene.takeover.ended("other", ended(0));
     scene.begin();
-    scene.takeover.ended("web", 1);
+    scene.takeover.ended("web", ended(1));
     scene.takeover.look("web", scene.sim.state);
     await rest();
     assert.deepEqual(scene.heard, [HELLO, STARTED]);
     await scene.ready(1);
     assert.deepEqual(scene.heard, [HELLO, STARTED, READY]);
+  });
+
+  it("does not take over with workers that end at once from one whose workers stay", async () => {
+    const scene = await HeirScene.open([], true, true);
+    scene.begin();
+    scene.takeover.ended("web", ended(0, "ready")); // it has done its day's work
+    assert.deepEqual([scene.calls, scene.host.written], [[], []]);
+    scene.takeover.ended("web", ended(1));
+    assert.deepEqual([scene.calls, scene.host.written], [["stop"], [
+      "prefork: worker=1 pid=7 has ended before it was ready, though the workers of the manager pid=1000 stay: this one " +
+      "does not take over\n",
+    ]]);
+    await scene.ready(2);
+    assert.deepEqual(scene.heard, [HELLO, STARTED]);
   });
 
   it("proves nothing by another pool", async () => {

@@ -165,6 +165,27 @@ describe("SIGUSR2 on the command line", () => {
     await stop(program, heir);
   });
 
+  it("leaves all as it was, as a reload does, when new commands end at once, however well", options, async () => {
+    await using dir = await tempDir();
+    const script = dir.file("command.sh");
+    writeFileSync(script, "exec sleep 1000");
+    await using program = start(["--", "/bin/sh", script]);
+    await program.waitForErrorLine("is ready", { count: 2 });
+    writeFileSync(script, "exit 0");
+    program.kill("SIGHUP");
+    await program.waitForErrorLine(
+      /the reload failed, generation 1 goes on serving: .* exited with status 0 before it was/,
+    );
+    program.kill("SIGUSR2");
+    await program.waitForErrorLine("has ended before it was ready, though the workers of the manager", PATIENT);
+    await program.waitForErrorLine(/the upgrade failed, this manager goes on: .* before it had proved itself/, PATIENT);
+    assert.equal(
+      program.errorLines.filter((line) => /gen=1 .* (exited|was sent)/.test(line) && !line.includes("new man")).length,
+      0,
+    );
+    await stop(program, program.pid);
+  });
+
   it("ends with the manager that is stopped twice", options, async () => {
     await using dir = await tempDir();
     const script = dir.file("command.sh");

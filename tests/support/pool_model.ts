@@ -114,6 +114,7 @@ export interface PoolModel {
   spawnFailedAt: number;
   bootFailures: number;
   everReady: boolean;
+  endsEarly: boolean;
   isDegraded: boolean;
   /** How many workers a slot had. */
   readonly born: Map<number, number>;
@@ -149,6 +150,7 @@ export function newModel(rules: Rules): PoolModel {
     spawnFailedAt: -1,
     bootFailures: 0,
     everReady: false,
+    endsEarly: false,
     isDegraded: false,
     born: new Map(),
     asked: 0,

@@ -123,7 +123,12 @@ export function reap(model: PoolModel, worker: Worker, end: End): void {
   const isEarly = !isLeaving && (!hasBegun || (!model.rules.settles && phase !== "ready"));
   const asTold = isLeaving || worker.got.includes("SIGTERM") ||
     ("signal" in end ? worker.got.includes(end.signal) : end.code === 0);
-  const isFailure = isFaulty || isEarly || !asTold;
+  const wentEarly = !isLeaving && !isFaulty && phase !== "ready" && "code" in end && end.code === 0 &&
+    !worker.got.includes("SIGTERM");
+  const isOdd = wentEarly && model.everReady && !model.endsEarly && model.roll?.fallback !== undefined &&
+    model.roll.target === worker.generation;
+  const isFailure = isFaulty || isEarly || isOdd || !asTold;
+  if (!isFailure && wentEarly) model.endsEarly = true;
   if (!isFailure && !isLeaving) provedByItsWork(model, worker);
   const wasSuccessor = worker.place === "successor";
   remove(model, worker);

@@ -81,7 +81,7 @@ export function goOn(model: PoolModel, roll: Roll): void {
   if (!roll.isProven) return sendCanary(model, roll);
   const old = servers(model).filter(({ generation, slot }) => generation !== roll.target && !successorOf(model, slot));
   if (!old.every((worker) => replace(model, worker))) return;
-  const isReady = servers(model).every(({ phase }) => phase === "ready");
+  const isReady = model.endsEarly || servers(model).every(({ phase }) => phase === "ready");
   if (successors(model).length === 0 && isReady && !holders(model).some(({ makesRoom }) => makesRoom)) {
     complete(model, roll);
   }

@@ -130,7 +130,7 @@ export function nameless({ pool, processes, timers, isStopped, isWaited, asked }
     [...pool.successors.entries()].map(([slot, id]) => [slot, known(ids, id)]),
     [0, 1].map((slot) => [pool.taken.has(slot), pool.vacating.has(slot), pool.troubles.get(slot) !== undefined]),
     pool.due.map(({ slot, id }) => [slot, known(ids, id)]),
-    [pool.queue, pool.replaceBy, pool.everReady, pool.degraded, pool.over],
+    [pool.queue, pool.replaceBy, pool.everReady, pool.endsEarly, pool.degraded, pool.over],
     processes.map(({ id, stage, signals }) => [known(ids, id), stage, signals]),
     [...timers.values()].map((input) => timerName(input, ids)).sort(),
     asked.map((generation) => known(generations, generation)),
