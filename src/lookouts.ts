@@ -8,6 +8,7 @@
 import { Lookout } from "./lookout.ts";
 import type { Input, PoolState } from "./pool_state.ts";
 import type { Terms } from "./terms.ts";
+import { jittered } from "./pool_watch.ts";
 import { liveWorkers } from "./turn.ts";
 import type { ProcessHost } from "./types.ts";
 
@@ -61,10 +62,11 @@ export class Lookouts implements Disposable {
   /** Finds the workers that use too much memory. */
   #lookAtMemory(): void {
     const { host, state, post } = this.#parts;
-    const maxBytes = state().config.recycle.maxMemoryBytes ?? Infinity;
-    for (const { slot, id, pid, phase } of liveWorkers(state())) {
+    const { maxMemoryBytes = Infinity, jitter } = state().config.recycle;
+    for (const worker of liveWorkers(state())) {
+      const { slot, id, pid, phase } = worker;
       const used = phase === "ready" ? host.usage(pid)?.memoryBytes ?? 0 : 0;
-      if (used <= maxBytes) continue;
+      if (used <= jittered(maxMemoryBytes, jitter, worker)) continue;
       post({ type: "due", slot, id, reason: `uses ${(used / 2 ** 20).toFixed(1)} MiB of memory` });
     }
   }

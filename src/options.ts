@@ -58,7 +58,7 @@ export interface RecycleOptions {
   readonly maxMemoryBytes?: number;
   /** Its event loop was late by more than this three times in a row, in milliseconds. Not for commands. */
   readonly maxLagMs?: number;
-  /** By which part the first two may be less, drawn anew for each worker: workers made together do not go together. @default {0.1} */
+  /** By which part these may be less, other for each worker: those made together do not go together. @default {0.1} */
   readonly jitter?: number;
 }
 
@@ -121,7 +121,10 @@ export interface PreforkOptions {
   readonly standby?: number;
   /** How many workers there should be. @default {fixedPool()} */
   readonly policy?: Policy;
-  /** Called in the manager before each spawn. What it returns reaches the new worker as `forkValue`. */
+  /**
+   * Called in the manager before each spawn. What it returns reaches the new worker as `forkValue`. A promise is waited for
+   * as long as a boot may take; then the worker is made without a value.
+   */
   readonly beforeFork?: (pool: Prefork) => Json | void | Promise<Json | void>;
   /** Called in the manager after each spawn. */
   readonly afterFork?: (pool: Prefork, pid: number) => void;

@@ -45,6 +45,7 @@ export function newWorker(turn: Turn, slot: number, generation: Generation): Poo
     status: "_",
     isIdle: true,
     isDue: false,
+    extendedUntil: 0,
     lateBeats: 0,
     killedFor: null,
   };

@@ -92,6 +92,8 @@ export interface PoolWorker extends WorkerRef {
   readonly isIdle: boolean;
   /** Whether it is to be replaced. */
   readonly isDue: boolean;
+  /** Until when it has asked not to be taken for one that hangs. */
+  readonly extendedUntil: number;
   /** How many of its last beats came late. */
   readonly lateBeats: number;
   /** Why the pool itself killed it, if it did. */

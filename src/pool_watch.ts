@@ -34,6 +34,8 @@ const LAST_LOOK_MS = 100;
 /** What a worker that hangs gets for SIGTERM to end it, before SIGKILL. */
 const HANG_KILL_MS = 1000;
 
+const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
+
 /** So many late beats in a row make a worker due, so that one long request does not. */
 const LATE_BEATS = 3;
 
@@ -53,12 +55,20 @@ export function watch(turn: Turn, worker: PoolWorker): void {
 export function beat(turn: Turn, ref: WorkerRef, lagMs: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.phase !== "ready") return;
-  const { hangTimeoutMs, recycle: { maxLagMs } } = worker.config;
+  const { hangTimeoutMs, recycle: { maxLagMs, jitter } } = worker.config;
   if (hangTimeoutMs !== undefined && worker.killedFor === null) expectBeat(turn, worker, hangTimeoutMs);
   if (maxLagMs === undefined) return;
-  const lateBeats = lagMs > maxLagMs ? worker.lateBeats + 1 : 0;
+  const lateBeats = lagMs > jittered(maxLagMs, jitter, worker) ? worker.lateBeats + 1 : 0;
   if (lateBeats !== worker.lateBeats) putWorker(turn, { ...worker, lateBeats });
   if (lateBeats === LATE_BEATS) makeDue(turn, ref, `is late by ${Math.round(lagMs)} ms, again and again`);
+}
+
+/**
+ * A limit as it is for one worker: less by up to a part of it, so that workers made together do not go together. The
+ * golden ratio spreads whatever ids there are.
+ */
+export function jittered(limit: number, jitter: number, { id }: WorkerRef): number {
+  return limit * (1 - jitter * (id * GOLDEN_RATIO % 1));
 }
 
 /** The worker asks for time: for its boot, its stop, or until its next beat. */
@@ -68,14 +78,21 @@ export function extend(turn: Turn, ref: WorkerRef, delayMs: number): void {
   const { slot, id } = ref;
   if (worker.hasDeadline) armStopDeadline(turn, ref, delayMs);
   if (worker.phase === "ready") {
-    if (worker.config.hangTimeoutMs !== undefined) expectBeat(turn, worker, delayMs);
+    const extended = { ...worker, extendedUntil: turn.now + delayMs };
+    putWorker(turn, extended);
+    if (worker.config.hangTimeoutMs !== undefined) expectBeat(turn, extended, delayMs);
     return;
   }
   if (!worker.begun) return;
   setTimer(turn, timerKey.boot(ref), delayMs, { type: "bootDeadline", slot, id, due: turn.now + delayMs });
 }
 
-function expectBeat(turn: Turn, ref: WorkerRef, delayMs: number, isSuspect = false): void {
+/** By a time; but no beat takes back the time that the worker has asked for. */
+function expectBeat(turn: Turn, worker: PoolWorker, delayMs: number): void {
+  setBeatTimer(turn, worker, Math.max(delayMs, worker.extendedUntil - turn.now), false);
+}
+
+function setBeatTimer(turn: Turn, ref: WorkerRef, delayMs: number, isSuspect: boolean): void {
   const { slot, id } = ref;
   const due = turn.now + delayMs;
   setTimer(turn, timerKey.beat(ref), delayMs, { type: "noBeat", slot, id, due, isSuspect });
@@ -90,7 +107,7 @@ export function noBeat(turn: Turn, ref: WorkerRef, due: number, isSuspect: boole
   const hangTimeoutMs = worker?.config.hangTimeoutMs;
   if (worker === undefined || hangTimeoutMs === undefined) return;
   if (turn.now - due > LATE_MS) return expectBeat(turn, worker, hangTimeoutMs);
-  if (!isSuspect) return expectBeat(turn, worker, LAST_LOOK_MS, true);
+  if (!isSuspect) return setBeatTimer(turn, worker, LAST_LOOK_MS, true);
   effect(turn, { type: "examine", pid: worker.pid, ...ref });
 }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Recycling } from "../src/pool_state.ts";
+import { jittered } from "../src/pool_watch.ts";
 import { PoolSim } from "./support/pool_sim.ts";
 
 const FOREVER: Recycling = {
@@ -116,6 +117,22 @@ describe("pool: hangs", () => {
     assert.deepEqual(signals, ["SIGTERM"]);
     sim.advance(1);
     assert.deepEqual(signals, ["SIGTERM", "SIGKILL"]);
+  });
+
+  it("gives a worker the time it asks for, whatever its heart does meanwhile", () => {
+    const sim = new PoolSim({ maxWorkers: 1, hangTimeoutMs: 1000 }, { obedient: false });
+    sim.start();
+    const { id, slot, signals } = sim.inSlot(0);
+    sim.send({ type: "extend", slot, id, delayMs: 6000 });
+    sim.advance(600);
+    sim.send({ type: "beat", slot, id, lagMs: 0 });
+    sim.advance(5399);
+    assert.deepEqual(signals, []);
+    sim.send({ type: "beat", slot, id, lagMs: 0 });
+    sim.advance(1000);
+    assert.deepEqual(signals, [], "a beat after that counts again");
+    sim.advance(1000);
+    assert.deepEqual(signals, ["SIGTERM"]);
   });
 
   it("sets no deadline for a stop that has none", () => {
@@ -366,5 +383,15 @@ describe("pool: recycling", () => {
     beats(sim, [], 80);
     assert.deepEqual(sim.of("recycle").map(({ reason }) => reason), ["is late by 80 ms, again and again"]);
     assert.equal(sim.of("replace").length, 1);
+  });
+});
+
+describe("a limit with jitter", () => {
+  it("is a little other for each worker, and never more than it says", () => {
+    const limits = Array.from({ length: 100 }, (_, id) => jittered(1000, 0.2, { slot: 0, id }));
+    for (const limit of limits) assert.ok(limit > 800 && limit <= 1000, `${limit}`);
+    const sorted = limits.toSorted((a, b) => a - b);
+    for (const [index, limit] of sorted.slice(1).entries()) assert.ok(limit - (sorted[index] ?? 0) > 0.5);
+    assert.equal(jittered(1000, 0, { slot: 0, id: 7 }), 1000);
   });
 });

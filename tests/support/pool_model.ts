@@ -60,6 +60,8 @@ export interface Worker {
   makesRoom: boolean;
   isDue: boolean;
   /** The pool itself found fault with it: its end is a failure, whatever it looks like. */
+  /** Until when it has asked for time. */
+  extendedUntil: number;
   isFaulty: boolean;
   readonly got: Signal[];
   /** What it gets once it is ready. */

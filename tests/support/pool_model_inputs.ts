@@ -107,6 +107,7 @@ export function beat(model: PoolModel, worker: Worker): void {
 export function extend(model: PoolModel, worker: Worker, ms: number): void {
   if (worker.isFaulty) return;
   if (model.alarms.has(`stop ${worker.id}`)) killIn(model, ms, "stop", worker);
+  if (worker.phase === "ready") worker.extendedUntil = model.now + ms;
   if (worker.phase === "ready") expectBeat(model, worker, model.rules.hangTimeoutMs && ms);
   else if (worker.hasBegun) expectBoot(model, worker, ms);
 }

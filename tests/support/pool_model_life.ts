@@ -86,6 +86,7 @@ export function spawn(model: PoolModel, slot: number, generation: number, place:
     hasToEnd: false,
     makesRoom: false,
     isDue: false,
+    extendedUntil: 0,
     isFaulty: false,
     got: [],
     held: [],
@@ -190,7 +191,7 @@ export function expectBeat(model: PoolModel, worker: Worker, ms: number | undefi
   if (ms === undefined) return;
   ringIn(
     model,
-    ms,
+    Math.max(ms, worker.extendedUntil - model.now),
     `beat ${worker.id}`,
     () => ringIn(model, LAST_LOOK_MS, `beat ${worker.id}`, () => hang(model, worker)),
   );
