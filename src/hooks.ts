@@ -7,15 +7,20 @@
 import type { EventHub } from "./event_hub.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { Prefork } from "./prefork.ts";
-import type { ExitStatus, Json } from "./types.ts";
+import type { ExitStatus, Json, ProcessHost } from "./types.ts";
 
 /** Calls the hooks of one pool. */
 export class Hooks {
   readonly #options: PreforkOptions;
   readonly #pool: Prefork;
   readonly #hub: EventHub;
+  readonly #host: ProcessHost;
+  readonly #timeoutMs: number;
 
-  constructor(options: PreforkOptions, pool: Prefork, hub: EventHub) {
+  /** @param timeoutMs How long a hook may take that a worker waits for. */
+  constructor(options: PreforkOptions, pool: Prefork, hub: EventHub, host: ProcessHost, timeoutMs: number) {
+    this.#host = host;
+    this.#timeoutMs = timeoutMs;
     this.#options = options;
     this.#pool = pool;
     this.#hub = hub;
@@ -26,10 +31,19 @@ export class Hooks {
     try {
       const value = this.#options.beforeFork?.(this.#pool);
       if (!(value instanceof Promise)) return launch(value);
-      value.catch((error: unknown) => this.#threw("beforeFork", error)).then(launch);
+      this.#inTime(value).catch((error: unknown) => this.#threw("beforeFork", error)).then(launch);
     } catch (error) {
       launch(this.#threw("beforeFork", error));
     }
+  }
+
+  /** No worker could be made, and no reload end, if a hook never did. */
+  async #inTime<T>(value: Promise<T>): Promise<T> {
+    const late = Promise.withResolvers<never>();
+    using _timer = this.#host.setTimer(this.#timeoutMs, () => {
+      late.reject(new Error(`it has not settled within ${this.#timeoutMs} ms; the worker is made without it`));
+    });
+    return await Promise.race([value, late.promise]);
   }
 
   /** A worker was made. */

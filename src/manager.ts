@@ -111,7 +111,7 @@ export class Manager {
       post,
       lost: (error) => this.#fail(error),
     });
-    this.#waiting = new Waiting({ host, staff, succession, post, gone: () => this.#letGo() });
+    this.#waiting = new Waiting({ host, staff, succession, left: () => this.#left, post, gone: () => this.#letGo() });
     this.#traps = new Traps(host, trapped, (signal) => post({ type: "signal", signal }), (signal) => this.#die(signal));
     warnOfInspector(host, trapped, options.logger);
     options.signal?.addEventListener("abort", this.#stop, { once: true });
@@ -154,6 +154,11 @@ export class Manager {
     return this.#live().filter(isStandby).map((worker) => {
       return { ...workerInfo(worker), usage: this.#host.usage(worker.pid) };
     });
+  }
+
+  get #left(): number {
+    const { workers, others } = this.#state;
+    return workers.size + others.size;
   }
 
   #live(): readonly PoolWorker[] {

@@ -94,7 +94,7 @@ export class Staff {
     this.#outputs = outputs;
     this.#post = post;
     this.#figures = new Figures(host);
-    this.#hooks = new Hooks(options, owner.pool, hub);
+    this.#hooks = new Hooks(options, owner.pool, hub, host, generations.first.config.bootTimeoutMs);
     this.#leftovers = new Leftovers(
       host,
       (group) => hub.publish({ type: "leftover", group }),

@@ -19,6 +19,8 @@ export interface WaitingParts {
   readonly host: ProcessHost;
   readonly staff: Staff;
   readonly succession: Succession;
+  /** How many workers there are, those not made yet among them. */
+  left(): number;
   post(input: Input): void;
   /** Told when nobody is left. */
   gone(): void;
@@ -40,7 +42,7 @@ export class Waiting {
 
   /** Waits until all workers are gone, and tells how many are left if it is given up before. */
   async wait(options: WaitOptions): Promise<number> {
-    const { host, staff, succession, post, gone } = this.#parts;
+    const { host, staff, succession, left, post, gone } = this.#parts;
     checkKeys("waitAllChildren", options, ["timeoutMs", "signal"]);
     const { timeoutMs, signal } = options;
     if (timeoutMs !== undefined) checkTime("timeoutMs", timeoutMs);
@@ -63,13 +65,13 @@ export class Waiting {
     post({ type: "wait" });
     try {
       await waited.promise;
-      if (staff.size === 0) await Promise.race([staff.cleared(), over.promise]);
-      if (staff.size === 0) await Promise.race([succession.over(), over.promise]);
+      if (left() === 0) await Promise.race([staff.cleared(), over.promise]);
+      if (left() === 0) await Promise.race([succession.over(), over.promise]);
     } finally {
       signal?.removeEventListener("abort", abort);
     }
-    if (staff.size === 0) gone();
-    return staff.size;
+    if (left() === 0) gone();
+    return left();
   }
 
   #giveUp(): void {

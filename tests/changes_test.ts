@@ -1,7 +1,7 @@
 /** Changes of a pool that meet each other, on the fake host. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { FakePool, rest as settle } from "./support/pool_on_fake.ts";
+import { FakePool, outcome, rest as settle } from "./support/pool_on_fake.ts";
 
 describe("changes of a pool", () => {
   it("exclude each other, also while a reload is about to begin", async () => {
@@ -63,5 +63,40 @@ describe("changes of a pool", () => {
     for (const { process } of pool.workers) process.exit(0);
     await gone;
     await pool.pm[Symbol.asyncDispose]();
+  });
+});
+
+describe("a hook that never settles", () => {
+  it("costs a worker its value, and the time of a boot", async () => {
+    const pool = new FakePool({ maxWorkers: 1, bootTimeoutMs: 3000, beforeFork: () => new Promise(() => {}) });
+    const started = pool.pm.start();
+    await settle();
+    await pool.host.advance(2999);
+    assert.equal(pool.workers.length, 0);
+    await pool.host.advance(1);
+    await settle();
+    assert.equal(pool.workers[0]?.welcome?.["forkValue"], null);
+    const [{ hook, error } = {}] = pool.ofType("hookError");
+    assert.deepEqual([hook, String(error)], [
+      "beforeFork",
+      "Error: it has not settled within 3000 ms; the worker is made without it",
+    ]);
+    await pool.stop(started);
+    await pool.pm[Symbol.asyncDispose]();
+  });
+
+  it("is one to be waited for, and keeps nobody from the end", async () => {
+    const pool = new FakePool({ maxWorkers: 1, stopTimeoutMs: 2000, beforeFork: () => new Promise(() => {}) });
+    const started = pool.pm.start();
+    await settle();
+    pool.host.raise("SIGTERM");
+    await started;
+    const waited = pool.pm.waitAllChildren({ timeoutMs: 500 });
+    await pool.host.advance(500);
+    assert.equal(await waited, 1, "the worker that is to be made");
+    const disposed = pool.pm[Symbol.asyncDispose]();
+    await pool.host.advance(30_000);
+    assert.equal(await outcome(disposed), undefined);
+    assert.equal(pool.workers.length, 0);
   });
 });
