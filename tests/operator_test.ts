@@ -63,7 +63,7 @@ async function end(program: Program, name = "hello"): Promise<void> {
 
 async function portOf(program: Program): Promise<number> {
   const line = await program.waitForErrorLine("listens on ");
-  return Number(/:(\d+)$/.exec(line)?.[1]);
+  return Number(/:(\d+)( \(|$)/.exec(line)?.[1]);
 }
 
 /** What the socket answers to raw bytes, until it hangs up or has answered a line. */
@@ -344,5 +344,37 @@ describe(`the pid file on ${runtime}`, () => {
     assert.equal(existsSync(path), false);
     assert.deepEqual(readdirSync(join(dir.path, "prefork")), ["hello.sock"]);
     await end(blocker);
+  });
+});
+
+describe(`prefork check on ${runtime}`, () => {
+  it("tells whether a worker comes to be ready, beside a pool that serves", options, async () => {
+    await using dir = await tempDir();
+    const file = dir.file("build");
+    writeFileSync(file, "good");
+    const more = { env: { TEST_BUILD: file } };
+    await using program = start([build, "-l", "web=127.0.0.1:0", "-w", "1", "--boot-timeout", "3s"], more);
+    await ready(program, 1);
+    const args = ["check", build, "-l", `web=127.0.0.1:${await portOf(program)}`, "--boot-timeout", "3s"];
+    const cases: readonly [string, number, RegExp][] = [
+      ["good", 0, /build.ts is ready after \d+ ms$/],
+      ["throws", 3, /broken on purpose[^]*prefork: Cannot use .*build.ts: its worker exited with status 1/],
+      ["exits", 3, /prefork: Cannot use .*: its worker exited with status 7/],
+      ["hangs", 3, /prefork: Cannot use .*: its worker was killed: it was not ready within 3000 ms/],
+      ["never listens", 3, /prefork: Cannot use .*: its worker was killed: it was not ready within 3000 ms/],
+    ];
+    for (const [state, code, what] of cases) {
+      writeFileSync(file, state);
+      await using command = runProgram(prefork, args, more);
+      assert.equal((await command.waitForEnd()).code, code, `${state}: ${command.report()}`);
+      assert.match([...command.lines, ...command.errorLines].join("\n"), what, state);
+      await waitFor(() => command.processes().length === 0, { what: "everybody to be gone" });
+    }
+    for (const [script, code] of [["exit 0", 0], ["exit 4", 3]] as const) {
+      await using command = runProgram(prefork, ["check", "--", "/bin/sh", "-c", script]);
+      assert.equal((await command.waitForEnd()).code, code, command.report());
+    }
+    assert.equal((await statusOf(program)).restarts, 0, "the pool that serves");
+    await end(program, "build");
   });
 });

@@ -32,6 +32,15 @@ test("parse() understands what is to be asked of a manager", () => {
   assert.equal(parse(["run", "status"]).kind, "run");
 });
 
+test("parse() understands what is to be checked", () => {
+  const request = parse(["check", "app.ts", "-l", "8080", "--", "-v"]);
+  assert.deepEqual(request.kind === "check" && request.run.target, { type: "module", module: "app.ts", args: ["-v"] });
+  assert.deepEqual(request.kind === "check" && request.run.options, { listen: ["8080"] });
+  assert.equal(parse(["check", "--help"]).kind, "help");
+  assert.equal(parse(["check"]).kind, "error");
+  assert.equal(parse(["run", "check"]).kind, "run");
+});
+
 const REFUSED: readonly [string, RegExp][] = [
   ["status --jsno", /^Cannot understand --jsno after status: there is no such option; did you mean --json\?$/],
   ["status --wait", /^Cannot understand --wait after status: .*'prefork status --help' lists all$/],

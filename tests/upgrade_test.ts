@@ -287,7 +287,7 @@ describe("an upgrade is refused", () => {
         "Error: Cannot upgrade: an upgrade is under way, and the new manager brings new workers; await it first",
       ],
       ["upgrade", "UpgradeError: Cannot upgrade: the pool was told to stop by SIGTERM"],
-      ["too late", "Error: Cannot upgrade: the pool waits for its workers to end"],
+      ["too late", "Error: Cannot upgrade: this pool has no workers any more; call start() first"],
     ];
     for (const [what, said] of refusals) {
       assert.ok(program.lines.includes(`${what}: ${said}`), `${what}\n${program.report()}`);

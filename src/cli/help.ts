@@ -62,6 +62,8 @@ export const ORDER_HELP = `Asks a manager that runs, of the same user, or has it
   prefork scale N [NAME]                 N workers from now on
   prefork signal SIG [NAME] [--slot N]   a signal for all workers, or for the one in slot N
   prefork stop [NAME] [--wait] [--now]   stops; --now kills the workers
+  prefork check WORKER [options]         boots one worker, with the options of a run but apart from all:
+                                         does it come to be ready? No manager is needed
 
   NAME is what "prefork list" shows; it can be left out where only one manager runs.
   --name NAME             the same
@@ -70,7 +72,8 @@ export const ORDER_HELP = `Asks a manager that runs, of the same user, or has it
   --json                  one line of JSON; docs/operating.md tells what is in it
   --watch                 once a second, until Ctrl-C
 
-Status  0 done; 1 refused, or failed: the reason is told; 2 bad command line; 3 no such manager
+Status  0 done; 1 refused, or failed: the reason is told; 2 bad command line; 3 no such manager, or a
+        worker that is not ready
 
   prefork status web                     is it well?
   prefork reload web --wait && echo ok   a deploy that fails leaves the old workers, and says why

@@ -26,6 +26,8 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
     case "order":
     case "list":
       return await (await import("./order.ts")).order(request);
+    case "check":
+      return await (await import("./check.ts")).check(request.run);
     case "run":
       return await (await import("./run.ts")).run(request);
   }

@@ -75,6 +75,7 @@ export interface RunRequest {
 /** What a command line asks for. */
 export type Request =
   | RunRequest
+  | { readonly kind: "check"; readonly run: RunRequest }
   | OperatorRequest
   | { readonly kind: "help" }
   | { readonly kind: "version" }
@@ -147,7 +148,10 @@ const LONG_NAMES = [
 export function parse(args: readonly string[]): Request {
   try {
     const [first, ...rest] = args;
-    return isOrder(first) ? readOrder(first, rest) : read(args);
+    if (isOrder(first)) return readOrder(first, rest);
+    if (first !== "check") return read(args);
+    const request = read(rest);
+    return request.kind === "run" ? { kind: "check", run: request } : request;
   } catch (error) {
     if (error instanceof UsageError) return { kind: "error", message: error.message };
     throw error;

@@ -1,0 +1,98 @@
+/**
+ * `prefork check WORKER`: boots one worker as a pool would, but on an address of its own, and tells whether it comes to be
+ * ready.
+ *
+ * @module
+ */
+
+import { currentHost } from "../../runtimes/current.ts";
+import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import { describeError, type PreforkEvent } from "../events.ts";
+import { fixedPool } from "../policy.ts";
+import type { Prefork } from "../prefork.ts";
+import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
+import { OutputRelay } from "./output.ts";
+import type { RunRequest } from "./parse.ts";
+import { describeWork, makePool, poolOptions, startWork } from "./pool_options.ts";
+import { prepare, type Prepared } from "./prepare.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** It would not come to be ready. */
+const NOT_READY = 3;
+
+/** Checks a worker, and gives the exit status. */
+export async function check(request: RunRequest): Promise<number> {
+  const outlets = openOutlets(request.options);
+  try {
+    const prepared = await prepare(apart(request), currentHost, currentCommandLine);
+    return await tryWorker(request, prepared, outlets);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    outlets.stderr.outlet.log(`prefork: ${error.message}\n`);
+    return 2;
+  } finally {
+    await outlets.drain();
+  }
+}
+
+/** Where the pool would listen somebody may listen already: the very pool that is to be reloaded. */
+function apart(request: RunRequest): RunRequest {
+  const { listen, socketMode: _mode, socketOwner: _owner, ...rest } = request.options;
+  const isServing = listen !== undefined || (currentHost.getEnv("PORT") ?? "") !== "";
+  const own = (listen ?? ["8080"]).map((text) => `${/^[\w.-]+=/.exec(text)?.[0] ?? ""}127.0.0.1:0`);
+  return { ...request, options: { ...rest, workers: 1, ...isServing ? { listen: own } : {} } };
+}
+
+async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outlets): Promise<number> {
+  const relay = new OutputRelay(outlets);
+  const pool = makePool({
+    ...poolOptions(request, prepared),
+    maxWorkers: 1,
+    maxBootFailures: 1,
+    standby: 0,
+    policy: fixedPool(),
+    output: relay.output,
+    afterFork: (_, pid) => relay.spawned(pid),
+    onChildReap: (_, pid) => relay.reaped(pid),
+  }, outlets.log);
+  const begun = currentHost.now();
+  const watched = watch(pool);
+  await startWork(pool, prepared.work).catch(() => {}); // told by an event
+  const end = await watched;
+  const ms = Math.round(currentHost.now() - begun);
+  await pool[Symbol.asyncDispose]();
+  await relay.ended(PATIENCE_MS);
+  const what = describeWork(request);
+  if (end.isGood) outlets.stdout.outlet.log(`${what} ${end.what} after ${ms} ms\n`);
+  else outlets.stderr.outlet.log(`prefork: Cannot use ${what}: its worker ${end.what}\n`);
+  return end.isGood ? 0 : NOT_READY;
+}
+
+interface End {
+  readonly isGood: boolean;
+  readonly what: string;
+}
+
+/** Waits until a worker is ready, or has ended, and stops the pool then. */
+async function watch(pool: Prefork): Promise<End> {
+  for await (const event of pool) {
+    const end = endBy(event);
+    if (end === undefined) continue;
+    pool.signalReceived = "SIGTERM";
+    return end;
+  }
+  return { isGood: false, what: "was told to stop" };
+}
+
+function endBy(event: PreforkEvent): End | undefined {
+  switch (event.type) {
+    case "ready":
+      return { isGood: true, what: "is ready" };
+    case "reap":
+      return { isGood: event.expected, what: event.expected ? "has done its work" : event.reason };
+    case "spawnError":
+      return { isGood: false, what: `could not be started: ${describeError(event.error)}` };
+    default:
+      return undefined;
+  }
+}

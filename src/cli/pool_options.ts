@@ -1,0 +1,112 @@
+/**
+ * Makes a pool of what was typed.
+ *
+ * @module
+ */
+
+import type { LogLevel } from "@logtape/logtape";
+import { describeError } from "../events.ts";
+import type { PreforkOptions, RecycleOptions } from "../options.ts";
+import { spareWorkers } from "../policy.ts";
+import { Prefork } from "../prefork.ts";
+import type { Log } from "./log.ts";
+import type { RunOptions, RunRequest } from "./parse.ts";
+import type { Prepared, PreparedWork } from "./prepare.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** How many workers may fail before a pool in which none ever became ready is given up. */
+const MAX_BOOT_FAILURES = 5;
+/** How long a worker may take to stop, whatever for. */
+const STOP_TIMEOUT_MS = 30_000;
+
+/** The options of a pool. */
+export function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): PreforkOptions {
+  const {
+    bootTimeoutMs,
+    readyWhen,
+    stopTimeoutMs,
+    drainTimeoutMs,
+    standby,
+    maxSurge,
+    maxUnavailable,
+    hangTimeoutMs,
+    spare,
+    name,
+    adoption,
+  } = options;
+  return {
+    maxWorkers: prepared.workers,
+    listen: prepared.sockets.listen,
+    trapSignals,
+    maxBootFailures: MAX_BOOT_FAILURES,
+    ...(bootTimeoutMs === undefined ? {} : { bootTimeoutMs }),
+    ...(readyWhen === undefined ? {} : { readyWhen }),
+    ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
+    reloadTimeoutMs: stopTimeoutMs ?? STOP_TIMEOUT_MS,
+    ...(standby === undefined ? {} : { standby }),
+    ...(maxSurge === undefined ? {} : { maxSurge }),
+    ...(maxUnavailable === undefined ? {} : { maxUnavailable }),
+    ...(hangTimeoutMs === undefined ? {} : { hangTimeoutMs }),
+    recycle: recycling(options),
+    ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
+    ...(adoption === undefined ? {} : { adoption }),
+    ...(spare === undefined ? {} : { policy: spareWorkers(spare) }),
+    ...(name === undefined ? {} : { name }),
+    ...(prepared.workerUser === undefined ? {} : { workerUser: prepared.workerUser }),
+  };
+}
+
+function recycling({ maxRequests, maxLifetimeMs, maxMemoryBytes }: RunOptions): RecycleOptions {
+  return {
+    ...(maxRequests === undefined ? {} : { maxRequests }),
+    ...(maxLifetimeMs === undefined ? {} : { maxLifetimeMs }),
+    ...(maxMemoryBytes === undefined ? {} : { maxMemoryBytes }),
+  };
+}
+
+/**
+ * What the library refuses was typed by somebody. What it says of the options goes to the log; of all later lines, the
+ * events that they tell of are there already.
+ */
+export function makePool(options: PreforkOptions, log: Log): Prefork {
+  let isMade = false;
+  const pass = (level: LogLevel) => (message: string): void => {
+    if (!isMade) log.tell(level, message);
+  };
+  const logger = { debug: pass("debug"), info: pass("info"), warn: pass("warning"), error: pass("error") };
+  try {
+    return new Prefork({ ...options, logger });
+  } catch (error) {
+    throw new UsageError(inFlags(describeError(error)));
+  } finally {
+    isMade = true;
+  }
+}
+
+/** Options of the library, and what was typed for them. */
+const FLAGS: Readonly<Record<string, string>> = {
+  listen: "-l",
+  maxSurge: "--surge",
+  maxUnavailable: "--unavailable",
+  readyWhen: "--ready-when",
+  stopTimeoutMs: "--stop-timeout",
+  drainTimeoutMs: "--drain-timeout",
+  hangTimeoutMs: "--hang-timeout",
+  bootTimeoutMs: "--boot-timeout",
+  standby: "--standby",
+};
+
+/** What the library says of its options, in the words of the command line. */
+function inFlags(text: string): string {
+  return text.replace(/'(\w+)(\.(http|tcp))?'/g, (word, name: string) => FLAGS[name] ?? word);
+}
+
+/** Runs the pool until a trapped signal comes. */
+export function startWork(pool: Prefork, work: PreparedWork): Promise<true> {
+  return work.type === "module" ? pool.startModule(work.module, work.options) : pool.startCommand(work.command);
+}
+
+/** What the workers run. Without arguments: they may hold what is not for everybody who reads the log. */
+export function describeWork({ target }: RunRequest): string {
+  return target.type === "module" ? target.module : target.command;
+}
