@@ -28,7 +28,7 @@ export async function check(request: RunRequest): Promise<number> {
     return await tryWorker(request, prepared, outlets);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    outlets.stderr.outlet.log(`prefork: ${error.message}\n`);
+    outlets.streams.stderr.outlet.log(`prefork: ${error.message}\n`);
     return 2;
   } finally {
     await outlets.drain();
@@ -44,7 +44,7 @@ function apart(request: RunRequest): RunRequest {
 }
 
 async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outlets): Promise<number> {
-  const relay = new OutputRelay(outlets);
+  const relay = new OutputRelay(outlets.streams);
   const pool = makePool({
     ...poolOptions(request, prepared),
     maxWorkers: 1,
@@ -63,8 +63,8 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
   await pool[Symbol.asyncDispose]();
   await relay.ended(PATIENCE_MS);
   const what = describeWork(request);
-  if (end.isGood) outlets.stdout.outlet.log(`${what} ${end.what} after ${ms} ms\n`);
-  else outlets.stderr.outlet.log(`prefork: Cannot use ${what}: its worker ${end.what}\n`);
+  if (end.isGood) outlets.streams.stdout.outlet.log(`${what} ${end.what} after ${ms} ms\n`);
+  else outlets.streams.stderr.outlet.log(`prefork: Cannot use ${what}: its worker ${end.what}\n`);
   return end.isGood ? 0 : NOT_READY;
 }
 

@@ -35,9 +35,9 @@ Workers
   --allow-... --deny-...  permissions of workers on Deno (default: the manager's own)
   --user U  --group G     run workers as somebody else (root only); --cwd DIR, in another directory
   --env-file FILE         NAME=value lines for their environment; what is set already wins
-Manager (its commands: prefork status --help)
-  --name NAME             what the manager is called (default: after its worker)
-  --pid-file FILE         holds its process id, locked; --control PATH, its operator's socket
+Manager (docs/operating.md; its commands: prefork status --help)
+  --name NAME  --pid-file FILE  --control PATH     what it is called (default: after its worker), and
+                          where it is found; --status-listen PORT  --status-token-file FILE, by HTTP
   --log-format FORMAT     pretty, json or plain, on stderr (default: pretty on a terminal, else json)
   -h, --help  -V, --version
 

@@ -6,7 +6,7 @@
 
 import { describeError, formatEvent, type PreforkEvent } from "../events.ts";
 import { Ledger } from "../operator/ledger.ts";
-import { type ManagerFacts, type ManagerState, report } from "../operator/report.ts";
+import { type ManagerFacts, type ManagerState, report, type StatusReport } from "../operator/report.ts";
 import type { Order, Reply } from "../operator/words.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
@@ -64,7 +64,7 @@ export class Operations {
     const { pool } = this.#parts;
     switch (order.do) {
       case "status":
-        return { type: "status", status: await this.#report() };
+        return { type: "status", status: await this.report() };
       case "reload":
         return await this.#change(tell, async () => {
           await pool.reload();
@@ -84,7 +84,8 @@ export class Operations {
     }
   }
 
-  #report() {
+  /** How the pool is. */
+  report(): Promise<StatusReport> {
     const { pool, host, facts } = this.#parts;
     return report(pool, this.#ledger, host, { ...facts(), startedAt: this.#startedAt, state: this.#state() });
   }
@@ -94,6 +95,12 @@ export class Operations {
     if (this.#upgrades > 0) return "upgrading";
     if (this.#reloads > 0) return "reloading";
     return this.#ready > 0 ? "running" : "starting";
+  }
+
+  /** Why this manager is to get no requests; undefined if it may. */
+  notReady(): string | undefined {
+    if (this.#isStopping) return "stopping";
+    return this.#ready === 0 ? "no worker is ready" : undefined;
   }
 
   get #ready(): number {

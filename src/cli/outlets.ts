@@ -19,8 +19,7 @@ export const PATIENCE_MS = 2000;
 /** The standard streams, and the log on one of them. */
 export interface Outlets {
   readonly log: Log;
-  readonly stdout: Destination;
-  readonly stderr: Destination;
+  readonly streams: Readonly<Record<OutputStream, Destination>>;
   /** Resolves when all is written, or nobody reads it. */
   drain(): Promise<void>;
 }
@@ -37,8 +36,7 @@ export function openOutlets({ logFormat, name }: RunOptions): Outlets {
   const [stdout, stderr] = [openDestination("stdout", log), openDestination("stderr", log)];
   return {
     log,
-    stdout,
-    stderr,
+    streams: { stdout, stderr },
     async drain() {
       await Promise.all([stdout, stderr].map(({ outlet }) => outlet.drain(PATIENCE_MS)));
     },

@@ -21,6 +21,7 @@ import {
   parseReadyWhen,
   parseSize,
   parseSpare,
+  parseStatusListen,
   parseTrap,
   type SpareRange,
 } from "./values.ts";
@@ -60,6 +61,8 @@ export interface RunOptions {
   readonly logFormat?: LogFormat;
   readonly control?: string;
   readonly pidFile?: string;
+  readonly statusListen?: { readonly host: string; readonly port: number };
+  readonly statusTokenFile?: string;
 }
 
 /** A pool to run. */
@@ -112,6 +115,8 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--name": { example: "web", read: (text) => ({ name: text }) },
   "--control": { example: "/run/web/control.sock", read: (text) => ({ control: text }) },
   "--pid-file": { example: "/run/web.pid", read: (text) => ({ pidFile: text }) },
+  "--status-listen": { example: "9090", read: (text) => ({ statusListen: parseStatusListen(text) }) },
+  "--status-token-file": { example: "/etc/web.token", read: (text) => ({ statusTokenFile: text }) },
   "--log-format": { example: "json", read: (text) => ({ logFormat: parseLogFormat(text) }) },
 };
 

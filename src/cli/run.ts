@@ -21,6 +21,7 @@ import type { RunRequest } from "./parse.ts";
 import { describeWork, makePool, poolOptions, startWork } from "./pool_options.ts";
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";
+import type { StatusServer } from "./status_server.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** Does what is asked for, and gives the exit status. */
@@ -30,7 +31,7 @@ export async function run(request: RunRequest): Promise<number> {
     const prepared = await prepare(request, currentHost, currentCommandLine);
     return await keepPool(request, prepared, outlets);
   } catch (error) {
-    if (error instanceof UsageError) outlets.stderr.outlet.log(`prefork: ${error.message}\n`);
+    if (error instanceof UsageError) outlets.streams.stderr.outlet.log(`prefork: ${error.message}\n`);
     else throw error;
     return 2;
   } finally {
@@ -40,7 +41,7 @@ export async function run(request: RunRequest): Promise<number> {
 
 async function keepPool(request: RunRequest, prepared: Prepared, outlets: Outlets): Promise<number> {
   const { log } = outlets;
-  const relay = new OutputRelay(outlets);
+  const relay = new OutputRelay(outlets.streams);
   const terminalIsGone = watchTerminal(currentHost);
   const hangUp = new AbortController();
   const pool = makePool({
@@ -57,13 +58,18 @@ async function keepPool(request: RunRequest, prepared: Prepared, outlets: Outlet
     stop: () => hangUp.abort(),
   });
   const presence = await openPresence(request, log, pool, operations);
+  using statusServer = await openStatus(request, log, pool, presence, operations);
   using notifier = Notifier.open({
     host: currentHost,
     pool,
     libc: currentLibc,
     warn: (text) => log.tell("warning", text),
   });
-  const told = tellEvents(pool, log, [operations, presence, ...notifier === undefined ? [] : [notifier]]);
+  const told = tellEvents(pool, log, [
+    operations,
+    presence,
+    ...[notifier, statusServer].filter((each) => each !== undefined),
+  ]);
   using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, {
     kill(signal) {
       log.tell("warning", `received another ${signal}: workers are killed`);
@@ -93,7 +99,7 @@ async function keepPool(request: RunRequest, prepared: Prepared, outlets: Outlet
   await pool[Symbol.asyncDispose]();
   const killed = await told;
   await relay.ended(PATIENCE_MS);
-  await outlets.stdout.outlet.drain(PATIENCE_MS); // both may be one file, in which this is to come last
+  await outlets.streams.stdout.outlet.drain(PATIENCE_MS); // both may be one file, in which this is to come last
   if (status === 0) tellStopped(killed, log);
   operations.end(status === 0 ? describeStop(killed) : "gave up");
   await presence[Symbol.asyncDispose]();
@@ -139,6 +145,27 @@ async function runUntilStopped(pool: Prefork, work: PreparedWork, log: Log): Pro
 
 function isStop(signal: Prefork["signalReceived"]): boolean {
   return signal !== "" && isStopSignal(signal);
+}
+
+async function openStatus(
+  { options: { statusListen: address, statusTokenFile } }: RunRequest,
+  log: Log,
+  pool: Prefork,
+  presence: Presence,
+  operations: Operations,
+): Promise<StatusServer | undefined> {
+  if (address === undefined) return undefined;
+  const { readToken, StatusServer } = await import("./status_server.ts");
+  const notReady = () => operations.notReady();
+  const status = () => operations.report();
+  try {
+    const token = statusTokenFile === undefined ? undefined : readToken(statusTokenFile);
+    return await StatusServer.open({ host: currentHost, log, address, token, notReady, status });
+  } catch (error) {
+    await presence[Symbol.asyncDispose]();
+    await pool[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 /** Who wants to know what happens. */

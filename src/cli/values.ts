@@ -4,6 +4,7 @@
  * @module
  */
 
+import { parseAddress } from "../address.ts";
 import { describeError } from "../events.ts";
 import { checkListen } from "../listen.ts";
 import { nearest } from "../nearest.ts";
@@ -89,6 +90,15 @@ export function parseListen(what: string, text: string): string {
   } catch (error) {
     throw new UsageError(`${describeError(error)} (${what})`);
   }
+}
+
+/** Reads where the status is told: a port alone is one of this machine only. */
+export function parseStatusListen(text: string): { readonly host: string; readonly port: number } {
+  if (/^\d+$/.test(text)) return parseStatusListen(`127.0.0.1:${text}`);
+  parseListen("--status-listen", text);
+  const { name, address } = parseAddress(text);
+  if (name === undefined && address.type === "tcp") return { host: address.host, port: address.port };
+  throw new UsageError(`Cannot use '${text}' for --status-listen: it must be PORT, HOST:PORT or [v6]:PORT`);
 }
 
 /** Reads how many connections may wait. */

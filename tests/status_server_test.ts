@@ -1,0 +1,285 @@
+/** What a manager tells over HTTP: to probes, to Prometheus, to scripts. */
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import process from "node:process";
+import { describe, it, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { formatMetrics } from "../src/operator/metrics.ts";
+import type { StatusReport, WorkerReport } from "../src/operator/report.ts";
+import { begin, Client } from "./support/client.ts";
+import { keepAlive, load, oneShot } from "./support/load.ts";
+import { type Program, type RunOptions, runProgram, runtime, signalProcess, tempDir, waitFor } from "./support/run.ts";
+
+const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
+const app = fileURLToPath(new URL("./fixtures/serve/app.ts", import.meta.url));
+const loaded = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));
+const hello = fileURLToPath(new URL("../examples/hello.ts", import.meta.url));
+
+const WORKER: WorkerReport = {
+  slot: 0,
+  pid: 42,
+  generation: 1,
+  state: "ready",
+  status: "_",
+  uptimeMs: 1500,
+  requests: 7,
+  lagMs: 0.5,
+  restarts: 0,
+  lastReason: null,
+  memoryBytes: 1000,
+  cpuMs: 250,
+};
+
+const STATUS: StatusReport = {
+  schema: 1,
+  name: 'a "b" \\ c\nd',
+  pid: 41,
+  state: "running",
+  degraded: false,
+  runtime: "deno 2.9.6",
+  version: "0.1.0",
+  work: "app.ts",
+  uptimeMs: 2500,
+  memoryBytes: null,
+  cpuMs: null,
+  generation: 3,
+  maxWorkers: 2,
+  ready: 1,
+  restarts: 5,
+  requests: 9,
+  listeners: [],
+  workers: [WORKER, { ...WORKER, slot: 1, pid: 43, state: "booting", requests: null, lagMs: null }],
+  standbys: [],
+};
+
+/** Reads the text format of Prometheus, strictly: each sample after its HELP and TYPE, each name once. */
+function parseMetrics(text: string): Map<string, number> {
+  const samples = new Map<string, number>();
+  const seen = new Set<string>();
+  let current = "";
+  let helped = "";
+  assert.ok(text.endsWith("\n"));
+  for (const line of text.slice(0, -1).split("\n")) {
+    const [, help] = /^# HELP ([a-z_]+) \S.*$/.exec(line) ?? [];
+    if (help !== undefined) {
+      assert.ok(!seen.has(help), `${help} stands in two places`);
+      seen.add(help);
+      helped = help;
+      continue;
+    }
+    const [, name, type] = /^# TYPE ([a-z_]+) (gauge|counter)$/.exec(line) ?? [];
+    if (name !== undefined) {
+      assert.equal(name, helped);
+      assert.equal(name.endsWith("_total"), type === "counter", name);
+      current = name;
+      continue;
+    }
+    const [, sample = "", labels = "", value = ""] = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
+    assert.equal(sample, current, line);
+    assert.match(labels, /^(?:[a-z]+="(?:[^"\\]|\\["\\n])*"(?:,(?!$)|$))*$/, line);
+    assert.ok(Number.isFinite(Number(value)), line);
+    const key = labels === "" ? sample : `${sample}{${labels}}`;
+    assert.ok(!samples.has(key), `${key} is told twice`);
+    samples.set(key, Number(value));
+  }
+  return samples;
+}
+
+test("formatMetrics() writes what Prometheus reads", () => {
+  const samples = parseMetrics(formatMetrics(STATUS));
+  const expected: readonly [string, number | undefined][] = [
+    ['prefork_info{name="a \\"b\\" \\\\ c\\nd",version="0.1.0",runtime="deno 2.9.6"}', 1],
+    ["prefork_uptime_seconds", 2.5],
+    ["prefork_requests_total", 9],
+    ["prefork_worker_exits_total", 5],
+    ['prefork_workers{state="ready"}', 1],
+    ['prefork_workers{state="booting"}', 1],
+    ['prefork_workers{state="stopping"}', 0],
+    ['prefork_worker_requests_total{slot="0",pid="42"}', 7],
+    ['prefork_worker_requests_total{slot="1",pid="43"}', undefined],
+    ['prefork_worker_lag_seconds{slot="0",pid="42"}', 0.0005],
+    ['prefork_worker_cpu_seconds_total{slot="1",pid="43"}', 0.25],
+    ["prefork_manager_memory_bytes", undefined],
+  ];
+  for (const [name, value] of expected) assert.equal(samples.get(name), value, name);
+});
+
+function start(args: readonly string[], more: RunOptions = {}, worker = hello): Program {
+  return runProgram(prefork, ["--log-format", "plain", worker, "-l", "127.0.0.1:0", "-w", "2", ...args], more);
+}
+
+interface Place {
+  readonly status: string;
+  readonly port: number;
+}
+
+async function placesOf(program: Program): Promise<Place> {
+  const line = await program.waitForErrorLine("tells its status at ");
+  const listens = await program.waitForErrorLine("listens on ");
+  await program.waitForErrorLine(/ is ready$/, { count: 2 });
+  return { status: /http:\S+/.exec(line)?.[0] ?? "", port: Number(/:(\d+)$/.exec(listens)?.[1]) };
+}
+
+async function get(url: string, more: RequestInit = {}): Promise<readonly [number, string]> {
+  const response = await fetch(url, more);
+  return [response.status, (await response.text()).trim()];
+}
+
+async function stop(program: Program): Promise<void> {
+  program.kill("SIGTERM");
+  assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+}
+
+describe(`a manager that tells its status on ${runtime}`, () => {
+  it("agrees with its clients to the request", options, async () => {
+    await using program = start(["--status-listen", "0"], {}, loaded);
+    const { status, port } = await placesOf(program);
+    assert.match(status, /^http:\/\/127\.0\.0\.1:\d+\/$/);
+    await using clients = load({ port }, [oneShot, keepAlive(0), keepAlive(0)]);
+    await waitFor(() => total(clients.tally.answered) > 1000, { what: "a thousand answers" });
+    const { sent, failures } = await clients.stop();
+    assert.deepEqual(failures, []);
+    const count = total(sent);
+    const [code, text] = await get(`${status}status.json`);
+    assert.equal(code, 200);
+    const told: StatusReport = JSON.parse(text);
+    assert.deepEqual([told.schema, told.pid, told.requests], [1, program.pid, count]);
+    const samples = parseMetrics(`${(await get(`${status}metrics`))[1]}\n`);
+    assert.equal(samples.get("prefork_requests_total"), count);
+    assert.equal(samples.get('prefork_workers{state="ready"}'), 2);
+    await stop(program);
+  });
+
+  it("is alive and ready as Kubernetes means it: who drains is not ready", options, async () => {
+    await using program = start(["--status-listen", "127.0.0.1:0", "--drain-timeout", "20s"], {}, app);
+    const { status, port } = await placesOf(program);
+    assert.deepEqual(await get(`${status}healthz`), [200, "ok"]);
+    assert.deepEqual(await get(`${status}readyz`), [200, "ready"]);
+    using inHand = await begin({ port });
+    program.kill("SIGTERM");
+    await program.waitForErrorLine("received SIGTERM");
+    await waitFor(async () => (await get(`${status}readyz`))[0] === 503, { what: "not to be ready" });
+    assert.deepEqual(await get(`${status}readyz`), [503, "stopping"]);
+    assert.deepEqual(await get(`${status}healthz`), [200, "ok"]);
+    inHand.send("whole");
+    await inHand.waitFor(/half-whole/);
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+  });
+
+  it("is not ready before a worker is", options, async () => {
+    await using dir = await tempDir();
+    const script = dir.file("gate");
+    await using program = runProgram(prefork, [
+      "--log-format",
+      "plain",
+      "--status-listen",
+      "0",
+      "--ready-when",
+      `unix:${dir.file("late.sock")}`,
+      "-w",
+      "1",
+      "--unavailable",
+      "1",
+      "--surge",
+      "0",
+      "--",
+      "/bin/sh",
+      "-c",
+      `while [ ! -e ${script} ]; do sleep 0.05; done; exec perl -e 'use IO::Socket::UNIX; ` +
+      `my $s = IO::Socket::UNIX->new(Local => "${dir.file("late.sock")}", Listen => 5); sleep 1000'`,
+    ]);
+    const line = await program.waitForErrorLine("tells its status at ");
+    const status = /http:\S+/.exec(line)?.[0] ?? "";
+    await program.waitForErrorLine("spawned");
+    assert.deepEqual(await get(`${status}readyz`), [503, "no worker is ready"]);
+    assert.deepEqual(await get(`${status}healthz`), [200, "ok"]);
+    writeFileSync(script, "");
+    await waitFor(async () => (await get(`${status}readyz`))[0] === 200, { what: "to be ready" });
+    await stop(program);
+  });
+
+  it("tells those who know the token, and nobody's page", options, async () => {
+    await using dir = await tempDir();
+    const token = dir.file("token");
+    writeFileSync(token, "s3cret\n", { mode: 0o600 });
+    await using program = start(["--status-listen", "0", "--status-token-file", token]);
+    const { status } = await placesOf(program);
+    for (const authorization of ["", "Bearer", "Bearer wrong", "Basic s3cret", "Bearer s3cret2"]) {
+      const response = await fetch(`${status}status.json`, { headers: { authorization } });
+      assert.deepEqual([response.status, response.headers.get("www-authenticate")], [401, "Bearer"], authorization);
+      await response.text();
+    }
+    const known = await fetch(`${status}status.json`, { headers: { authorization: "Bearer s3cret" } });
+    assert.equal(known.status, 200);
+    assert.match(known.headers.get("content-security-policy") ?? "", /^default-src 'none'/);
+    assert.equal(known.headers.get("cross-origin-resource-policy"), "same-origin");
+    assert.equal(known.headers.get("access-control-allow-origin"), null);
+    await known.text();
+    assert.equal((await get(`${status}healthz`))[0], 200, "a probe has no token");
+    assert.equal((await get(`${status}nothing`, { headers: { authorization: "Bearer s3cret" } }))[0], 404);
+    assert.equal((await get(`${status}healthz`, { method: "POST" }))[0], 405);
+    assert.equal(await statusByName(status, "evil.example"), 421);
+    assert.equal(await statusByName(status, "localhost"), 200);
+    assert.equal(program.errorLines.join("\n").includes("s3cret"), false);
+    await stop(program);
+  });
+
+  it("goes to the manager that takes over", options, async () => {
+    const port = await freePort();
+    await using program = start(["--status-listen", String(port)]);
+    const { status } = await placesOf(program);
+    program.kill("SIGUSR2");
+    await program.waitForErrorLine("tells its status at ", { count: 2 });
+    assert.deepEqual(await program.status, { code: 0, signal: null }, program.report());
+    const { pid }: StatusReport = JSON.parse((await get(`${status}status.json`))[1]);
+    assert.notEqual(pid, program.pid);
+    signalProcess(pid, "SIGTERM");
+    await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
+  });
+
+  it("says what is wrong with what it was given", options, async () => {
+    await using dir = await tempDir();
+    writeFileSync(dir.file("empty"), "\n");
+    const taken = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => taken.once("listening", resolve));
+    const address = taken.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    const cases: readonly [readonly string[], RegExp][] = [
+      [
+        ["--status-listen", String(port)],
+        new RegExp(`Cannot listen on 127.0.0.1:${port} for --status-listen: .*in use`, "i"),
+      ],
+      [["--status-listen", "unix:/x"], /Cannot use 'unix:\/x' for --status-listen: it must be PORT, HOST:PORT/],
+      [["--status-listen", "0", "--status-token-file", dir.file("none")], /Cannot read .*none for --status-token-file/],
+      [["--status-listen", "0", "--status-token-file", dir.file("empty")], /it is empty; write a secret into it/],
+    ];
+    for (const [args, message] of cases) {
+      await using program = start(args);
+      assert.equal((await program.waitForEnd()).code, 2, program.report());
+      assert.match(program.errorLines.join("\n"), message);
+    }
+    await new Promise((resolve) => taken.close(resolve));
+  });
+});
+
+function total(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
+}
+
+/** The status of an answer to somebody who takes the server for another. */
+async function statusByName(status: string, name: string): Promise<number> {
+  const { port } = new URL(status);
+  const head = `GET /status.json HTTP/1.1\r\nhost: ${name}\r\nauthorization: Bearer s3cret\r\n\r\n`;
+  using client = new Client({ port: Number(port) }).send(head);
+  return Number((await client.waitFor(/^HTTP\/1.1 \d+/)).slice("HTTP/1.1 ".length));
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === "object" && address !== null ? address.port : assert.fail("no port");
+}
