@@ -158,7 +158,7 @@ describe("the command line", () => {
   it("refuses what cannot be asked", options, async () => {
     await using program = runProgram(prefork, ["--ready-when", "/healthz", "--", "true"]);
     await program.waitForErrorLine(
-      /^prefork: Cannot use 'readyWhen.http' with the path '\/healthz': the pool listens on/,
+      /^prefork: Cannot use --ready-when with the path '\/healthz': the pool listens on/,
     );
     assert.equal((await program.waitForEnd()).code, 2);
   });
