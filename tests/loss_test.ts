@@ -81,10 +81,11 @@ async function whereOf(program: Program): Promise<Where> {
   return path === undefined ? { port } : { path };
 }
 
-/** Replaces all workers again and again, each time when those before are ready. */
-async function reloadFor(program: Program, ms: number): Promise<void> {
+/** Replaces all workers again and again, each time when those before have answered; gives how many generations there were. */
+async function reloadFor(program: Program, ms: number, { tally }: Load): Promise<number> {
   const end = performance.now() + ms;
-  for (let generation = 2; performance.now() < end || generation < 4; generation++) {
+  let generation = 2;
+  for (; performance.now() < end || generation < 4; generation++) {
     program.kill("SIGHUP");
     await program.waitForLine(/^returned SIGHUP/, { count: generation - 1, ...PATIENT });
     const isNew = () => liveWorkers(program).filter((worker) => worker.generation === generation);
@@ -92,7 +93,12 @@ async function reloadFor(program: Program, ms: number): Promise<void> {
       what: "two workers of the next generation",
       ...PATIENT,
     }).catch((error) => assert.fail(`${error.message}\n${program.report()}`));
+    await waitFor(() => isNew().some(({ pid }) => tally.workers.has(String(pid))), {
+      what: `an answer of generation ${generation}`,
+      ...PATIENT,
+    });
   }
+  return generation - 1;
 }
 
 /** Clients stop only when each kind of them was answered, and enough workers did: on a busy machine that takes longer. */
@@ -130,8 +136,8 @@ async function reloads(setting: Setting, loops = CLIENTS): Promise<void> {
   await using program = run(setting);
   await waitForReady(program, 2);
   const clients = load(await whereOf(program), loops);
-  await reloadFor(program, LOAD_MS);
-  await expectNoLoss(clients, program, 4);
+  const generations = await reloadFor(program, LOAD_MS, clients);
+  await expectNoLoss(clients, program, generations);
   await stopPool(program, 60_000);
 }
 
