@@ -165,6 +165,7 @@ describe("the command line's TTIN and TTOU", () => {
     const resized: number[] = [];
     const operations = {
       kill() {},
+      reload() {},
       hangUp() {},
       upgrade() {},
       resize: (_: Signal, by: number) => void resized.push(by),

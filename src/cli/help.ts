@@ -38,16 +38,16 @@ Workers
 Manager (docs/operating.md; its commands: prefork status --help)
   --name NAME  --pid-file FILE  --control PATH     what it is called (default: after its worker), and
                           where it is found; --status-listen PORT  --status-token-file FILE, by HTTP
+  --config FILE  --print-config    options from a file; prefork.config.ts, where no WORKER is named
   --log-format FORMAT     pretty, json or plain, on stderr (default: pretty on a terminal, else json)
   -h, --help  -V, --version
 
-Signals  TERM, INT, QUIT stop, a second one at once; HUP replaces all workers, USR2 the manager
-         with them, if the new ones come to be ready; TTIN, TTOU: one worker more, one less
+Signals  TERM, INT, QUIT stop, a second one at once; TTIN, TTOU: one worker more, one less; HUP
+         replaces all workers, USR2 the manager with them, if the new ones come to be ready
 Status   0 stopped as asked, 1 lost its socket, 2 bad command line, 3 no worker ever became ready,
          128+n died of signal n
 
   prefork examples/hello.ts -l 8080 -w 4              a module that exports { fetch }, on port 8080
-  prefork examples/ticker.ts -w 2                     two workers; Ctrl-C stops them
   prefork app.ts --runtime bun -t HUP=TERM:1s -- -v   on Bun, replaced one a second on HUP; -v is theirs
   prefork run -w 4 -- ./worker.py --queue mail        four of any program
 `;

@@ -4,12 +4,15 @@
  * @module
  */
 
+import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
-import { parse } from "./parse.ts";
+import { UsageError } from "./usage_error.ts";
+import { findConfig, parse, type Request } from "./parse.ts";
 
 /** Does what `args` ask for, and gives the exit status. */
 export async function main(args: readonly string[] = currentCommandLine.args): Promise<number> {
-  const request = parse(args);
+  const { file, isComplete } = findConfig(args);
+  const request = file === undefined && isComplete ? parse(args) : await parseWithConfig(args, file);
   switch (request.kind) {
     case "help":
       await print("stdout", (await import("./help.ts")).HELP);
@@ -29,7 +32,28 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
     case "check":
       return await (await import("./check.ts")).check(request.run);
     case "run":
-      return await (await import("./run.ts")).run(request);
+      if (request.options.printConfig) {
+        await print("stdout", (await import("./print_config.ts")).formatConfig(request));
+        return 0;
+      }
+      return await (await import("./run.ts")).run(
+        request,
+        file === undefined && isComplete ? undefined : () => parseWithConfig(args, file),
+      );
+  }
+}
+
+/** With the file that is named, or the first of those that may be there. */
+async function parseWithConfig(args: readonly string[], named: string | undefined): Promise<Request> {
+  const { findConfigFile, readConfig } = await import("./config.ts");
+  const cwd = currentCommandLine.cwd();
+  const file = named ?? findConfigFile(cwd);
+  if (file === undefined) return parse(args);
+  try {
+    return parse(args, await readConfig(currentHost, file, cwd));
+  } catch (error) {
+    if (error instanceof UsageError) return { kind: "error", message: error.message };
+    throw error;
   }
 }
 

@@ -17,6 +17,8 @@ export interface OperationParts {
   readonly pool: Prefork;
   readonly host: ProcessHost;
   readonly facts: () => Omit<ManagerFacts, "state" | "startedAt">;
+  /** Replaces the workers; resolves when that is done. */
+  reload(): Promise<void>;
   /** Stops as by a signal. */
   stop(): void;
 }
@@ -67,7 +69,7 @@ export class Operations {
         return { type: "status", status: await this.report() };
       case "reload":
         return await this.#change(tell, async () => {
-          await pool.reload();
+          await this.#parts.reload();
           return `generation ${pool.generation} serves, with ${count(this.#ready)}`;
         });
       case "upgrade":

@@ -12,6 +12,8 @@ import type { ProcessHost, Signal, TrapSignals } from "../types.ts";
 export interface Operations {
   /** Stop with all workers, now. */
   kill(signal: Signal): void;
+  /** SIGHUP, where the terminal is there still. */
+  reload(): void;
   /** Stop, because the terminal is gone. */
   hangUp(): void;
   /** One worker more or less. Not while the pool stops. */
@@ -43,7 +45,7 @@ export function listenToOperator(
     stopped ??= { signal, at: now };
   };
   for (const signal of STOP_SIGNALS) stack.use(host.onSignal(signal, () => stop(signal)));
-  stack.use(host.onSignal("SIGHUP", () => terminalIsGone() && operations.hangUp()));
+  stack.use(host.onSignal("SIGHUP", () => terminalIsGone() ? operations.hangUp() : operations.reload()));
   for (const [signal, by] of [["SIGTTIN", 1], ["SIGTTOU", -1]] as const) {
     if (traps[signal] !== undefined) continue;
     stack.use(host.onSignal(signal, () => stopped === undefined && operations.resize(signal, by)));

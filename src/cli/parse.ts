@@ -5,6 +5,7 @@
  */
 
 import { nearest } from "../nearest.ts";
+import type { ConfigArguments } from "./config.ts";
 import type { ReadyWhen } from "../ready_when.ts";
 import type { Relay, Signal, TrapSignals } from "../types.ts";
 import { isOrder, type OperatorRequest, readOrder } from "./parse_order.ts";
@@ -63,6 +64,9 @@ export interface RunOptions {
   readonly pidFile?: string;
   readonly statusListen?: { readonly host: string; readonly port: number };
   readonly statusTokenFile?: string;
+  /** The configuration file. */
+  readonly config?: string;
+  readonly printConfig?: true;
 }
 
 /** A pool to run. */
@@ -73,6 +77,8 @@ export interface RunRequest {
   readonly trapSignals: TrapSignals;
   /** Permission flags for workers on Deno, as they were typed. */
   readonly denoArgs: readonly string[];
+  /** Where each option that was given comes from, by its name in {@linkcode RunOptions}. */
+  readonly origins: Readonly<Record<string, string>>;
 }
 
 /** What a command line asks for. */
@@ -117,12 +123,14 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--pid-file": { example: "/run/web.pid", read: (text) => ({ pidFile: text }) },
   "--status-listen": { example: "9090", read: (text) => ({ statusListen: parseStatusListen(text) }) },
   "--status-token-file": { example: "/etc/web.token", read: (text) => ({ statusTokenFile: text }) },
+  "--config": { example: "prefork.config.ts", read: (text) => ({ config: text }) },
   "--log-format": { example: "json", read: (text) => ({ logFormat: parseLogFormat(text) }) },
 };
 
 const TRAP = "--trap";
 const LISTEN = "--listen";
 const NO_ADOPTION = "--no-adoption";
+const PRINT_CONFIG = "--print-config";
 /** Options that may be given several times, each with an example. */
 const REPEATED: Readonly<Record<string, string>> = { [TRAP]: "HUP=reload", [LISTEN]: "8080" };
 const SHORT: Readonly<Record<string, string>> = {
@@ -134,7 +142,7 @@ const SHORT: Readonly<Record<string, string>> = {
 };
 const PERMISSIONS = ["read", "write", "net", "env", "run", "ffi", "sys", "import", "all"];
 /** Options without a value. */
-const FLAGS = [NO_ADOPTION, "--help", "--version"];
+const FLAGS = [NO_ADOPTION, PRINT_CONFIG, "--help", "--version"];
 const DENO_FLAGS = [
   "-A",
   ...PERMISSIONS.map((name) => `--allow-${name}`),
@@ -144,18 +152,23 @@ const LONG_NAMES = [
   ...Object.keys(VALUE_OPTIONS),
   ...Object.keys(REPEATED),
   NO_ADOPTION,
+  PRINT_CONFIG,
   "--help",
   "--version",
   ...DENO_FLAGS.slice(1),
 ];
 
-/** Reads a command line. */
-export function parse(args: readonly string[]): Request {
+/**
+ * Reads a command line.
+ *
+ * @param config What the configuration file asks for; the command line wins.
+ */
+export function parse(args: readonly string[], config?: ConfigArguments): Request {
   try {
     const [first, ...rest] = args;
     if (isOrder(first)) return readOrder(first, rest);
-    if (first !== "check") return read(args);
-    const request = read(rest);
+    if (first !== "check") return read(args, config);
+    const request = read(rest, config);
     return request.kind === "run" ? { kind: "check", run: request } : request;
   } catch (error) {
     if (error instanceof UsageError) return { kind: "error", message: error.message };
@@ -163,16 +176,73 @@ export function parse(args: readonly string[]): Request {
   }
 }
 
-function read(args: readonly string[]): Request {
+/** What a command line says of configuration files: the one it names, and whether it names a worker. */
+export function findConfig(args: readonly string[]): { readonly file?: string; readonly isComplete: boolean } {
+  try {
+    const { own, rest } = split(args[0] === "check" ? args.slice(1) : args);
+    const said = readTokens(own);
+    if (isOrder(args[0]) || "kind" in said) return { isComplete: true };
+    const words = said.words[0] === "run" ? said.words.slice(1) : said.words;
+    const { config: file } = said.options;
+    return { ...file === undefined ? {} : { file }, isComplete: words.length > 0 || rest !== undefined };
+  } catch {
+    return { isComplete: true }; // which is told by whoever reads it
+  }
+}
+
+/** What a row of arguments says. */
+interface Said {
+  readonly words: readonly string[];
+  readonly options: RunOptions;
+  readonly traps: TrapSignals;
+  readonly denoArgs: readonly string[];
+}
+
+function split(args: readonly string[]): { readonly own: readonly string[]; readonly rest?: readonly string[] } {
   const dashes = args.indexOf("--");
-  const own = dashes < 0 ? args : args.slice(0, dashes);
-  const rest = dashes < 0 ? undefined : args.slice(dashes + 1);
+  return dashes < 0 ? { own: args } : { own: args.slice(0, dashes), rest: args.slice(dashes + 1) };
+}
+
+function read(args: readonly string[], config?: ConfigArguments): Request {
+  const { own, rest } = split(args);
+  const typed = readTokens(own);
+  if ("kind" in typed) return typed;
+  const filed = config === undefined ? undefined : readFile(config);
+  const origins = Object.fromEntries([
+    ...Object.keys(filed?.options ?? {}).map((name) => [name, config?.file ?? ""] as const),
+    ...Object.keys(typed.options).map((name) => [name, "command line"] as const),
+  ]);
+  return {
+    kind: "run",
+    target: findTarget(typed.words, rest, config?.target),
+    options: { ...filed?.options, ...typed.options },
+    trapSignals: { ...DEFAULT_TRAPS, ...filed?.traps, ...typed.traps },
+    denoArgs: typed.denoArgs.length > 0 ? typed.denoArgs : filed?.denoArgs ?? [],
+    origins,
+  };
+}
+
+/** What is wrong in a file is told with its name, and with the key. */
+function readFile({ file, tokens }: ConfigArguments): Said {
+  for (const { key, token } of tokens) {
+    try {
+      readTokens([token]);
+    } catch (error) {
+      throw error instanceof UsageError ? new UsageError(`${error.message} ('${key}' in ${file})`) : error;
+    }
+  }
+  const said = readTokens(tokens.map(({ token }) => token));
+  if ("kind" in said) throw new UsageError(`Cannot use ${file}: it asks for ${said.kind}`);
+  return said;
+}
+
+function readTokens(tokens: readonly string[]): Said | { readonly kind: "help" | "version" } {
   const words: string[] = [];
   const denoArgs: string[] = [];
   const traps: [Signal, Relay][] = [];
   let options: RunOptions = {};
-  for (let at = 0; at < own.length; at++) {
-    const token = own[at] ?? "";
+  for (let at = 0; at < tokens.length; at++) {
+    const token = tokens[at] ?? "";
     if (!token.startsWith("-") || token === "-") {
       words.push(token);
       continue;
@@ -181,6 +251,7 @@ function read(args: readonly string[]): Request {
     if (FLAGS.includes(name)) {
       if (value !== undefined) throw new UsageError(`Cannot use a value for ${name}, as in ${token}: it takes none`);
       if (name === NO_ADOPTION) options = { ...options, adoption: false };
+      else if (name === PRINT_CONFIG) options = { ...options, printConfig: true };
       else return { kind: name === "--help" ? "help" : "version" };
       continue;
     }
@@ -191,14 +262,13 @@ function read(args: readonly string[]): Request {
     const option = VALUE_OPTIONS[name];
     const example = option?.example ?? REPEATED[name];
     if (example === undefined) throw unknownOption(token, name);
-    const text = value ?? valueAt(own, ++at, token, example);
+    const text = value ?? valueAt(tokens, ++at, token, example);
     if (text === "") throw withoutValue(name, example);
     if (option !== undefined) options = { ...options, ...option.read(text) };
     else if (name === TRAP) traps.push([...parseTrap(text)]);
     else options = { ...options, listen: [...options.listen ?? [], parseListen("-l", text)] };
   }
-  const trapSignals = { ...DEFAULT_TRAPS, ...Object.fromEntries(traps) };
-  return { kind: "run", target: findTarget(words, rest), options, trapSignals, denoArgs };
+  return { words, options, traps: Object.fromEntries(traps), denoArgs };
 }
 
 /** `--name=value`, `-w=4` and `-w4` hold their value; short names become long ones. */
@@ -227,7 +297,7 @@ function unknownOption(token: string, name: string): UsageError {
   return new UsageError(`Cannot understand ${token}: there is no such option; ${hint}`);
 }
 
-function findTarget(words: readonly string[], rest: readonly string[] | undefined): Target {
+function findTarget(words: readonly string[], rest: readonly string[] | undefined, filed: Target | undefined): Target {
   const [module, extra] = words[0] === "run" ? words.slice(1) : words;
   if (extra !== undefined) {
     throw new UsageError(
@@ -236,6 +306,7 @@ function findTarget(words: readonly string[], rest: readonly string[] | undefine
   }
   if (module === "") throw new UsageError("Cannot use '' as the worker: give the path or the address of a module");
   if (module !== undefined) return { type: "module", module, args: rest ?? [] };
+  if (rest === undefined && filed !== undefined) return filed;
   const [command, ...args] = rest ?? [];
   if (command === undefined) {
     throw new UsageError("Cannot tell what to run: give a WORKER module, or a command after --; --help shows both");

@@ -10,26 +10,32 @@ import { currentLibc } from "../../runtimes/current_libc.ts";
 import { describeError, describeWorker, type PreforkEvent } from "../events.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
-import type { WorkerInfo } from "../types.ts";
+import type { Relay, WorkerInfo } from "../types.ts";
 import type { Log } from "./log.ts";
 import { Notifier } from "./notify.ts";
 import { Operations } from "./operations.ts";
 import { listenToOperator, watchTerminal } from "./operator.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
-import type { RunRequest } from "./parse.ts";
+import type { Request, RunRequest } from "./parse.ts";
 import { describeWork, makePool, poolOptions, startWork } from "./pool_options.ts";
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";
+import { Configuration } from "./reconfigure.ts";
 import type { StatusServer } from "./status_server.ts";
 import { UsageError } from "./usage_error.ts";
 
-/** Does what is asked for, and gives the exit status. */
-export async function run(request: RunRequest): Promise<number> {
+/**
+ * Does what is asked for, and gives the exit status.
+ *
+ * @param reread Reads the configuration file anew, if there is one.
+ */
+export async function run(request: RunRequest, reread?: () => Promise<Request>): Promise<number> {
   const outlets = openOutlets(request.options);
   try {
     const prepared = await prepare(request, currentHost, currentCommandLine);
-    return await keepPool(request, prepared, outlets);
+    const configuration = reread && new Configuration(request, prepared, reread);
+    return await keepPool(request, prepared, outlets, configuration);
   } catch (error) {
     if (error instanceof UsageError) outlets.streams.stderr.outlet.log(`prefork: ${error.message}\n`);
     else throw error;
@@ -39,13 +45,20 @@ export async function run(request: RunRequest): Promise<number> {
   }
 }
 
-async function keepPool(request: RunRequest, prepared: Prepared, outlets: Outlets): Promise<number> {
+async function keepPool(
+  request: RunRequest,
+  prepared: Prepared,
+  outlets: Outlets,
+  configuration: Configuration | undefined,
+): Promise<number> {
   const { log } = outlets;
   const relay = new OutputRelay(outlets.streams);
   const terminalIsGone = watchTerminal(currentHost);
   const hangUp = new AbortController();
+  const readsAnew = configuration !== undefined && isReload(request.trapSignals.SIGHUP);
   const pool = makePool({
     ...poolOptions(request, prepared),
+    ...readsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: null } } : {},
     signal: hangUp.signal,
     output: relay.output,
     afterFork: (_, pid) => relay.spawned(pid),
@@ -55,6 +68,7 @@ async function keepPool(request: RunRequest, prepared: Prepared, outlets: Outlet
     pool,
     host: currentHost,
     facts: () => ({ name: presence.name, runtime: currentCommandLine.version, work: describeWork(request) }),
+    reload: () => configuration === undefined ? pool.reload() : configuration.reload(pool),
     stop: () => hangUp.abort(),
   });
   const presence = await openPresence(request, log, pool, operations);
@@ -78,6 +92,9 @@ async function keepPool(request: RunRequest, prepared: Prepared, outlets: Outlet
     hangUp() {
       log.tell("info", "the terminal is gone: stopping");
       hangUp.abort();
+    },
+    reload() {
+      if (readsAnew) configuration.reload(pool).catch((error: unknown) => tellRefusal(error, log));
     },
     resize(signal, by) {
       const maxWorkers = Math.max(0, pool.maxWorkers + by);
@@ -188,9 +205,13 @@ async function tellEvents(
   return killed;
 }
 
+function isReload(relay: Relay | undefined): boolean {
+  return relay !== undefined && relay !== null && typeof relay === "object" && "replace" in relay;
+}
+
 /** What went wrong after it had begun is an event. */
 function tellRefusal(error: unknown, log: Log): void {
-  const isTold = error instanceof Error && error.name === "UpgradeError";
+  const isTold = error instanceof Error && (error.name === "UpgradeError" || error.name === "ReloadError");
   if (!isTold) log.tell("warning", describeError(error));
 }
 

@@ -1,0 +1,96 @@
+/**
+ * A reload by what the configuration file says now: the options that may change do so, or it is refused whole.
+ *
+ * @module
+ */
+
+import { currentHost } from "../../runtimes/current.ts";
+import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import type { PreforkOptions } from "../options.ts";
+import type { Prefork } from "../prefork.ts";
+import type { ChangeableOption, PoolChanges } from "../terms.ts";
+import type { Request, RunRequest } from "./parse.ts";
+import { poolOptions } from "./pool_options.ts";
+import { prepare, type Prepared } from "./prepare.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** What a reload may change of what a file says. */
+const CHANGEABLE: readonly ChangeableOption[] = [
+  "maxWorkers",
+  "listen",
+  "policy",
+  "standby",
+  "bootTimeoutMs",
+  "stopTimeoutMs",
+  "reloadTimeoutMs",
+  "drainTimeoutMs",
+  "hangTimeoutMs",
+  "maxSurge",
+  "maxUnavailable",
+  "recycle",
+  "adoption",
+];
+
+/** The configuration of a running manager. */
+export class Configuration {
+  readonly #reread: () => Promise<Request>;
+  #request: RunRequest;
+  #options: PreforkOptions;
+
+  /** @param reread Reads the file anew, and the command line with it. */
+  constructor(request: RunRequest, prepared: Prepared, reread: () => Promise<Request>) {
+    this.#reread = reread;
+    this.#request = request;
+    this.#options = poolOptions(request, prepared);
+  }
+
+  /**
+   * Reloads the pool by what the file says now.
+   *
+   * @throws {UsageError} If it says what cannot be, or cannot be changed. The pool is as it was.
+   * @throws {ReloadError} If the new workers do not come to be ready.
+   */
+  async reload(pool: Prefork): Promise<void> {
+    const request = await this.#reread();
+    if (request.kind !== "run") throw new UsageError(request.kind === "error" ? request.message : "it asks for help");
+    refuseFixed(this.#request, request);
+    const options = poolOptions(request, await prepare(request, currentHost, currentCommandLine));
+    await pool.reload({ options: this.#changes(request, options) });
+    this.#request = request;
+    this.#options = options;
+  }
+
+  /** What was changed by hand since, such as the size, stays where the file says what it said. */
+  #changes(request: RunRequest, options: PreforkOptions): PoolChanges {
+    const isOther = (name: ChangeableOption): boolean => {
+      if (name === "policy") return differ(this.#request.options.spare, request.options.spare);
+      return differ(this.#options[name], options[name]);
+    };
+    return Object.fromEntries(CHANGEABLE.filter(isOther).map((name) => [name, options[name]]));
+  }
+}
+
+function refuseFixed(before: RunRequest, after: RunRequest): void {
+  const [old, now] = [fixedParts(before), fixedParts(after)];
+  const name = Object.keys({ ...old, ...now }).find((key) => differ(old[key], now[key]));
+  if (name === undefined) return;
+  throw new UsageError(
+    `Cannot change '${name}' by a reload: it holds for as long as the manager lives; 'prefork upgrade' brings one that has it`,
+  );
+}
+
+function fixedParts({ target, trapSignals, denoArgs, options }: RunRequest): Readonly<Record<string, unknown>> {
+  const { readyWhen, name, runtime, user, group, cwd, envFile, control, pidFile } = options;
+  const { statusListen, statusTokenFile, logFormat } = options;
+  return {
+    [target.type === "module" ? "worker" : "command"]: target,
+    trap: trapSignals,
+    permissions: denoArgs,
+    ...{ readyWhen, name, runtime, user, group, cwd, envFile, control, pidFile },
+    ...{ statusListen, statusTokenFile, logFormat },
+  };
+}
+
+function differ(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) !== JSON.stringify(other);
+}
