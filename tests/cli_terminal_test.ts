@@ -1,75 +1,14 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import process from "node:process";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { isAlive, type Program, runCommand, runtimeCommand, signalProcess, tempDir, waitFor } from "./support/run.ts";
-import { testSuite } from "./support/suite.ts";
+import { isAlive, runtimeCommand, signalProcess, tempDir, waitFor } from "./support/run.ts";
+import { Terminal } from "./support/terminal.ts";
 
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const worker = fileURLToPath(new URL("./fixtures/cli_worker.ts", import.meta.url));
 const SLOW = { timeout: 60_000 };
-
-/** A real terminal, with nobody before it. */
-class Terminal implements AsyncDisposable {
-  readonly #server: Program;
-  readonly #socket: string;
-  readonly #command: readonly string[];
-
-  /** Runs a shell command in a new terminal. */
-  constructor(socket: string, command: string) {
-    this.#socket = socket;
-    const size = ["-x", "200", "-y", "50"];
-    this.#server = runCommand("tmux", ["-D", "-S", socket, "-f", "/dev/null"], { env: { NO_COLOR: undefined } });
-    this.#command = [...["new-session", "-d", ...size], `${command}; echo "status $?"; exec sleep 600`];
-  }
-
-  async open(): Promise<this> {
-    await waitFor(() => this.#tmux(this.#command) !== undefined, { what: "a terminal" });
-    return this;
-  }
-
-  /** What it shows. */
-  screen(): string {
-    return this.#tmux(["capture-pane", "-p", "-J", "-S", "-200"]) ?? "";
-  }
-
-  /** What it shows, escape sequences included. */
-  colors(): string {
-    return this.#tmux(["capture-pane", "-p", "-e", "-S", "-200"]) ?? "";
-  }
-
-  press(key: string): void {
-    this.#tmux(["send-keys", key]);
-  }
-
-  close(): void {
-    this.#tmux(["kill-session"]);
-  }
-
-  /** Waits until it shows something. */
-  async shows(what: RegExp): Promise<string> {
-    const found = () => what.test(this.screen());
-    await waitFor(found, { what: `${what} on the screen`, intervalMs: 50 }).catch((error) => {
-      throw new Error(`${error.message}:\n${this.screen()}`);
-    });
-    return this.screen();
-  }
-
-  #tmux(args: readonly string[]): string | undefined {
-    // -N: a client that is quicker than the server would else start another, which nobody would end.
-    const { status, stdout } = spawnSync("tmux", ["-N", "-S", this.#socket, ...args], {
-      encoding: "utf8",
-      env: { ...process.env, ...testSuite().env },
-    });
-    return status === 0 ? stdout : undefined;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#server[Symbol.asyncDispose]();
-  }
-}
 
 const { command, args } = runtimeCommand();
 const pool = (rest: string): string => `${[command, ...args, prefork].map((word) => `'${word}'`).join(" ")} ${rest}`;

@@ -65,6 +65,8 @@ export const ORDER_HELP = `Asks a manager that runs, of the same user, or has it
   prefork check WORKER [options]         boots one worker, with the options of a run but apart from all:
                                          does it come to be ready? No manager is needed
 
+  prefork completion bash|zsh|fish       for the shell to evaluate: eval "$(prefork completion bash)"
+
   NAME is what "prefork list" shows; it can be left out where only one manager runs.
   --name NAME             the same
   --control PATH          the socket itself, as it was given to the manager

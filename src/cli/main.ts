@@ -26,6 +26,8 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
     case "orderHelp":
       await print("stdout", (await import("./help.ts")).ORDER_HELP);
       return 0;
+    case "completion":
+      return await complete(request.shell);
     case "order":
     case "list":
       return await (await import("./order.ts")).order(request);
@@ -40,6 +42,17 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
         request,
         file === undefined && isComplete ? undefined : () => parseWithConfig(args, file),
       );
+  }
+}
+
+async function complete(shell: string | undefined): Promise<number> {
+  try {
+    await print("stdout", (await import("./completion.ts")).completionFor(shell));
+    return 0;
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    await print("stderr", `prefork: ${error.message}\n`);
+    return 2;
   }
 }
 

@@ -85,6 +85,7 @@ export interface RunRequest {
 export type Request =
   | RunRequest
   | { readonly kind: "check"; readonly run: RunRequest }
+  | { readonly kind: "completion"; readonly shell: string | undefined }
   | OperatorRequest
   | { readonly kind: "help" }
   | { readonly kind: "version" }
@@ -148,7 +149,11 @@ const DENO_FLAGS = [
   ...PERMISSIONS.map((name) => `--allow-${name}`),
   ...PERMISSIONS.slice(0, -1).map((name) => `--deny-${name}`),
 ];
-const LONG_NAMES = [
+/** Options that take a value, by their long names. */
+export const VALUED: readonly string[] = [...Object.keys(VALUE_OPTIONS), ...Object.keys(REPEATED)];
+
+/** All options of a run, by their long names. */
+export const LONG_NAMES: readonly string[] = [
   ...Object.keys(VALUE_OPTIONS),
   ...Object.keys(REPEATED),
   NO_ADOPTION,
@@ -167,6 +172,7 @@ export function parse(args: readonly string[], config?: ConfigArguments): Reques
   try {
     const [first, ...rest] = args;
     if (isOrder(first)) return readOrder(first, rest);
+    if (first === "completion") return { kind: "completion", shell: rest[0] };
     if (first !== "check") return read(args, config);
     const request = read(rest, config);
     return request.kind === "run" ? { kind: "check", run: request } : request;
@@ -181,7 +187,7 @@ export function findConfig(args: readonly string[]): { readonly file?: string; r
   try {
     const { own, rest } = split(args[0] === "check" ? args.slice(1) : args);
     const said = readTokens(own);
-    if (isOrder(args[0]) || "kind" in said) return { isComplete: true };
+    if (isOrder(args[0]) || args[0] === "completion" || "kind" in said) return { isComplete: true };
     const words = said.words[0] === "run" ? said.words.slice(1) : said.words;
     const { config: file } = said.options;
     return { ...file === undefined ? {} : { file }, isComplete: words.length > 0 || rest !== undefined };

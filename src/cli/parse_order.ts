@@ -28,6 +28,11 @@ interface Shape {
 
 type Command = keyof typeof COMMANDS;
 
+/** The commands, and the flags of each. */
+export const COMMAND_FLAGS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.entries(COMMANDS).map(([name, { flags }]) => [name, flags]),
+);
+
 /** Something to be asked of a manager. */
 export interface OrderRequest {
   readonly kind: "order";
@@ -95,6 +100,9 @@ export function readOrder(command: Command, args: readonly string[]): OperatorRe
 }
 
 const EXAMPLES: Readonly<Record<string, string>> = { "--name": "web", "--control": "/run/web.sock", "--slot": "0" };
+
+/** What all of them take. */
+export const ORDER_OPTIONS: readonly string[] = ["--name", "--control"];
 
 function isValued(option: string): option is "--name" | "--control" | "--slot" {
   return Object.hasOwn(EXAMPLES, option);

@@ -1,0 +1,86 @@
+/**
+ * Completion for bash, zsh and fish, made of the tables that the command line is read by.
+ *
+ * @module
+ */
+
+import { LONG_NAMES, VALUED } from "./parse.ts";
+import { COMMAND_FLAGS, ORDER_OPTIONS } from "./parse_order.ts";
+import { UsageError } from "./usage_error.ts";
+
+const SHELLS = ["bash", "zsh", "fish"] as const;
+
+/** Words that stand first, besides a worker. */
+const WORDS = ["run", "check", "completion", ...Object.keys(COMMAND_FLAGS)];
+
+/** The script for a shell, to be evaluated by it; for a command of that name, be it an alias or a script. */
+export function completionFor(shell: string | undefined): string {
+  switch (shell) {
+    case "bash":
+      return bash();
+    case "zsh":
+      return `autoload -U +X bashcompinit && bashcompinit\n${bash()}`;
+    case "fish":
+      return fish();
+    default:
+      throw new UsageError(
+        `Cannot complete for '${shell ?? ""}': it must be ${
+          SHELLS.join(", ")
+        }, as in eval "$(prefork completion bash)"`,
+      );
+  }
+}
+
+function flagsOf(command: string): string {
+  const own = Object.entries(COMMAND_FLAGS).find(([name]) => name === command)?.[1] ?? [];
+  return [...own, ...ORDER_OPTIONS, "--help"].join(" ");
+}
+
+function bash(): string {
+  const cases = Object.keys(COMMAND_FLAGS).map((command) => {
+    return `    ${command}) words="${flagsOf(command)} $(_prefork_names)";;`;
+  });
+  return `_prefork_names() {
+  prefork list --json 2>/dev/null | grep -o '"name":"[^"]*","pid"' | cut -d'"' -f4
+}
+_prefork() {
+  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" words
+  COMPREPLY=()
+  case "\${COMP_WORDS[1]}" in
+${cases.join("\n")}
+    completion) words="${SHELLS.join(" ")}";;
+    *) words="${LONG_NAMES.join(" ")}"; [ "$COMP_CWORD" = 1 ] && words="$words ${WORDS.join(" ")}";;
+  esac
+  case "$before" in
+    ${VALUED.join("|")}) words="";;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$word"))
+  case "$word" in
+    -*) ;;
+    *) COMPREPLY+=($(compgen -f -- "$word"));;
+  esac
+}
+complete -o filenames -F _prefork prefork
+`;
+}
+
+function fish(): string {
+  const first = WORDS.map((word) => `complete -c prefork -n __fish_use_subcommand -a ${word}`);
+  const flags = Object.keys(COMMAND_FLAGS).flatMap((command) => {
+    const condition = `-n "__fish_seen_subcommand_from ${command}"`;
+    return [
+      ...flagsOf(command).split(" ").map((flag) => `complete -c prefork ${condition} -l ${flag.slice(2)}`),
+      `complete -c prefork ${condition} -f -a "(__prefork_names)"`,
+    ];
+  });
+  const isRun = `-n "not __fish_seen_subcommand_from completion ${Object.keys(COMMAND_FLAGS).join(" ")}"`;
+  const options = LONG_NAMES.map((name) => {
+    return `complete -c prefork ${isRun} -l ${name.slice(2)}${VALUED.includes(name) ? " -r" : ""}`;
+  });
+  return `function __prefork_names
+  prefork list --json 2>/dev/null | string match -ra '"name":"[^"]*","pid"' | string replace -r '"name":"(.*)","pid"' '$1'
+end
+complete -c prefork -n "__fish_seen_subcommand_from completion" -f -a "${SHELLS.join(" ")}"
+${[...first, ...flags, ...options].join("\n")}
+`;
+}
