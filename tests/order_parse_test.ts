@@ -25,6 +25,8 @@ test("parse() understands what is to be asked of a manager", () => {
   const none = { kind: "order", name: undefined, control: undefined, wait: false, json: false, watch: false };
   for (const [line, wanted] of UNDERSTOOD) assert.deepEqual(parse(line.split(" ")), { ...none, ...wanted }, line);
   assert.deepEqual(parse(["list", "--json"]), { kind: "list", json: true });
+  assert.deepEqual(parse(["top"]), { kind: "top", name: undefined, control: undefined });
+  assert.deepEqual(parse(["top", "web"]), { kind: "top", name: "web", control: undefined });
   for (const line of ["status --help", "list -h", "reload web --help"]) {
     assert.deepEqual(parse(line.split(" ")), { kind: "orderHelp" }, line);
   }
@@ -46,6 +48,8 @@ const REFUSED: readonly [string, RegExp][] = [
   ["status --wait", /^Cannot understand --wait after status: .*'prefork status --help' lists all$/],
   ["reload a b", /^Cannot understand 'b' after reload: one manager is asked at a time/],
   ["reload a --name b", /^Cannot understand 'a' after reload/],
+  ["top a b", /^Cannot understand 'b' after top/],
+  ["top --json", /^Cannot understand --json after top/],
   ["list web", /^Cannot understand 'web' after list/],
   ["scale", /^Cannot scale without N: scale 4, for one$/],
   ["scale many", /^Cannot use 'many' for scale: it must be a whole number, such as 4$/],
@@ -75,6 +79,7 @@ const ORDERS: readonly Order[] = [
   { do: "status" },
   { do: "reload" },
   { do: "upgrade" },
+  { do: "follow" },
   { do: "stop", now: true },
   { do: "scale", workers: 3 },
   { do: "signal", signal: "SIGHUP" },

@@ -12,6 +12,8 @@ import type { ProcessHost } from "../types.ts";
 /** How long a manager may take to answer at all; one that is stopped, or starts a thousand workers, takes its time. */
 const ANSWER_MS = 10_000;
 
+const NEVER_MS = 2 ** 40;
+
 /** Why no answer came. */
 export class NoAnswerError extends Error {
   /** Tells this error from others. */
@@ -35,7 +37,8 @@ export async function ask(
 ): Promise<Outcome | undefined> {
   const outcome = Promise.withResolvers<Outcome | undefined>();
   const lines = new LineReader();
-  using patience = host.setTimer(ANSWER_MS, () => {
+  // Whoever follows is told nothing for as long as nothing happens.
+  using patience = host.setTimer(order.do === "follow" ? NEVER_MS : ANSWER_MS, () => {
     outcome.reject(new NoAnswerError(`the manager did not answer within ${ANSWER_MS / 1000} seconds`));
   });
   const take = (line: string): void => {

@@ -57,6 +57,7 @@ export const ORDER_HELP = `Asks a manager that runs, of the same user, or has it
 
   prefork list [--json]                  all managers: name, pid, state, workers, addresses
   prefork status [NAME] [--json] [--watch]   one manager and its workers
+  prefork top [NAME]                     the same, live, with keys to reload, scale and stop
   prefork reload [NAME] [--wait]         new workers for all, if the first one comes to be ready
   prefork upgrade [NAME] [--wait]        a new manager, of the program as it is now, with new workers
   prefork scale N [NAME]                 N workers from now on

@@ -29,6 +29,7 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
     case "completion":
       return await complete(request.shell);
     case "order":
+    case "top":
     case "list":
       return await (await import("./order.ts")).order(request);
     case "check":

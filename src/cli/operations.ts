@@ -62,7 +62,7 @@ export class Operations {
   }
 
   /** Does what an operator asks for. */
-  async obey(order: Order, tell: Tell): Promise<Reply> {
+  async obey(order: Order, tell: Tell, gone: Promise<void>): Promise<Reply> {
     const { pool } = this.#parts;
     switch (order.do) {
       case "status":
@@ -77,6 +77,8 @@ export class Operations {
           await pool.upgrade();
           return "a new manager has taken over";
         });
+      case "follow":
+        return await this.#follow(tell, gone);
       case "stop":
         return await this.#stop(order.now, tell);
       case "scale":
@@ -119,6 +121,13 @@ export class Operations {
     } finally {
       this.#followers.delete(tell);
     }
+  }
+
+  async #follow(tell: Tell, gone: Promise<void>): Promise<Reply> {
+    this.#followers.add(tell);
+    const reply = await Promise.race([this.#ended.promise, gone]);
+    this.#followers.delete(tell);
+    return reply ?? { type: "done", text: "" };
   }
 
   #stop(now: boolean, tell: Tell): Promise<Reply> {

@@ -27,7 +27,9 @@ const LOOKS = 500;
 /** Sends the order, tells what became of it, and gives the exit status. */
 export async function order(request: Exclude<OperatorRequest, { kind: "orderHelp" }>): Promise<number> {
   try {
-    return request.kind === "list" ? await list(request.json) : await send(request);
+    if (request.kind === "list") return await list(request.json);
+    if (request.kind === "top") return await (await import("./top.ts")).top(await findSocket(request));
+    return await send(request);
   } catch (error) {
     await print("stderr", `prefork: ${describeError(error)}\n`);
     if (error instanceof UsageError) return 2;
@@ -92,7 +94,7 @@ async function gone(pid: number): Promise<void> {
   }
 }
 
-async function findSocket({ name, control }: OrderRequest): Promise<string> {
+async function findSocket({ name, control }: Pick<OrderRequest, "name" | "control">): Promise<string> {
   if (control !== undefined) return control;
   if (name !== undefined) return await namedSocket(name);
   const found = await managers();

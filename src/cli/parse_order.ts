@@ -12,6 +12,7 @@ import { parseCount, parseSignal } from "./values.ts";
 /** The commands, and what they take. */
 const COMMANDS = {
   status: { words: [], flags: ["--json", "--watch"] },
+  top: { words: [], flags: [] },
   list: { words: [], flags: ["--json"] },
   reload: { words: [], flags: ["--wait"] },
   upgrade: { words: [], flags: ["--wait"] },
@@ -50,6 +51,7 @@ export interface OrderRequest {
 /** What is asked with one of these commands. */
 export type OperatorRequest =
   | OrderRequest
+  | { readonly kind: "top"; readonly name: string | undefined; readonly control: string | undefined }
   | { readonly kind: "list"; readonly json: boolean }
   | { readonly kind: "orderHelp" };
 
@@ -86,6 +88,11 @@ export function readOrder(command: Command, args: readonly string[]): OperatorRe
     if (extra !== undefined) throw unknownWord(command, extra);
     return { kind: "list", json: flags.has("--json") };
   }
+  if (command === "top") {
+    const [name = values["--name"], extra] = words;
+    if (extra !== undefined) throw unknownWord(command, extra);
+    return { kind: "top", name, control: values["--control"] };
+  }
   const { order, name } = readWords(command, words, values["--slot"], flags.has("--now"));
   if (name !== undefined && values["--name"] !== undefined) throw unknownWord(command, name);
   return {
@@ -118,7 +125,7 @@ interface ReadWords {
 }
 
 function readWords(
-  command: Exclude<Command, "list">,
+  command: Exclude<Command, "list" | "top">,
   words: readonly string[],
   slot: string | undefined,
   now: boolean,

@@ -140,7 +140,7 @@ async function openPresence(
       pidFile,
       name,
       fallbackName: nameAfter(target.type === "module" ? target.module : target.command),
-      obey: (order, tell) => operations.obey(order, tell),
+      obey: (order, tell, gone) => operations.obey(order, tell, gone),
     });
   } catch (error) {
     await pool[Symbol.asyncDispose]();

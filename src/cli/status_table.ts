@@ -21,45 +21,45 @@ export function formatStatus(status: StatusReport): string {
     `worker${restarts === 1 ? " has" : "s have"} ended, ${requests} requests`,
     ...status.listeners.map(({ name, address }) => `  listens on ${address}${name === null ? "" : ` (${name})`}`),
   ];
-  const workers = [...status.workers, ...status.standbys];
-  if (workers.length === 0) return `${lines.join("\n")}\n`;
-  const head = [
-    "SLOT",
-    "PID",
-    "GEN",
-    "STATE",
-    "UPTIME",
-    "REQUESTS",
-    "LAG",
-    "MEMORY",
-    "CPU",
-    "RESTARTS",
-    "STATUS",
-    "LAST END",
-  ];
-  return `${lines.join("\n")}\n\n${formatTable([head, ...workers.map(toRow)], NUMBERS)}`;
+  const rows = workerRows(status);
+  if (rows.length === 1) return `${lines.join("\n")}\n`;
+  return `${lines.join("\n")}\n\n${rows.map((row) => `${row}\n`).join("")}`;
 }
 
 /** The columns that are aligned to the right. */
-const NUMBERS = ["SLOT", "PID", "GEN", "UPTIME", "REQUESTS", "LAG", "MEMORY", "CPU", "RESTARTS", "WORKERS"];
+const NUMBERS = ["SLOT", "PID", "GEN", "UPTIME", "REQUESTS", "/S", "LAG", "MEMORY", "CPU", "RESTARTS", "WORKERS"];
 
-function toRow(worker: WorkerReport): Row {
-  const { slot, pid, generation, state, uptimeMs, requests, lagMs, memoryBytes, cpuMs, restarts, status, lastReason } =
-    worker;
-  return [
-    slot < 0 ? "-" : String(slot),
-    String(pid),
-    String(generation),
-    state,
-    formatTime(uptimeMs),
-    requests === null ? "-" : String(requests),
-    lagMs === null ? "-" : `${lagMs.toFixed(1)}ms`,
-    formatSize(memoryBytes),
-    cpuMs === null ? "?" : formatTime(cpuMs),
-    String(restarts),
-    printable(status),
-    lastReason ?? "",
-  ];
+/** What is told of a worker, by column. */
+const COLUMNS: Readonly<Record<string, (worker: WorkerReport) => string>> = {
+  SLOT: ({ slot }) => slot < 0 ? "-" : String(slot),
+  PID: ({ pid }) => String(pid),
+  GEN: ({ generation }) => String(generation),
+  STATE: ({ state }) => state,
+  UPTIME: ({ uptimeMs }) => formatTime(uptimeMs),
+  REQUESTS: ({ requests }) => requests === null ? "-" : String(requests),
+  LAG: ({ lagMs }) => lagMs === null ? "-" : `${lagMs.toFixed(1)}ms`,
+  MEMORY: ({ memoryBytes }) => formatSize(memoryBytes),
+  CPU: ({ cpuMs }) => cpuMs === null ? "?" : formatTime(cpuMs),
+  RESTARTS: ({ restarts }) => String(restarts),
+  STATUS: ({ status }) => printable(status, 40),
+  "LAST END": ({ lastReason }) => printable(lastReason ?? "", 60),
+};
+
+/**
+ * The workers as lines, below the names of the columns.
+ *
+ * @param rateOf How many requests a second a process serves, if that is known.
+ */
+export function workerRows(
+  { workers, standbys }: StatusReport,
+  rateOf?: (pid: number) => number | undefined,
+): readonly string[] {
+  const rate = ({ pid }: WorkerReport): string => rateOf?.(pid)?.toFixed(0) ?? "-";
+  const columns = Object.entries(COLUMNS).flatMap((column) => {
+    return rateOf !== undefined && column[0] === "REQUESTS" ? [column, ["/S", rate] as const] : [column];
+  });
+  const rows = [...workers, ...standbys].map((worker) => columns.map(([, tell]) => tell(worker)));
+  return formatTable([columns.map(([name]) => name), ...rows], NUMBERS);
 }
 
 /** All managers of a user, a line each. */
@@ -73,10 +73,11 @@ export function formatList(all: readonly StatusReport[]): string {
     listeners.map(({ address }) => address).join(" "),
     work,
   ]);
-  return formatTable([["NAME", "PID", "STATE", "WORKERS", "UPTIME", "LISTENS", "RUNS"], ...rows], NUMBERS);
+  const table = formatTable([["NAME", "PID", "STATE", "WORKERS", "UPTIME", "LISTENS", "RUNS"], ...rows], NUMBERS);
+  return table.map((line) => `${line}\n`).join("");
 }
 
-function formatTable(rows: readonly Row[], right: readonly string[]): string {
+function formatTable(rows: readonly Row[], right: readonly string[]): readonly string[] {
   const [head = []] = rows;
   const widths = head.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const format = (row: Row) => {
@@ -86,7 +87,7 @@ function formatTable(rows: readonly Row[], right: readonly string[]): string {
     });
     return cells.join("  ").trimEnd();
   };
-  return rows.map((row) => `${format(row)}\n`).join("");
+  return rows.map(format);
 }
 
 const STEPS = [[86_400_000, "d"], [3_600_000, "h"], [60_000, "m"], [1000, "s"]] as const;
@@ -103,12 +104,13 @@ export function formatTime(ms: number): string {
   }).join("");
 }
 
-function formatSize(bytes: number | null): string {
+/** Bytes, in MiB. */
+export function formatSize(bytes: number | null): string {
   return bytes === null ? "?" : `${(bytes / 2 ** 20).toFixed(1)}M`;
 }
 
-/** What a worker says of itself must not move the cursor. */
-function printable(text: string): string {
+/** What others say must not move the cursor. */
+export function printable(text: string, length: number): string {
   // deno-lint-ignore no-control-regex
-  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ").slice(0, 40);
+  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ").slice(0, length);
 }

@@ -18,8 +18,11 @@ const MAX_CONNECTIONS = 64;
 /** How long an operator may take to read the last word. */
 const PATIENCE_MS = 1000;
 
-/** Does what operators ask for. Resolves with what is told them in the end; what it throws is the reason why not. */
-export type Obey = (order: Order, tell: (progress: string) => void) => Promise<Reply>;
+/**
+ * Does what operators ask for. Resolves with what is told them in the end; what it throws is the reason why not. Whoever
+ * asked may hang up before.
+ */
+export type Obey = (order: Order, tell: (progress: string) => void, gone: Promise<void>) => Promise<Reply>;
 
 /** Listens to operators. Who may connect is for the directory of the socket to say. */
 export class OperatorServer implements AsyncDisposable {
@@ -48,6 +51,7 @@ export class OperatorServer implements AsyncDisposable {
     connection.unref();
     const lines = new LineReader(MAX_LINE);
     const say = (reply: Reply): void => connection.send(encodeReply(reply));
+    const gone = Promise.withResolvers<void>();
     const isTooMany = this.#connections.size >= MAX_CONNECTIONS;
     let isRefused = false;
     // Not at once: what comes still and is not read would keep the reason from whoever sent it.
@@ -62,19 +66,22 @@ export class OperatorServer implements AsyncDisposable {
         if (isRefused) return;
         if (isTooMany) return refuse(`${MAX_CONNECTIONS} operators are connected already`);
         try {
-          lines.push(chunk, (line) => void this.#take(line, say));
+          lines.push(chunk, (line) => void this.#take(line, say, gone.promise));
         } catch (error) {
           refuse(describeError(error));
         }
       },
-      closed: () => this.#connections.delete(connection),
+      closed: () => {
+        this.#connections.delete(connection);
+        gone.resolve();
+      },
     };
   }
 
-  async #take(line: string, say: (reply: Reply) => void): Promise<void> {
+  async #take(line: string, say: (reply: Reply) => void, gone: Promise<void>): Promise<void> {
     try {
       const order = decodeOrder(line);
-      say(await this.#obey(order, (text) => say({ type: "progress", text })));
+      say(await this.#obey(order, (text) => say({ type: "progress", text }), gone));
     } catch (error) {
       say({ type: "failed", reason: describeError(error) });
     }

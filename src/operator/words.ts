@@ -17,6 +17,8 @@ export type Order =
   | { readonly do: "status" }
   | { readonly do: "reload" }
   | { readonly do: "upgrade" }
+  /** To be told what happens, for as long as the connection is there. */
+  | { readonly do: "follow" }
   /** `now` kills the workers. */
   | { readonly do: "stop"; readonly now: boolean }
   | { readonly do: "scale"; readonly workers: number }
@@ -58,6 +60,7 @@ export function decodeOrder(line: string): Order {
     case "status":
     case "reload":
     case "upgrade":
+    case "follow":
       return { do: name };
     case "stop":
       return { do: name, now: now === true };
