@@ -39,7 +39,7 @@ export function look(before: TopState | undefined, status: StatusReport, at: num
   const rate = isSame ? rateOf(status.requests - before.status.requests, at - before.at) : 0;
   const old = new Map(isSame ? before.status.workers.map(({ pid, requests }) => [pid, requests ?? 0] as const) : []);
   const workerRates = status.workers.map(({ pid, requests }) => {
-    const since = (requests ?? 0) - (old.get(pid) ?? requests ?? 0);
+    const since = (requests ?? 0) - (old.get(pid) ?? 0);
     return [pid, isSame ? rateOf(since, at - before.at) : 0] as const;
   });
   return { status, at, rates: [...rates, rate].slice(-HISTORY), workerRates: new Map(workerRates), events, note };
