@@ -72,6 +72,8 @@ export interface PreforkConfig {
   readonly statusListen?: string | number;
   /** The file of what clients must know there. */
   readonly statusTokenFile?: string;
+  /** The file that the log goes to, and what workers print. */
+  readonly logFile?: string;
   /** How the log looks. */
   readonly logFormat?: "pretty" | "json" | "plain";
 }

@@ -26,6 +26,9 @@ test("parse() understands what is to be asked of a manager", () => {
   for (const [line, wanted] of UNDERSTOOD) assert.deepEqual(parse(line.split(" ")), { ...none, ...wanted }, line);
   assert.deepEqual(parse(["list", "--json"]), { kind: "list", json: true });
   assert.deepEqual(parse(["top"]), { kind: "top", name: undefined, control: undefined });
+  const logs = { kind: "logs", name: undefined, control: undefined, lines: 20, follows: false };
+  assert.deepEqual(parse(["logs"]), logs);
+  assert.deepEqual(parse(["logs", "web", "-f", "-n", "5"]), { ...logs, name: "web", lines: 5, follows: true });
   assert.deepEqual(parse(["top", "web"]), { kind: "top", name: "web", control: undefined });
   for (const line of ["status --help", "list -h", "reload web --help"]) {
     assert.deepEqual(parse(line.split(" ")), { kind: "orderHelp" }, line);
@@ -48,6 +51,8 @@ const REFUSED: readonly [string, RegExp][] = [
   ["status --wait", /^Cannot understand --wait after status: .*'prefork status --help' lists all$/],
   ["reload a b", /^Cannot understand 'b' after reload: one manager is asked at a time/],
   ["reload a --name b", /^Cannot understand 'a' after reload/],
+  ["logs -n many", /^Cannot use 'many' for --lines/],
+  ["status -n 5", /^Cannot understand -n after status/],
   ["top a b", /^Cannot understand 'b' after top/],
   ["top --json", /^Cannot understand --json after top/],
   ["list web", /^Cannot understand 'web' after list/],
@@ -80,6 +85,7 @@ const ORDERS: readonly Order[] = [
   { do: "reload" },
   { do: "upgrade" },
   { do: "follow" },
+  { do: "reopen" },
   { do: "stop", now: true },
   { do: "scale", workers: 3 },
   { do: "signal", signal: "SIGHUP" },

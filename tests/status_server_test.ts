@@ -41,6 +41,7 @@ const STATUS: StatusReport = {
   runtime: "deno 2.9.6",
   version: "0.1.0",
   work: "app.ts",
+  logFile: null,
   uptimeMs: 2500,
   memoryBytes: null,
   cpuMs: null,

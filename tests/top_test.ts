@@ -34,6 +34,7 @@ function status(requests: readonly number[], more: Partial<StatusReport> = {}): 
     runtime: "deno 2.9.6",
     version: "0.1.0",
     work: "app.ts",
+    logFile: null,
     uptimeMs: 2500,
     memoryBytes: 2 ** 20,
     cpuMs: 10,

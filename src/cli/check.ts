@@ -28,7 +28,7 @@ export async function check(request: RunRequest): Promise<number> {
     return await tryWorker(request, prepared, outlets);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    outlets.streams.stderr.outlet.log(`prefork: ${error.message}\n`);
+    outlets.complain(error.message);
     return 2;
   } finally {
     await outlets.drain();
@@ -64,7 +64,7 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
   await relay.ended(PATIENCE_MS);
   const what = describeWork(request);
   if (end.isGood) outlets.streams.stdout.outlet.log(`${what} ${end.what} after ${ms} ms\n`);
-  else outlets.streams.stderr.outlet.log(`prefork: Cannot use ${what}: its worker ${end.what}\n`);
+  else outlets.complain(`Cannot use ${what}: its worker ${end.what}`);
   return end.isGood ? 0 : NOT_READY;
 }
 

@@ -57,6 +57,7 @@ const VALUES = {
   statusListen: "--status-listen",
   statusTokenFile: "--status-token-file",
   logFormat: "--log-format",
+  logFile: "--log-file",
 } as const satisfies Partial<Record<keyof PreforkConfig, string>>;
 
 const TIMES = {

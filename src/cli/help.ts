@@ -40,7 +40,7 @@ Manager (docs/operating.md; its commands: prefork status --help)
                           where it is found; --status-listen PORT  --status-token-file FILE, by HTTP
   --config FILE  --print-config    options from a file; prefork.config.ts, where no WORKER is named
   --log-format FORMAT     pretty, json or plain, on stderr (default: pretty on a terminal, else json)
-  -h, --help  -V, --version
+  --log-file FILE         where the log goes instead, and what workers print; -h, --help, -V, --version
 
 Signals  TERM, INT, QUIT stop, a second one at once; TTIN, TTOU: one worker more, one less; HUP
          replaces all workers, USR2 the manager with them, if the new ones come to be ready
@@ -62,6 +62,8 @@ export const ORDER_HELP = `Asks a manager that runs, of the same user, or has it
   prefork upgrade [NAME] [--wait]        a new manager, of the program as it is now, with new workers
   prefork scale N [NAME]                 N workers from now on
   prefork signal SIG [NAME] [--slot N]   a signal for all workers, or for the one in slot N
+  prefork logs [NAME] [-f] [-n LINES]    the end of its log file, and with -f what comes to it
+  prefork reopen [NAME]                  begins the log file anew, after it was moved away
   prefork stop [NAME] [--wait] [--now]   stops; --now kills the workers
   prefork check WORKER [options]         boots one worker, with the options of a run but apart from all:
                                          does it come to be ready? No manager is needed

@@ -30,6 +30,7 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
       return await complete(request.shell);
     case "order":
     case "top":
+    case "logs":
     case "list":
       return await (await import("./order.ts")).order(request);
     case "check":

@@ -7,6 +7,7 @@
 import { describeError, formatEvent, type PreforkEvent } from "../events.ts";
 import { Ledger } from "../operator/ledger.ts";
 import { type ManagerFacts, type ManagerState, report, type StatusReport } from "../operator/report.ts";
+import type { LogFile } from "./log_file.ts";
 import type { Order, Reply } from "../operator/words.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
@@ -16,9 +17,11 @@ import type { ProcessHost, Signal } from "../types.ts";
 export interface OperationParts {
   readonly pool: Prefork;
   readonly host: ProcessHost;
-  readonly facts: () => Omit<ManagerFacts, "state" | "startedAt">;
+  readonly facts: () => Omit<ManagerFacts, "state" | "startedAt" | "logFile">;
   /** Replaces the workers; resolves when that is done. */
   reload(): Promise<void>;
+  /** The log file, if there is one. */
+  readonly logFile: LogFile | undefined;
   /** Stops as by a signal. */
   stop(): void;
 }
@@ -77,6 +80,8 @@ export class Operations {
           await pool.upgrade();
           return "a new manager has taken over";
         });
+      case "reopen":
+        return await this.#reopen();
       case "follow":
         return await this.#follow(tell, gone);
       case "stop":
@@ -90,8 +95,13 @@ export class Operations {
 
   /** How the pool is. */
   report(): Promise<StatusReport> {
-    const { pool, host, facts } = this.#parts;
-    return report(pool, this.#ledger, host, { ...facts(), startedAt: this.#startedAt, state: this.#state() });
+    const { pool, host, facts, logFile } = this.#parts;
+    return report(pool, this.#ledger, host, {
+      ...facts(),
+      logFile: logFile?.path ?? null,
+      startedAt: this.#startedAt,
+      state: this.#state(),
+    });
   }
 
   #state(): ManagerState {
@@ -121,6 +131,13 @@ export class Operations {
     } finally {
       this.#followers.delete(tell);
     }
+  }
+
+  async #reopen(): Promise<Reply> {
+    const { logFile } = this.#parts;
+    if (logFile === undefined) return { type: "failed", reason: "it has no log file; --log-file FILE gives it one" };
+    await logFile.reopen();
+    return { type: "done", text: `${logFile.path} is begun anew` };
   }
 
   async #follow(tell: Tell, gone: Promise<void>): Promise<Reply> {

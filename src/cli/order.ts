@@ -9,7 +9,7 @@ import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError } from "../events.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { ask, findManager, NoAnswerError, type Outcome } from "./client.ts";
-import type { OperatorRequest, OrderRequest } from "./parse_order.ts";
+import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.ts";
 import { controlPath, isAnswered, listSockets, nameOfSocket } from "./place.ts";
 import { formatList, formatStatus } from "./status_table.ts";
 import { UsageError } from "./usage_error.ts";
@@ -29,6 +29,7 @@ export async function order(request: Exclude<OperatorRequest, { kind: "orderHelp
   try {
     if (request.kind === "list") return await list(request.json);
     if (request.kind === "top") return await (await import("./top.ts")).top(await findSocket(request));
+    if (request.kind === "logs") return await logs(request);
     return await send(request);
   } catch (error) {
     await print("stderr", `prefork: ${describeError(error)}\n`);
@@ -36,6 +37,19 @@ export async function order(request: Exclude<OperatorRequest, { kind: "orderHelp
     if (error instanceof NoAnswerError) return NOT_THERE;
     throw error;
   }
+}
+
+async function logs({ name, control, lines, follows }: LogsRequest): Promise<number> {
+  const { logFile, name: called } = await findManager(currentHost, await findSocket({ name, control }));
+  if (logFile === null) {
+    await print(
+      "stderr",
+      `prefork: Cannot show the log of ${called}: it goes to its standard error; --log-file keeps one\n`,
+    );
+    return 1;
+  }
+  await (await import("./logs.ts")).showLog(logFile, lines, follows);
+  return 0;
 }
 
 async function list(json: boolean): Promise<number> {

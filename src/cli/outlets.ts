@@ -9,7 +9,8 @@ import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { takeoverOn } from "../succession.ts";
 import type { OutputStream } from "./host.ts";
 import { type Log, openLog } from "./log.ts";
-import { type Dropped, Outlet } from "./outlet.ts";
+import type { LogFile } from "./log_file.ts";
+import { type Dropped, Outlet, type OutletOptions } from "./outlet.ts";
 import { type Destination, workerPrefix } from "./output.ts";
 import type { RunOptions } from "./parse.ts";
 
@@ -20,38 +21,57 @@ export const PATIENCE_MS = 2000;
 export interface Outlets {
   readonly log: Log;
   readonly streams: Readonly<Record<OutputStream, Destination>>;
+  /** The file that both go to, if there is one. */
+  readonly file: LogFile | undefined;
+  /** Says on standard error what is wrong with what was typed. */
+  complain(text: string): void;
   /** Resolves when all is written, or nobody reads it. */
   drain(): Promise<void>;
 }
 
-/** Opens the log. */
-export function openOutlets({ logFormat, name }: RunOptions): Outlets {
+/**
+ * Opens the log.
+ *
+ * @param file Where it goes, and what workers print, in the place of the standard streams.
+ */
+export function openOutlets({ logFormat, name }: RunOptions, file?: LogFile): Outlets {
+  const isPretty = file === undefined && currentCommandLine.isTerminal("stderr");
   const log = openLog({
-    format: logFormat ?? (currentCommandLine.isTerminal("stderr") ? "pretty" : "json"),
-    color: wantsColor("stderr"),
+    format: logFormat ?? (isPretty ? "pretty" : "json"),
+    color: isPretty && wantsColor("stderr"),
     name,
     speaker: () => takeoverOn(currentHost)?.elderPid === undefined ? "" : `new manager pid=${currentHost.pid}: `,
     write: (text) => stderr.outlet.log(text),
   });
-  const [stdout, stderr] = [openDestination("stdout", log), openDestination("stderr", log)];
+  const [ownStdout, ownStderr] = [openDestination("stdout", log), openDestination("stderr", log)];
+  const filed = file &&
+    { outlet: new Outlet((bytes) => file.write(bytes), describing("the log file", log)), prefix: () => "" };
+  const [stdout, stderr] = [filed ?? ownStdout, filed ?? ownStderr];
   return {
     log,
     streams: { stdout, stderr },
+    file,
+    complain: (text) => ownStderr.outlet.log(`prefork: ${text}\n`),
     async drain() {
-      await Promise.all([stdout, stderr].map(({ outlet }) => outlet.drain(PATIENCE_MS)));
+      await Promise.all([stdout, stderr, ownStderr].map(({ outlet }) => outlet.drain(PATIENCE_MS)));
+    },
+  };
+}
+
+function describing(stream: string, log: Log): OutletOptions {
+  return {
+    describeDropped(dropped: Dropped): string {
+      const { lines, bytes } = dropped;
+      const what = `${stream} was full: ${lines} lines of the log and ${bytes} bytes that workers printed were dropped`;
+      return log.format("warning", what, { event: "full", stream, ...dropped });
     },
   };
 }
 
 function openDestination(stream: OutputStream, log: Log): Destination {
-  const describeDropped = (dropped: Dropped): string => {
-    const { lines, bytes } = dropped;
-    const what = `${stream} was full: ${lines} lines of the log and ${bytes} bytes that workers printed were dropped`;
-    return log.format("warning", what, { event: "full", stream, ...dropped });
-  };
   const color = wantsColor(stream);
   return {
-    outlet: new Outlet((bytes) => currentCommandLine.write(stream, bytes), { describeDropped }),
+    outlet: new Outlet((bytes) => currentCommandLine.write(stream, bytes), describing(stream, log)),
     prefix: currentCommandLine.isTerminal(stream) ? (slot, pid) => workerPrefix(slot, pid, color) : () => "",
   };
 }

@@ -60,6 +60,7 @@ export interface RunOptions {
   readonly adoption?: false;
   readonly name?: string;
   readonly logFormat?: LogFormat;
+  readonly logFile?: string;
   readonly control?: string;
   readonly pidFile?: string;
   readonly statusListen?: { readonly host: string; readonly port: number };
@@ -125,6 +126,7 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--status-listen": { example: "9090", read: (text) => ({ statusListen: parseStatusListen(text) }) },
   "--status-token-file": { example: "/etc/web.token", read: (text) => ({ statusTokenFile: text }) },
   "--config": { example: "prefork.config.ts", read: (text) => ({ config: text }) },
+  "--log-file": { example: "/var/log/web.log", read: (text) => ({ logFile: text }) },
   "--log-format": { example: "json", read: (text) => ({ logFormat: parseLogFormat(text) }) },
 };
 

@@ -13,6 +13,8 @@ import { parseCount, parseSignal } from "./values.ts";
 const COMMANDS = {
   status: { words: [], flags: ["--json", "--watch"] },
   top: { words: [], flags: [] },
+  reopen: { words: [], flags: [] },
+  logs: { words: [], flags: ["--follow"] },
   list: { words: [], flags: ["--json"] },
   reload: { words: [], flags: ["--wait"] },
   upgrade: { words: [], flags: ["--wait"] },
@@ -52,8 +54,18 @@ export interface OrderRequest {
 export type OperatorRequest =
   | OrderRequest
   | { readonly kind: "top"; readonly name: string | undefined; readonly control: string | undefined }
+  | LogsRequest
   | { readonly kind: "list"; readonly json: boolean }
   | { readonly kind: "orderHelp" };
+
+/** To see the log of a manager. */
+export interface LogsRequest {
+  readonly kind: "logs";
+  readonly name: string | undefined;
+  readonly control: string | undefined;
+  readonly lines: number;
+  readonly follows: boolean;
+}
 
 /** Whether a word is one of these commands; a file of that name is written `./status`. */
 export function isOrder(word: string | undefined): word is Command {
@@ -68,13 +80,14 @@ export function isOrder(word: string | undefined): word is Command {
 export function readOrder(command: Command, args: readonly string[]): OperatorRequest {
   const words: string[] = [];
   const flags = new Set<string>();
-  const values: { "--name"?: string; "--control"?: string; "--slot"?: string } = {};
+  const values: { "--name"?: string; "--control"?: string; "--slot"?: string; "--lines"?: string } = {};
   for (let at = 0; at < args.length; at++) {
     const token = args[at] ?? "";
     if (token === "--help" || token === "-h") return { kind: "orderHelp" };
     const [option = "", value] = token.split(/=(.*)/s);
-    if (isValued(option) && (option !== "--slot" || command === "signal")) values[option] = value ?? args[++at] ?? "";
-    else if (flagsOf(command).includes(token)) flags.add(token);
+    const long = SHORT[option] ?? option;
+    if (isValued(long) && isFor(long, command)) values[long] = value ?? args[++at] ?? "";
+    else if (flagsOf(command).includes(long)) flags.add(long);
     else if (token.startsWith("-")) throw unknownFlag(command, token);
     else words.push(token);
   }
@@ -88,10 +101,13 @@ export function readOrder(command: Command, args: readonly string[]): OperatorRe
     if (extra !== undefined) throw unknownWord(command, extra);
     return { kind: "list", json: flags.has("--json") };
   }
-  if (command === "top") {
+  if (command === "top" || command === "logs") {
     const [name = values["--name"], extra] = words;
     if (extra !== undefined) throw unknownWord(command, extra);
-    return { kind: "top", name, control: values["--control"] };
+    const control = values["--control"];
+    if (command === "top") return { kind: command, name, control };
+    const lines = parseCount("--lines", values["--lines"] ?? "20");
+    return { kind: command, name, control, lines, follows: flags.has("--follow") };
   }
   const { order, name } = readWords(command, words, values["--slot"], flags.has("--now"));
   if (name !== undefined && values["--name"] !== undefined) throw unknownWord(command, name);
@@ -106,12 +122,25 @@ export function readOrder(command: Command, args: readonly string[]): OperatorRe
   };
 }
 
-const EXAMPLES: Readonly<Record<string, string>> = { "--name": "web", "--control": "/run/web.sock", "--slot": "0" };
+const EXAMPLES: Readonly<Record<string, string>> = {
+  "--name": "web",
+  "--control": "/run/web.sock",
+  "--slot": "0",
+  "--lines": "100",
+};
+
+const SHORT: Readonly<Record<string, string>> = { "-f": "--follow", "-n": "--lines" };
+
+/** Some options are for one command. */
+function isFor(option: string, command: Command): boolean {
+  const only: Readonly<Record<string, Command>> = { "--slot": "signal", "--lines": "logs" };
+  return (only[option] ?? command) === command;
+}
 
 /** What all of them take. */
 export const ORDER_OPTIONS: readonly string[] = ["--name", "--control"];
 
-function isValued(option: string): option is "--name" | "--control" | "--slot" {
+function isValued(option: string): option is "--name" | "--control" | "--slot" | "--lines" {
   return Object.hasOwn(EXAMPLES, option);
 }
 
@@ -125,7 +154,7 @@ interface ReadWords {
 }
 
 function readWords(
-  command: Exclude<Command, "list" | "top">,
+  command: Exclude<Command, "list" | "top" | "logs">,
   words: readonly string[],
   slot: string | undefined,
   now: boolean,
@@ -154,6 +183,7 @@ function readWords(
     case "status":
     case "reload":
     case "upgrade":
+    case "reopen":
       return { order: { do: command }, name };
   }
 }

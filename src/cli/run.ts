@@ -4,6 +4,7 @@
  * @module
  */
 
+import { resolve } from "node:path";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { currentLibc } from "../../runtimes/current_libc.ts";
@@ -12,12 +13,13 @@ import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
 import type { Relay, WorkerInfo } from "../types.ts";
 import type { Log } from "./log.ts";
+import type { LogFile } from "./log_file.ts";
 import { Notifier } from "./notify.ts";
 import { Operations } from "./operations.ts";
 import { listenToOperator, watchTerminal } from "./operator.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
-import type { Request, RunRequest } from "./parse.ts";
+import type { Request, RunOptions, RunRequest } from "./parse.ts";
 import { describeWork, makePool, poolOptions, startWork } from "./pool_options.ts";
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";
@@ -31,18 +33,34 @@ import { UsageError } from "./usage_error.ts";
  * @param reread Reads the configuration file anew, if there is one.
  */
 export async function run(request: RunRequest, reread?: () => Promise<Request>): Promise<number> {
-  const outlets = openOutlets(request.options);
+  const file = await openLogFile(request.options).catch(complain);
+  if (file === null) return 2;
+  const outlets = openOutlets(request.options, file);
   try {
     const prepared = await prepare(request, currentHost, currentCommandLine);
     const configuration = reread && new Configuration(request, prepared, reread);
     return await keepPool(request, prepared, outlets, configuration);
   } catch (error) {
-    if (error instanceof UsageError) outlets.streams.stderr.outlet.log(`prefork: ${error.message}\n`);
+    if (error instanceof UsageError) outlets.complain(error.message);
     else throw error;
     return 2;
   } finally {
     await outlets.drain();
   }
+}
+
+async function openLogFile({ logFile }: RunOptions): Promise<LogFile | undefined> {
+  if (logFile === undefined) return undefined;
+  const { LogFile } = await import("./log_file.ts");
+  return await LogFile.open(resolve(currentCommandLine.cwd(), logFile));
+}
+
+async function complain(error: unknown): Promise<null> {
+  if (!(error instanceof UsageError)) throw error;
+  const outlets = openOutlets({});
+  outlets.complain(error.message);
+  await outlets.drain();
+  return null;
 }
 
 async function keepPool(
@@ -69,6 +87,7 @@ async function keepPool(
     host: currentHost,
     facts: () => ({ name: presence.name, runtime: currentCommandLine.version, work: describeWork(request) }),
     reload: () => configuration === undefined ? pool.reload() : configuration.reload(pool),
+    logFile: outlets.file,
     stop: () => hangUp.abort(),
   });
   const presence = await openPresence(request, log, pool, operations);

@@ -58,6 +58,8 @@ export interface StatusReport extends UsageReport {
   readonly version: string;
   /** What the workers run. */
   readonly work: string;
+  /** The file of the log; null if that goes to standard error. */
+  readonly logFile: string | null;
   readonly uptimeMs: number;
   readonly generation: number;
   readonly maxWorkers: number;
@@ -78,6 +80,7 @@ export interface ManagerFacts {
   readonly name: string;
   readonly runtime: string;
   readonly work: string;
+  readonly logFile: string | null;
   readonly startedAt: number;
   readonly state: ManagerState;
 }
@@ -89,7 +92,7 @@ export async function report(
   host: ProcessHost,
   manager: ManagerFacts,
 ): Promise<StatusReport> {
-  const { name, runtime, work, startedAt, state } = manager;
+  const { name, runtime, work, logFile, startedAt, state } = manager;
   const { requests, workers: told } = await pool.figures();
   const figures = new Map(told.map((each) => [each.pid, each]));
   const now = host.now();
@@ -106,6 +109,7 @@ export async function report(
     runtime,
     version: VERSION,
     work,
+    logFile,
     uptimeMs: Math.round(now - startedAt),
     generation: pool.generation,
     maxWorkers: pool.maxWorkers,

@@ -17,6 +17,8 @@ export type Order =
   | { readonly do: "status" }
   | { readonly do: "reload" }
   | { readonly do: "upgrade" }
+  /** To begin the log file anew. */
+  | { readonly do: "reopen" }
   /** To be told what happens, for as long as the connection is there. */
   | { readonly do: "follow" }
   /** `now` kills the workers. */
@@ -61,6 +63,7 @@ export function decodeOrder(line: string): Order {
     case "reload":
     case "upgrade":
     case "follow":
+    case "reopen":
       return { do: name };
     case "stop":
       return { do: name, now: now === true };

@@ -1,0 +1,69 @@
+/**
+ * `prefork logs`: the end of a manager's log file, and what comes to it.
+ *
+ * @module
+ */
+
+import { type FileHandle, open } from "node:fs/promises";
+import { currentHost } from "../../runtimes/current.ts";
+import { currentCommandLine } from "../../runtimes/current_cli.ts";
+
+/** How often it is looked whether there is more. */
+const LOOK_MS = 200;
+const CHUNK_BYTES = 65_536;
+
+/** Prints the last `count` lines of a file; goes on with what comes, for ever, if that is wanted. */
+export async function showLog(path: string, count: number, follows: boolean): Promise<void> {
+  let file = await open(path, "r");
+  try {
+    let at = await findLines(file, count);
+    while (true) {
+      at = await copy(file, at);
+      if (!follows) return;
+      await new Promise<void>((resolve) => currentHost.setTimer(LOOK_MS, resolve));
+      if (!await isOther(file, path, at)) continue;
+      await copy(file, at);
+      await file.close();
+      file = await open(path, "r");
+      at = 0;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** Whether another file has the name by now, or this one has been emptied. */
+async function isOther(file: FileHandle, path: string, at: number): Promise<boolean> {
+  const there = await open(path, "r").catch(() => undefined);
+  if (there === undefined) return false; // moved away, and not begun anew yet
+  const [now, old] = await Promise.all([there.stat(), file.stat()]).finally(() => there.close());
+  return now.ino !== old.ino || now.size < at;
+}
+
+/** Where the last lines begin. */
+async function findLines(file: FileHandle, count: number): Promise<number> {
+  const { size } = await file.stat();
+  let left = count + 1;
+  for (let end = size; end > 0;) {
+    const begin = Math.max(0, end - CHUNK_BYTES);
+    const { buffer } = await file.read(new Uint8Array(end - begin), 0, end - begin, begin);
+    for (let at = end - begin - 1; at >= 0; at--) {
+      const isLineEnd = buffer[at] === 10;
+      const isLast = begin + at === size - 1;
+      if (isLineEnd && !isLast && --left === 1) return begin + at + 1;
+    }
+    end = begin;
+  }
+  return 0;
+}
+
+async function copy(file: FileHandle, from: number): Promise<number> {
+  for (let at = from;;) {
+    const { bytesRead, buffer } = await file.read(new Uint8Array(CHUNK_BYTES), 0, CHUNK_BYTES, at);
+    if (bytesRead === 0) return at;
+    at += bytesRead;
+    for (let written = 0; written < bytesRead;) {
+      written += await currentCommandLine.write("stdout", buffer.subarray(written, bytesRead));
+    }
+  }
+}
