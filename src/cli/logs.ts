@@ -16,10 +16,10 @@ const CHUNK_BYTES = 65_536;
 export async function showLog(path: string, count: number, follows: boolean): Promise<void> {
   let file = await open(path, "r");
   try {
-    let at = await findLines(file, count);
-    while (true) {
+    const { size } = await file.stat();
+    let at = await copy(file, await findLines(file, size, count), size);
+    while (follows) {
       at = await copy(file, at);
-      if (!follows) return;
       await new Promise<void>((resolve) => currentHost.setTimer(LOOK_MS, resolve));
       if (!await isOther(file, path, at)) continue;
       await copy(file, at);
@@ -41,8 +41,7 @@ async function isOther(file: FileHandle, path: string, at: number): Promise<bool
 }
 
 /** Where the last lines begin. */
-async function findLines(file: FileHandle, count: number): Promise<number> {
-  const { size } = await file.stat();
+async function findLines(file: FileHandle, size: number, count: number): Promise<number> {
   let left = count + 1;
   for (let end = size; end > 0;) {
     const begin = Math.max(0, end - CHUNK_BYTES);
@@ -57,9 +56,12 @@ async function findLines(file: FileHandle, count: number): Promise<number> {
   return 0;
 }
 
-async function copy(file: FileHandle, from: number): Promise<number> {
+/** Prints a file from a place to another; gives how far it came. */
+async function copy(file: FileHandle, from: number, end = Infinity): Promise<number> {
   for (let at = from;;) {
-    const { bytesRead, buffer } = await file.read(new Uint8Array(CHUNK_BYTES), 0, CHUNK_BYTES, at);
+    const length = Math.min(CHUNK_BYTES, end - at);
+    if (length === 0) return at;
+    const { bytesRead, buffer } = await file.read(new Uint8Array(length), 0, length, at);
     if (bytesRead === 0) return at;
     at += bytesRead;
     for (let written = 0; written < bytesRead;) {
