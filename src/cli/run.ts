@@ -27,6 +27,10 @@ import { Configuration } from "./reconfigure.ts";
 import type { StatusServer } from "./status_server.ts";
 import { UsageError } from "./usage_error.ts";
 
+const NO_INIT =
+  "runs as process 1, which inherits the orphans of all others and does not wait for them: start it by an " +
+  "init, as docker run --init does";
+
 /**
  * Does what is asked for, and gives the exit status.
  *
@@ -126,6 +130,7 @@ async function keepPool(
     },
   });
   log.tell("info", describeStart(request, prepared), { event: "start", pid: currentHost.pid });
+  if (currentHost.pid === 1) log.tell("warning", NO_INIT);
   for (const { name, text } of pool.listeners) {
     const { origin } = prepared.sockets;
     const note = [...name === undefined ? [] : [name], ...origin === undefined ? [] : [origin]].join(", ");
