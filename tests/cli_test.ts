@@ -59,6 +59,7 @@ describe("prefork on the command line", () => {
     const cases: readonly [readonly string[], RegExp, RunOptions?][] = [
       [["--wrokers", "2", worker], /did you mean --workers\?/],
       [[worker.replace("cli_worker", "cli_wroker")], /Cannot find the worker .*; is it .*cli_worker\.ts\?/],
+      [["staus"], /Cannot find the worker 'staus'; did you mean the command 'status'\?/],
       [[dir.path], /it is a directory/],
       [[worker, "--cwd", dir.file("none")], /Cannot find the directory --cwd/],
       [[worker, "--cwd", worker], /it is not a directory/],

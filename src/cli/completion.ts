@@ -5,13 +5,10 @@
  */
 
 import { LONG_NAMES, VALUED } from "./parse.ts";
-import { COMMAND_FLAGS, ORDER_OPTIONS } from "./parse_order.ts";
+import { COMMAND_FLAGS, COMMAND_NAMES, ORDER_OPTIONS } from "./parse_order.ts";
 import { UsageError } from "./usage_error.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
-
-/** Words that stand first, besides a worker. */
-const WORDS = ["run", "check", "completion", ...Object.keys(COMMAND_FLAGS)];
 
 /** The script for a shell, to be evaluated by it; for a command of that name, be it an alias or a script. */
 export function completionFor(shell: string | undefined): string {
@@ -49,7 +46,7 @@ _prefork() {
   case "\${COMP_WORDS[1]}" in
 ${cases.join("\n")}
     completion) words="${SHELLS.join(" ")}";;
-    *) words="${LONG_NAMES.join(" ")}"; [ "$COMP_CWORD" = 1 ] && words="$words ${WORDS.join(" ")}";;
+    *) words="${LONG_NAMES.join(" ")}"; [ "$COMP_CWORD" = 1 ] && words="$words ${COMMAND_NAMES.join(" ")}";;
   esac
   case "$before" in
     ${VALUED.join("|")}) words="";;
@@ -65,7 +62,7 @@ complete -o filenames -F _prefork prefork
 }
 
 function fish(): string {
-  const first = WORDS.map((word) => `complete -c prefork -n __fish_use_subcommand -a ${word}`);
+  const first = COMMAND_NAMES.map((word) => `complete -c prefork -n __fish_use_subcommand -a ${word}`);
   const flags = Object.keys(COMMAND_FLAGS).flatMap((command) => {
     const condition = `-n "__fish_seen_subcommand_from ${command}"`;
     return [

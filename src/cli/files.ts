@@ -4,10 +4,11 @@
  * @module
  */
 
-import { accessSync, constants, readdirSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, readdirSync, statSync } from "node:fs";
 import { basename, delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { nearest } from "../nearest.ts";
+import { COMMAND_NAMES } from "./parse_order.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** What Deno can load a worker from, besides files. */
@@ -17,7 +18,7 @@ const SCHEMES = ["http:", "https:", "data:", "npm:", "jsr:"];
 export function requireModule(module: string, cwd: string): URL {
   // `C:` would be no URL; a name of two letters or more before the colon is a scheme.
   const scheme = /^[a-z][a-z0-9+.-]+:/i.exec(module)?.[0].toLowerCase();
-  if (scheme === undefined) return pathToFileURL(requireFile("the worker", module, cwd));
+  if (scheme === undefined) return pathToFileURL(requireWorker(module, cwd));
   if (scheme !== "file:" && !SCHEMES.includes(scheme)) {
     throw new UsageError(
       `Cannot use '${module}' as the worker: ${scheme} is none of file:, ${SCHEMES.join(", ")}; ` +
@@ -36,6 +37,13 @@ function parseAddress(module: string): { readonly url: URL; readonly path: strin
   } catch {
     throw new UsageError(`Cannot use '${module}' as the worker: it is no valid URL`);
   }
+}
+
+/** Whoever mistypes a command names a worker by it. */
+function requireWorker(path: string, cwd: string): string {
+  const command = /^\w+$/.test(path) && !existsSync(resolve(cwd, path)) ? nearest(path, COMMAND_NAMES) : undefined;
+  if (command === undefined) return requireFile("the worker", path, cwd);
+  throw new UsageError(`Cannot find the worker '${path}'; did you mean the command '${command}'?`);
 }
 
 /** The absolute path of a file that must be there. */

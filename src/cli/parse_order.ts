@@ -67,6 +67,9 @@ export interface LogsRequest {
   readonly follows: boolean;
 }
 
+/** All words that stand first, besides a worker. */
+export const COMMAND_NAMES: readonly string[] = ["run", "check", "completion", ...Object.keys(COMMANDS)];
+
 /** Whether a word is one of these commands; a file of that name is written `./status`. */
 export function isOrder(word: string | undefined): word is Command {
   return word !== undefined && Object.hasOwn(COMMANDS, word);
