@@ -16,7 +16,7 @@ interface BunFile {
 interface FileSystem {
   openSync(path: string, flags: number, mode: number): number;
   closeSync(descriptor: number): void;
-  ftruncateSync(descriptor: number): void;
+  ftruncateSync(descriptor: number, length: number): void;
   writeSync(descriptor: number, text: string, position: number): number;
   fstatSync(descriptor: number): { readonly ino: number; isFIFO(): boolean; isSocket(): boolean };
   write(
@@ -68,8 +68,8 @@ function lock(path: string): LockedFile | undefined {
   return {
     inode: files.fstatSync(descriptor).ino,
     replace(text) {
-      files.ftruncateSync(descriptor);
       files.writeSync(descriptor, text, 0);
+      files.ftruncateSync(descriptor, text.length);
     },
     release: () => files.closeSync(descriptor),
   };

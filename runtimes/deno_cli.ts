@@ -27,9 +27,10 @@ function lock(path: string): LockedFile | undefined {
   return {
     inode: file.statSync().ino ?? 0,
     replace(text) {
-      file.truncateSync(0);
+      const bytes = new TextEncoder().encode(text);
       file.seekSync(0, Deno.SeekMode.Start);
-      file.writeSync(new TextEncoder().encode(text));
+      file.writeSync(bytes);
+      file.truncateSync(bytes.length);
     },
     release: () => file.close(),
   };

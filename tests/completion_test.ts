@@ -1,7 +1,7 @@
 /** Completion, by the shells themselves. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { describe, it, test } from "node:test";
 import { completionFor } from "../src/cli/completion.ts";
@@ -22,7 +22,8 @@ const LINES: readonly [string, readonly string[]][] = [
 ];
 
 /** Managers for it to find. */
-const LIST = `'[{"schema":1,"name":"web","pid":7},{"schema":1,"name":"mail","pid":8}]'`;
+const LIST = `'[{"schema":1,"name":"web","pid":7},{"schema":1,"name":"$(touch pwned)","pid":9},' ` +
+  `'{"schema":1,"name":"mail","pid":8}]'`;
 
 function run(command: string, args: readonly string[]): readonly string[] {
   const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
@@ -40,6 +41,7 @@ describe("completion", () => {
         `COMP_WORDS=(${line}); COMP_CWORD=$(( \${#COMP_WORDS[@]} - 1 )); _prefork; printf '%s\\n' "\${COMPREPLY[@]}"`;
       assert.deepEqual(run("bash", ["--norc", "-c", script]), words, line);
     }
+    assert.equal(existsSync(dir.file("pwned")), false, "what somebody calls himself is not run");
   });
 
   it("is what fish wants", options, async () => {
@@ -50,6 +52,7 @@ describe("completion", () => {
       const found = run("fish", ["--no-config", "-c", script]).map((word) => word.replace(/\t.*$/, ""));
       assert.deepEqual(found, words, line);
     }
+    assert.equal(existsSync(dir.file("pwned")), false);
   });
 
   it("is what zsh wants", options, async () => {

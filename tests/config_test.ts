@@ -85,7 +85,9 @@ const MISTAKES: readonly [unknown, RegExp][] = [
   [{ worker: "a.ts", command: ["ls"] }, /^Cannot use 'command' in x.json: it must be left out beside 'worker'$/],
   [{ command: "ls -l" }, /^Cannot use 'command' in x.json: it must be a list of texts/],
   [{ worker: 7 }, /^Cannot use 'worker' in x.json/],
-  [{ worker: "a.ts", permissions: ["--help"] }, /^Cannot use x.json: it asks for help$/],
+  [{ worker: "a.ts", permissions: ["--help"] }, /for 'permissions' in x.json: it must be flags of Deno/],
+  [{ worker: "a.ts", permissions: ["allow-net"] }, /for 'permissions' in x.json: it must be flags of Deno/],
+  [{ worker: "a.ts", permissions: ["--name=evil"] }, /for 'permissions' in x.json: it must be flags of Deno/],
   [{ workers: 4 }, /^Cannot tell what to run/],
 ];
 
@@ -155,6 +157,30 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
       await stop(program);
     });
   }
+
+  it("holds what was read last, however long the reading takes", options, async () => {
+    await using dir = await tempDir();
+    const base = { worker: loaded, listen: ["127.0.0.1:0"] };
+    const slowly = (workers: number, ms: number) => {
+      writeFileSync(
+        dir.file("prefork.config.ts"),
+        `await new Promise((resolve) => setTimeout(resolve, ${ms}));
+        setInterval(() => {}, 1000); export default ${JSON.stringify({ ...base, workers })};`,
+      );
+    };
+    slowly(1, 0);
+    await using program = start(dir);
+    await program.waitForErrorLine("is ready");
+    slowly(2, 1500);
+    program.kill("SIGHUP");
+    await program.waitForErrorLine("received SIGHUP");
+    await waitFor(() => program.processes().length > 2, { what: "the file to be run" });
+    slowly(3, 0);
+    program.kill("SIGHUP");
+    await program.waitForErrorLine(/worker=2 gen=\d+ pid=\d+ is ready/);
+    await program.waitForErrorLine(/generation \d+ serves, and no other/);
+    await stop(program);
+  });
 
   it("says what each option is, and who says so", options, async () => {
     await using dir = await tempDir();

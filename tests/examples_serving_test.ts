@@ -1,6 +1,7 @@
 /** The examples that serve, run as their heads say, on the runtime that runs the tests. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { connect } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -71,7 +72,8 @@ describe("examples that serve", () => {
       using client = new Client({ path }).send("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
       return await client.waitFor(/Hello from worker [01]\n$/);
     };
-    await waitFor(() => existsSync(path), { what: "the socket" });
+    // The file is there a moment before anybody listens.
+    await waitFor(() => answers(path), { what: "the socket" });
     await ask();
     program.kill("SIGHUP");
     await ask();
@@ -81,3 +83,10 @@ describe("examples that serve", () => {
     await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
   });
 });
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => resolve(true)).on("error", () => resolve(false));
+    socket.on("connect", () => socket.destroy());
+  });
+}

@@ -95,6 +95,21 @@ describe(`a manager under systemd, on ${runtime}`, () => {
     await systemd.waitForLine(/^WATCHDOG=1$/, { count: beats + 1 });
   });
 
+  it("tells of a reload that is refused", options, async () => {
+    await using dir = await tempDir();
+    const { path, systemd } = await listen(dir);
+    await using _systemd = systemd;
+    const config = dir.file("config.json");
+    writeFileSync(config, JSON.stringify({ worker: hello }));
+    await using program = start(path, ["--config", config]);
+    await systemd.waitForLine(/^STATUS=2 of 2/);
+    writeFileSync(config, JSON.stringify({ worker: hello, wrokers: 4 }));
+    program.kill("SIGHUP");
+    await systemd.waitForLine(/^RELOADING=1\|MONOTONIC_USEC=\d+$/);
+    await systemd.waitForLine(/^READY=1$/, { count: 2 });
+    await systemd.waitForLine(/^STATUS=.*the last reload was refused: Cannot understand 'wrokers'/);
+  });
+
   it("tells who takes over, which tells the rest", options, async () => {
     await using dir = await tempDir();
     const { path, systemd } = await listen(dir);

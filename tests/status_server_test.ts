@@ -227,6 +227,19 @@ describe(`a manager that tells its status on ${runtime}`, () => {
     await stop(program);
   });
 
+  it("has room for so many clients, and no more", options, async () => {
+    await using program = start(["--status-listen", "0"]);
+    const { status } = await placesOf(program);
+    const port = Number(new URL(status).port);
+    const clients = Array.from({ length: 100 }, () => new Client({ port }));
+    await waitFor(() => clients.filter(({ ended }) => ended).length >= 100 - 64, {
+      what: "those who are too many to go",
+    });
+    for (const client of clients) client[Symbol.dispose]();
+    await waitFor(async () => (await get(`${status}healthz`).catch(() => [0]))[0] === 200, { what: "room again" });
+    await stop(program);
+  });
+
   it("goes to the manager that takes over", options, async () => {
     const port = await freePort();
     await using program = start(["--status-listen", String(port)]);

@@ -124,7 +124,7 @@ describe(`prefork top on ${runtime}`, () => {
     terminal.press("n");
     await terminal.shows(/r reload .* q quit/);
     terminal.press("q");
-    const screen = await terminal.shows(/status 0/);
+    const screen = await terminal.shows(/^status 0$/m);
     assert.match(screen, /^before\nstatus 0\n/, "what was there before, and nothing of top");
     program.kill("SIGTERM");
     assert.equal((await program.waitForEnd()).code, 0);
@@ -142,7 +142,7 @@ describe(`prefork top on ${runtime}`, () => {
     assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
     await terminal.shows(/q quits$/m);
     terminal.press("C-c");
-    await terminal.shows(/status 0/);
+    await terminal.shows(/^status 0$/m);
   });
 
   it("refuses to be shown where nobody looks", options, async () => {

@@ -12,11 +12,16 @@ export interface Captured {
   readonly text: string;
 }
 
-/** Runs a program to its end. Undefined if it could not be started. */
+/**
+ * Runs a program to its end. Undefined if it could not be started.
+ *
+ * @param timeoutMs When it is killed.
+ */
 export async function capture(
   host: ProcessHost,
   command: string,
   args: readonly string[],
+  timeoutMs = 60_000,
 ): Promise<Captured | undefined> {
   const decoder = new TextDecoder();
   const ended = Promise.withResolvers<void>();
@@ -26,7 +31,8 @@ export async function capture(
     if (chunk.length === 0) ended.resolve();
   };
   try {
-    const { exited } = host.spawn({ command, args, env: { LC_ALL: "C" }, stdout, stderr: "null" });
+    const { pid, exited } = host.spawn({ command, args, env: { LC_ALL: "C" }, stdout, stderr: "null" });
+    using _deadline = host.setTimer(timeoutMs, () => void host.kill(-pid, "SIGKILL"));
     const [status] = await Promise.all([exited, ended.promise]);
     return { code: status.type === "exited" ? status.code : 128, text };
   } catch {

@@ -34,12 +34,13 @@ export async function ask(
   path: string,
   order: Order,
   hear: (progress: string) => boolean = () => false,
+  patienceMs = ANSWER_MS,
 ): Promise<Outcome | undefined> {
   const outcome = Promise.withResolvers<Outcome | undefined>();
   const lines = new LineReader();
-  // Whoever follows is told nothing for as long as nothing happens.
-  using patience = host.setTimer(order.do === "follow" ? NEVER_MS : ANSWER_MS, () => {
-    outcome.reject(new NoAnswerError(`the manager did not answer within ${ANSWER_MS / 1000} seconds`));
+  // Only a question is answered at once: a stop takes its time, and whoever follows is told nothing while nothing happens.
+  using patience = host.setTimer(order.do === "status" ? patienceMs : NEVER_MS, () => {
+    outcome.reject(new NoAnswerError(`the manager did not answer within ${patienceMs / 1000} seconds`));
   });
   const take = (line: string): void => {
     patience[Symbol.dispose]();
@@ -51,8 +52,8 @@ export async function ask(
     data(chunk) {
       try {
         lines.push(chunk, take);
-      } catch (error) {
-        outcome.reject(error);
+      } catch {
+        outcome.reject(new NoAnswerError("what answers there is no manager of this version"));
       }
     },
     closed: () => outcome.reject(new NoAnswerError("the manager has gone before it had answered")),
@@ -68,8 +69,8 @@ export async function ask(
 }
 
 /** Looks who answers at a socket. */
-export async function findManager(host: ProcessHost, path: string): Promise<StatusReport> {
-  const reply = await ask(host, path, { do: "status" });
+export async function findManager(host: ProcessHost, path: string, patienceMs = ANSWER_MS): Promise<StatusReport> {
+  const reply = await ask(host, path, { do: "status" }, undefined, patienceMs);
   if (reply?.type === "status") return reply.status;
   throw new NoAnswerError(reply?.type === "failed" ? reply.reason : "the manager has answered something else");
 }

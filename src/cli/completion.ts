@@ -38,7 +38,7 @@ function bash(): string {
     return `    ${command}) words="${flagsOf(command)} $(_prefork_names)";;`;
   });
   return `_prefork_names() {
-  prefork list --json 2>/dev/null | grep -o '"name":"[^"]*","pid"' | cut -d'"' -f4
+  prefork list --json 2>/dev/null | grep -o '"name":"[^"]*","pid"' | cut -d'"' -f4 | grep -E '^[A-Za-z0-9_.-]+$'
 }
 _prefork() {
   local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" words
@@ -75,7 +75,7 @@ function fish(): string {
     return `complete -c prefork ${isRun} -l ${name.slice(2)}${VALUED.includes(name) ? " -r" : ""}`;
   });
   return `function __prefork_names
-  prefork list --json 2>/dev/null | string match -ra '"name":"[^"]*","pid"' | string replace -r '"name":"(.*)","pid"' '$1'
+  prefork list --json 2>/dev/null | string match -ra '"name":"[^"]*","pid"' | string replace -r '"name":"(.*)","pid"' '$1' | string match -r '^[A-Za-z0-9_.-]+$'
 end
 complete -c prefork -n "__fish_seen_subcommand_from completion" -f -a "${SHELLS.join(" ")}"
 ${[...first, ...flags, ...options].join("\n")}

@@ -26,6 +26,9 @@ export interface ConfigArguments {
   readonly tokens: readonly { readonly key: string; readonly token: string }[];
 }
 
+/** How long a file may take to run. */
+const CONFIG_MS = 20_000;
+
 /** Files that are looked for where no worker is named. */
 const CONFIG_FILES: readonly string[] = ["prefork.config.ts", "prefork.config.js", "prefork.config.json"];
 
@@ -99,10 +102,13 @@ async function runConfig(host: ProcessHost, file: string, path: string): Promise
   const { href, protocol } = new URL("./config_loader.ts", import.meta.url);
   const loader = protocol === "file:" ? fileURLToPath(href) : href;
   const flags = host.name === "deno" ? ["run", "--no-prompt", "--allow-read", "--allow-env"] : ["run"];
-  const answer = await capture(host, process.execPath, [...flags, loader, pathToFileURL(path).href]);
+  const answer = await capture(host, process.execPath, [...flags, loader, pathToFileURL(path).href], CONFIG_MS);
   const last = answer?.text.trimEnd().split("\n").at(-1) ?? "";
   if (answer?.code === 0) return parseJson(file, last);
-  throw new UsageError(`Cannot use ${file}: ${last === "" ? "it cannot be run" : last}`);
+  const why = answer === undefined
+    ? `${process.execPath} could not be run to read it`
+    : `it did not end well within ${CONFIG_MS / 1000} s`;
+  throw new UsageError(`Cannot use ${file}: ${last === "" ? why : last}`);
 }
 
 function parseJson(file: string, text: string): unknown {
@@ -156,7 +162,10 @@ function toTokens(file: string, key: string, value: unknown): readonly string[] 
     case "listen":
       return list(value).map((each) => `--listen=${text(each, "an address or a list of them")}`);
     case "permissions":
-      return list(value).map((each) => text(each, "flags of Deno, such as ['--allow-net']"));
+      return list(value).map((each) => {
+        if (typeof each === "string" && /^(-A|--(allow|deny)-[a-z]+(=.*)?)$/s.test(each)) return each;
+        throw wrong("flags of Deno, such as ['--allow-net']");
+      });
     case "adoption":
       if (typeof value !== "boolean") throw wrong("true or false");
       return value ? [] : ["--no-adoption"];

@@ -3,14 +3,15 @@
  *
  * @module
  */
-// deno-lint-ignore-file no-console
 
+import { writeSync } from "node:fs";
 import process from "node:process";
 
 try {
   const { default: config }: { readonly default?: unknown } = await import(process.argv[2] ?? "");
-  console.log(JSON.stringify(config) ?? "null");
+  writeSync(1, `\n${JSON.stringify(await config) ?? "null"}\n`);
+  process.exit(0); // whatever it left open is not waited for
 } catch (error) {
-  console.log(error instanceof Error ? error.message.split("\n")[0] : String(error));
+  writeSync(1, `\n${error instanceof Error ? error.message.split("\n")[0] : String(error)}\n`);
   process.exit(1);
 }

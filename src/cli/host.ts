@@ -12,7 +12,7 @@ export type OutputStream = "stdout" | "stderr";
 export interface LockedFile {
   /** Tells it from another file of the same name. */
   readonly inode: number;
-  /** Puts `text` in the place of what it holds. */
+  /** Puts a line in the place of what it holds; whoever reads meanwhile finds the one or the other as the first. */
   replace(text: string): void;
   /** Closes it, which unlocks it. */
   release(): void;

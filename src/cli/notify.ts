@@ -49,7 +49,7 @@ export class Notifier implements Disposable {
     if (path === "") return undefined;
     try {
       const isHeir = takeoverOn(host)?.elderPid !== undefined;
-      const watched = usec !== undefined && (isHeir || pid === undefined || Number(pid) === host.pid);
+      const watched = Number(usec) > 0 && (isHeir || pid === undefined || Number(pid) === host.pid);
       return new Notifier(parts, new NotifySocket(libc(), path), watched ? Number(usec) / 1000 : undefined, !isHeir);
     } catch (error) {
       warn(`goes without telling systemd: ${describeError(error)}`);
@@ -97,6 +97,13 @@ export class Notifier implements Disposable {
       default:
         return;
     }
+  }
+
+  /** A reload was asked for that did not begin: systemd waits for its end all the same. */
+  refuse(reason: string): void {
+    if (this.#isStopping || this.#isReloading) return;
+    this.#say(`RELOADING=1\nMONOTONIC_USEC=${this.#socket.monotonicUsec()}`);
+    this.#endReload(`the last reload was refused: ${reason}`);
   }
 
   /** Says nothing more. */

@@ -34,8 +34,8 @@ export class Operations {
   readonly #ledger = new Ledger();
   readonly #startedAt: number;
   readonly #ended = Promise.withResolvers<Reply>();
-  /** Those who follow what happens. */
-  readonly #followers = new Set<Tell>();
+  /** Those who follow what happens, some of them from a certain event on. */
+  readonly #followers = new Map<Tell, PreforkEvent["type"] | undefined>();
   /** Changes that have begun and not ended, whoever asked for them. */
   #reloads = 0;
   #upgrades = 0;
@@ -56,7 +56,11 @@ export class Operations {
     if (event.type === "signal" && isStopSignal(event.signal)) this.#isStopping = true;
     if (this.#followers.size === 0) return;
     const text = formatEvent(event);
-    for (const tell of this.#followers) tell(text);
+    for (const [tell, from] of this.#followers) {
+      if (from !== undefined && from !== event.type) continue;
+      this.#followers.set(tell, undefined);
+      tell(text);
+    }
   }
 
   /** All is over; whoever asked for it is told. */
@@ -71,12 +75,12 @@ export class Operations {
       case "status":
         return { type: "status", status: await this.report() };
       case "reload":
-        return await this.#change(tell, async () => {
+        return await this.#change("reload", tell, async () => {
           await this.#parts.reload();
           return `generation ${pool.generation} serves, with ${count(this.#ready)}`;
         });
       case "upgrade":
-        return await this.#change(tell, async () => {
+        return await this.#change("upgrade", tell, async () => {
           await pool.upgrade();
           return "a new manager has taken over";
         });
@@ -121,9 +125,10 @@ export class Operations {
     return this.#parts.pool.workers.filter(({ state }) => state === "ready").length;
   }
 
-  async #change(tell: Tell, change: () => Promise<string>): Promise<Reply> {
+  /** What is told before it has begun would pass for its beginning. */
+  async #change(begins: "reload" | "upgrade", tell: Tell, change: () => Promise<string>): Promise<Reply> {
     if (this.#isStopping) return stopping();
-    this.#followers.add(tell);
+    this.#followers.set(tell, begins);
     try {
       return { type: "done", text: await change() };
     } catch (error) {
@@ -141,7 +146,7 @@ export class Operations {
   }
 
   async #follow(tell: Tell, gone: Promise<void>): Promise<Reply> {
-    this.#followers.add(tell);
+    this.#followers.set(tell, undefined);
     const reply = await Promise.race([this.#ended.promise, gone]);
     this.#followers.delete(tell);
     return reply ?? { type: "done", text: "" };
@@ -149,7 +154,7 @@ export class Operations {
 
   #stop(now: boolean, tell: Tell): Promise<Reply> {
     const { pool, stop } = this.#parts;
-    this.#followers.add(tell);
+    this.#followers.set(tell, undefined);
     if (!this.#isStopping) stop();
     if (now) pool.signalAllChildren("SIGKILL");
     return this.#ended.promise;

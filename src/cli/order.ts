@@ -4,18 +4,23 @@
  * @module
  */
 
+import { existsSync } from "node:fs";
+import process from "node:process";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError } from "../events.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { ask, findManager, NoAnswerError, type Outcome } from "./client.ts";
 import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.ts";
-import { controlPath, isAnswered, listSockets, nameOfSocket } from "./place.ts";
-import { formatList, formatStatus } from "./status_table.ts";
+import { controlPath, isAnswered, isOwn, listSockets, nameOfSocket } from "./place.ts";
+import { formatList, formatStatus, printable } from "./status_table.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** There is no such manager, as `systemctl status` has it. */
 const NOT_THERE = 3;
+
+/** How long each of many managers may take to say how it is. */
+const LIST_MS = 3000;
 
 /** How often `--watch` looks. */
 const WATCH_MS = 1000;
@@ -54,23 +59,28 @@ async function logs({ name, control, lines, follows }: LogsRequest): Promise<num
 
 async function list(json: boolean): Promise<number> {
   const found = await managers();
-  if (json) await print("stdout", `${JSON.stringify(found.map(({ status }) => status))}\n`);
-  else if (found.length > 0) await print("stdout", formatList(found.map(({ status }) => status)));
-  else await print("stderr", "prefork: no manager of this user runs\n");
+  const told = found.flatMap(({ status }) => status ?? []);
+  if (json) await print("stdout", `${JSON.stringify(told)}\n`);
+  else if (told.length > 0) await print("stdout", formatList(told));
+  else if (found.length === 0) await print("stderr", "prefork: no manager of this user runs\n");
+  for (const { path } of found.filter(({ status }) => status === undefined)) {
+    await print("stderr", `prefork: ${nameOfSocket(path)} is there, and does not answer\n`);
+  }
   return 0;
 }
 
 interface Found {
   readonly path: string;
-  readonly status: StatusReport;
+  /** Undefined if it does not answer in time: it may be stopped, or too busy. */
+  readonly status: StatusReport | undefined;
 }
 
-/** The managers of this user that answer. */
+/** The managers of this user. */
 async function managers(): Promise<readonly Found[]> {
   const looked = await Promise.all(
     listSockets(currentHost).map(async (path) => {
-      const status = await findManager(currentHost, path).catch(() => undefined);
-      return status === undefined ? [] : [{ path, status }];
+      const status = await findManager(currentHost, path, LIST_MS).catch(() => undefined);
+      return status !== undefined || await isAnswered(currentHost, path) ? [{ path, status }] : [];
     }),
   );
   return looked.flat();
@@ -79,7 +89,8 @@ async function managers(): Promise<readonly Found[]> {
 async function send(request: OrderRequest): Promise<number> {
   const path = await findSocket(request);
   if (request.order.do === "status") return await showStatus(path, request);
-  const pid = request.wait && request.order.do === "stop" ? (await findManager(currentHost, path)).pid : undefined;
+  const { pid: manager } = await findManager(currentHost, path); // one that stands still is found out by that
+  const pid = request.wait && request.order.do === "stop" ? manager : undefined;
   const outcome = await ask(currentHost, path, request.order, (text) => hear(text, request));
   if (pid !== undefined) await gone(pid);
   return await tell(outcome, request);
@@ -87,17 +98,20 @@ async function send(request: OrderRequest): Promise<number> {
 
 /** Shows how it goes, or waits no longer than until it has begun. */
 function hear(progress: string, { wait }: OrderRequest): boolean {
-  if (wait) void print("stderr", `  ${progress}\n`);
+  if (wait) void print("stderr", `  ${printable(progress, 1000)}\n`);
   return !wait;
 }
 
 async function tell(outcome: Outcome | undefined, { order }: OrderRequest): Promise<number> {
   if (outcome?.type === "failed") {
-    await print("stderr", `prefork: Cannot ${order.do}: ${outcome.reason.replace(/^Cannot \w+: /, "")}\n`);
+    await print(
+      "stderr",
+      `prefork: Cannot ${order.do}: ${printable(outcome.reason.replace(/^Cannot \w+: /, ""), 1000)}\n`,
+    );
     return 1;
   }
   const text = outcome?.type === "done" ? outcome.text : `the ${order.do} has begun; --wait waits for its end`;
-  await print("stdout", `${text}\n`);
+  await print("stdout", `${printable(text, 1000)}\n`);
   return 0;
 }
 
@@ -109,7 +123,7 @@ async function gone(pid: number): Promise<void> {
 }
 
 async function findSocket({ name, control }: Pick<OrderRequest, "name" | "control">): Promise<string> {
-  if (control !== undefined) return control;
+  if (control !== undefined) return requireOwn(control);
   if (name !== undefined) return await namedSocket(name);
   const found = await managers();
   const [only, other] = found;
@@ -117,6 +131,12 @@ async function findSocket({ name, control }: Pick<OrderRequest, "name" | "contro
   if (other === undefined) return only.path;
   const names = found.map(({ path }) => nameOfSocket(path)).join(", ");
   throw new UsageError(`Cannot tell which manager is meant, of ${names}: give its name`);
+}
+
+/** Somebody else's socket could answer anything; root asks whom it names. */
+function requireOwn(path: string): string {
+  if (isOwn(path) || (process.getuid?.() === 0 && existsSync(path))) return path;
+  throw new NoAnswerError(`there is no socket of this user at ${path}`);
 }
 
 async function namedSocket(name: string): Promise<string> {
@@ -133,18 +153,19 @@ async function showStatus(path: string, { json, watch }: OrderRequest): Promise<
   while (true) {
     const status = await findManager(currentHost, path);
     const text = json ? `${JSON.stringify(status)}\n` : formatStatus(status);
-    await print("stdout", watch && isTerminal && !json ? `\x1b[H\x1b[2J${text}` : text);
-    if (!watch) return 0;
+    const isRead = await print("stdout", watch && isTerminal && !json ? `\x1b[H\x1b[2J${text}` : text);
+    if (!watch || !isRead) return 0;
     await new Promise<void>((resolve) => currentHost.setTimer(WATCH_MS, resolve));
   }
 }
 
-/** A reader that is gone, as in `status | head -1`, is no failure. */
-async function print(stream: "stdout" | "stderr", text: string): Promise<void> {
+/** Tells whether somebody reads it: a reader that is gone, as in `status | head -1`, is no failure. */
+async function print(stream: "stdout" | "stderr", text: string): Promise<boolean> {
   const bytes = new TextEncoder().encode(text);
   for (let at = 0; at < bytes.length;) {
     const written = await currentCommandLine.write(stream, bytes.subarray(at)).catch(() => undefined);
-    if (written === undefined) return;
+    if (written === undefined) return false;
     at += written;
   }
+  return true;
 }

@@ -240,7 +240,7 @@ function readFile({ file, tokens }: ConfigArguments): Said {
     }
   }
   const said = readTokens(tokens.map(({ token }) => token));
-  if ("kind" in said) throw new UsageError(`Cannot use ${file}: it asks for ${said.kind}`);
+  if ("kind" in said || said.words.length > 0) throw new UsageError(`Cannot use ${file}: it holds more than options`);
   return said;
 }
 

@@ -4,11 +4,14 @@
  * @module
  */
 
-import { readFileSync, rmSync, statSync } from "node:fs";
+import { lstatSync, readFileSync, rmSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { describeError } from "../events.ts";
 import type { CommandLineHost, LockedFile } from "./host.ts";
 import { UsageError } from "./usage_error.ts";
+
+/** No process id is longer. */
+const MAX_BYTES = 32;
 
 /** How often a file is tried that is removed by the manager before, as it ends. */
 const TRIES = 10;
@@ -26,6 +29,7 @@ export class PidFile {
   static take(line: CommandLineHost, path: string, pid: number): PidFile | undefined {
     const absolute = resolve(line.cwd(), path);
     for (let left = TRIES; left > 0; left--) {
+      refuseOther(path, absolute);
       const file = lock(line, path, absolute);
       if (file === undefined) return undefined;
       if (statSync(absolute, { throwIfNoEntry: false })?.ino === file.inode) {
@@ -51,6 +55,16 @@ export class PidFile {
   [Symbol.dispose](): void {
     if (statSync(this.#path, { throwIfNoEntry: false })?.ino === this.#file.inode) rmSync(this.#path, { force: true });
     this.#file.release();
+  }
+}
+
+/** A file that was named by mistake is not to be lost. */
+function refuseOther(path: string, absolute: string): void {
+  const found = lstatSync(absolute, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  const isOther = !found.isFile() || found.size > MAX_BYTES || !/^(\d+\n?)?$/.test(readFileSync(absolute, "utf8"));
+  if (isOther) {
+    throw new UsageError(`Cannot use ${path} for --pid-file: it is there and holds no process id; name another`);
   }
 }
 

@@ -13,6 +13,9 @@ import type { ProcessHost } from "../types.ts";
 
 const ENDING = ".sock";
 
+/** The longest path that fits `sun_path` on Linux, without the NUL at its end. */
+const MAX_PATH_BYTES = 107;
+
 /** How often a name is tried that somebody else takes and leaves at the same time. */
 const TRIES = 10;
 
@@ -34,11 +37,17 @@ export function nameOfSocket(path: string): string {
   return basename(path).replace(/\.sock$/, "");
 }
 
+/** What a manager may be called. Whatever else stands in the directory is not the name of one. */
+const NAME = /^[\w.-]+$/;
+
 /** All sockets there are of this user, by name; those of managers that are gone among them. */
 export function listSockets(host: ProcessHost): readonly string[] {
   const dir = controlDirectory(host);
+  if (!isOwn(dir)) return [];
   try {
-    const names = readdirSync(dir).filter((file) => file.endsWith(ENDING)).map(nameOfSocket);
+    const names = readdirSync(dir).filter((file) => file.endsWith(ENDING)).map(nameOfSocket).filter((name) =>
+      NAME.test(name)
+    );
     return names.sort().map((name) => controlPath(host, name));
   } catch {
     return [];
@@ -53,10 +62,16 @@ export function listSockets(host: ProcessHost): readonly string[] {
 export function makeControlDirectory(host: ProcessHost): void {
   const dir = controlDirectory(host);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const { uid, mode } = lstatSync(dir);
-  const isOwn = uid === process.getuid?.() && lstatSync(dir).isDirectory();
-  if (!isOwn) throw new Error(`Cannot use ${dir}: it is not a directory of this user; remove it, or give --control`);
-  if ((mode & 0o077) !== 0) chmodSync(dir, 0o700);
+  if (!isOwn(dir)) {
+    throw new Error(`Cannot use ${dir}: it is not a directory of this user; set XDG_RUNTIME_DIR, or give --control`);
+  }
+  if ((lstatSync(dir).mode & 0o077) !== 0) chmodSync(dir, 0o700);
+}
+
+/** Whether a directory or a socket is this user's: whoever else made it could say what he likes. */
+export function isOwn(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found !== undefined && !found.isSymbolicLink() && (found.uid === process.getuid?.() || found.uid === 0);
 }
 
 /** Whether a manager answers at a socket. */
@@ -64,8 +79,11 @@ export async function isAnswered(host: ProcessHost, path: string): Promise<boole
   try {
     (await host.connectControl(path, { data: () => {}, closed: () => {} })).close();
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    // Whoever is busy, or cannot be reached for another reason, may be alive.
+    const cause = error instanceof Error ? error.cause : undefined;
+    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+    return code !== "ECONNREFUSED" && code !== "ENOENT";
   }
 }
 
@@ -89,6 +107,11 @@ export class OperatorSocket {
    */
   static async open(host: ProcessHost, path: string, isInherited: boolean, obey: Obey): Promise<OperatorSocket> {
     const absolute = resolve(path);
+    if (new TextEncoder().encode(absolute).length > MAX_PATH_BYTES) {
+      throw new Error(
+        `Cannot use ${absolute}: a socket's path has ${MAX_PATH_BYTES} bytes at most; give a shorter one`,
+      );
+    }
     // Made where nobody else may enter, so that it is private before anybody can find it.
     const dir = mkdtempSync(join(dirname(absolute), ".s"));
     const made = join(dir, "s");

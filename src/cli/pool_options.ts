@@ -106,7 +106,8 @@ export function startWork(pool: Prefork, work: PreparedWork): Promise<true> {
   return work.type === "module" ? pool.startModule(work.module, work.options) : pool.startCommand(work.command);
 }
 
-/** What the workers run. Without arguments: they may hold what is not for everybody who reads the log. */
+/** What the workers run. Without arguments, and what else may not be for everybody who reads the log. */
 export function describeWork({ target }: RunRequest): string {
-  return target.type === "module" ? target.module : target.command;
+  if (target.type === "command") return target.command;
+  return target.module.replace(/^(\w+:\/\/)[^/@]*@/, "$1").replace(/(?<=^\w+:.*)[?#].*$/, "");
 }

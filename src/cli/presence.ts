@@ -157,15 +157,15 @@ export class Presence implements AsyncDisposable {
     }
   }
 
+  /** This manager serves, whatever cannot be had of its presence. */
   async #takeOver(): Promise<void> {
-    const { log } = this.#options;
     try {
       this.#socket = await this.#bind(true);
       if (this.#isOver) await this.#socket[Symbol.asyncDispose]();
     } catch (error) {
-      log.tell("warning", `goes without an operator's socket: ${describeError(error)}`);
+      this.#goWithout(error);
     }
-    await this.#awaitPidFile();
+    await this.#awaitPidFile().catch((error: unknown) => this.#options.log.tell("warning", describeError(error)));
   }
 
   /** The old manager has it until it knows of this one. */

@@ -36,6 +36,10 @@ export class Configuration {
   readonly #reread: () => Promise<Request>;
   #request: RunRequest;
   #options: PreforkOptions;
+  /** The last read, which the next one waits for: what is read last is what holds. */
+  #read: Promise<unknown> = Promise.resolve();
+  /** A reload that has yet to read the file, for all who ask until then. */
+  #next: Promise<void> | undefined;
 
   /** @param reread Reads the file anew, and the command line with it. */
   constructor(request: RunRequest, prepared: Prepared, reread: () => Promise<Request>) {
@@ -51,13 +55,23 @@ export class Configuration {
    * @throws {ReloadError} If the new workers do not come to be ready.
    */
   async reload(pool: Prefork): Promise<void> {
+    this.#next ??= this.#read.then(async () => {
+      this.#next = undefined;
+      const read = this.#readAnew();
+      this.#read = read.catch(() => {});
+      const { request, options } = await read;
+      await pool.reload({ options: this.#changes(request, options) });
+      this.#request = request;
+      this.#options = options;
+    });
+    await this.#next;
+  }
+
+  async #readAnew(): Promise<{ readonly request: RunRequest; readonly options: PreforkOptions }> {
     const request = await this.#reread();
     if (request.kind !== "run") throw new UsageError(request.kind === "error" ? request.message : "it asks for help");
     refuseFixed(this.#request, request);
-    const options = poolOptions(request, await prepare(request, currentHost, currentCommandLine));
-    await pool.reload({ options: this.#changes(request, options) });
-    this.#request = request;
-    this.#options = options;
+    return { request, options: poolOptions(request, await prepare(request, currentHost, currentCommandLine)) };
   }
 
   /** What was changed by hand since, such as the size, stays where the file says what it said. */

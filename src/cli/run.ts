@@ -86,11 +86,20 @@ async function keepPool(
     afterFork: (_, pid) => relay.spawned(pid),
     onChildReap: (_, pid) => relay.reaped(pid),
   }, log);
+  const reload = async (): Promise<void> => {
+    try {
+      await (configuration === undefined ? pool.reload() : configuration.reload(pool));
+    } catch (error) {
+      tellRefusal(error, log);
+      if (error instanceof UsageError) notifier?.refuse(describeError(error));
+      throw error;
+    }
+  };
   const operations: Operations = new Operations({
     pool,
     host: currentHost,
     facts: () => ({ name: presence.name, runtime: currentCommandLine.version, work: describeWork(request) }),
-    reload: () => configuration === undefined ? pool.reload() : configuration.reload(pool),
+    reload,
     logFile: outlets.file,
     stop: () => hangUp.abort(),
   });
@@ -117,7 +126,7 @@ async function keepPool(
       hangUp.abort();
     },
     reload() {
-      if (readsAnew) configuration.reload(pool).catch((error: unknown) => tellRefusal(error, log));
+      if (readsAnew) reload().catch(() => {}); // told already
     },
     resize(signal, by) {
       const maxWorkers = Math.max(0, pool.maxWorkers + by);

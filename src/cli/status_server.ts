@@ -19,8 +19,9 @@ import { UsageError } from "./usage_error.ts";
 const STEP_MS = 20;
 const PATIENCE_MS = 10_000;
 
-/** How long a client may take to say what it wants. */
-const REQUEST_MS = 10_000;
+/** How long a client may be silent, and how many there may be: the descriptors are for workers. */
+const IDLE_MS = 10_000;
+const MAX_CONNECTIONS = 64;
 
 /** Where to listen. */
 export interface StatusAddress {
@@ -73,8 +74,8 @@ export class StatusServer implements Disposable {
   private constructor(parts: StatusServerParts) {
     this.#parts = parts;
     this.#server = createServer((request, response) => void this.#serve(request, response));
-    this.#server.requestTimeout = REQUEST_MS;
-    this.#server.headersTimeout = REQUEST_MS;
+    this.#server.maxConnections = MAX_CONNECTIONS;
+    this.#server.on("connection", (socket) => socket.setTimeout(IDLE_MS, () => socket.destroy()));
   }
 
   /** Something has happened in the pool. */
@@ -148,7 +149,7 @@ export class StatusServer implements Disposable {
 
   async #answer(request: IncomingMessage): Promise<Answer> {
     const { notReady, status, token } = this.#parts;
-    const { pathname } = new URL(request.url ?? "/", "http://status");
+    const [pathname = "/"] = (request.url ?? "/").split("?");
     if (request.method !== "GET" && request.method !== "HEAD") return plain(405, "only GET is answered here");
     if (!this.#isMeant(request.headers.host)) return plain(421, "this server is known by another name");
     switch (pathname) {
@@ -173,7 +174,7 @@ export class StatusServer implements Disposable {
   /** A page of somebody else's whose name is made to mean this machine is not to read what is only for this machine. */
   #isMeant(name: string | undefined): boolean {
     if (!isLoopback(this.#parts.address.host)) return true;
-    const host = (name ?? "").replace(/:\d+$/, "");
+    const host = (name ?? "").toLowerCase().replace(/:\d+$/, "");
     return host === "localhost" || isLoopback(host.replace(/^\[(.*)\]$/, "$1"));
   }
 }
@@ -206,7 +207,7 @@ function knows(authorization: string | undefined, token: string): boolean {
 }
 
 function isLoopback(host: string): boolean {
-  return host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+  return host === "::1" || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);
 }
 
 function formatPlace({ host, port }: StatusAddress): string {

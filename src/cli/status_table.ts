@@ -13,10 +13,10 @@ export function formatStatus(status: StatusReport): string {
   const { name, pid, state, degraded, work, runtime, uptimeMs, generation, ready, maxWorkers, restarts, requests } =
     status;
   const lines = [
-    `${name}: ${state}${
+    `${printable(name, 100)}: ${state}${
       degraded ? ", degraded" : ""
     }, ${ready} of ${maxWorkers} workers ready, generation ${generation}`,
-    `  ${work}`,
+    `  ${printable(work, 300)}`,
     `  manager pid=${pid}, ${runtime}, up ${formatTime(uptimeMs)}, ${formatSize(status.memoryBytes)}, ${restarts} ` +
     `worker${restarts === 1 ? " has" : "s have"} ended, ${requests} requests`,
     ...status.listeners.map(({ name, address }) => `  listens on ${address}${name === null ? "" : ` (${name})`}`),
@@ -65,13 +65,13 @@ export function workerRows(
 /** All managers of a user, a line each. */
 export function formatList(all: readonly StatusReport[]): string {
   const rows = all.map(({ name, pid, state, degraded, ready, maxWorkers, uptimeMs, listeners, work }) => [
-    name,
+    printable(name, 100),
     String(pid),
     degraded ? `${state}, degraded` : state,
     `${ready}/${maxWorkers}`,
     formatTime(uptimeMs),
     listeners.map(({ address }) => address).join(" "),
-    work,
+    printable(work, 300),
   ]);
   const table = formatTable([["NAME", "PID", "STATE", "WORKERS", "UPTIME", "LISTENS", "RUNS"], ...rows], NUMBERS);
   return table.map((line) => `${line}\n`).join("");

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { writeSync } from "node:fs";
 import process from "node:process";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
@@ -133,7 +134,12 @@ class Screen {
     this.#draw();
   }
 
+  /** At once: what is put off may be lost with this process, and the terminal would stay as it is. */
   #write(text: string): void {
-    process.stdout.write(text);
+    try {
+      writeSync(1, text);
+    } catch {
+      // The terminal takes no more now; the next look shows all again.
+    }
   }
 }

@@ -82,8 +82,8 @@ function renderHead({ status, rates }: TopState, { columns }: Size): readonly st
   const rate = rates.at(-1) ?? 0;
   const label = `${formatRate(rate)} requests/s  `;
   return [
-    `${name}  ${state}${degraded ? ", DEGRADED" : ""}  ${ready}/${maxWorkers} ready  gen ${generation}`,
-    `pid=${pid}  up ${formatTime(uptimeMs)}  ${formatSize(memory)} in all  ${restarts} ended  ${work}`,
+    `${printable(name, 100)}  ${state}${degraded ? ", DEGRADED" : ""}  ${ready}/${maxWorkers} ready  gen ${generation}`,
+    `pid=${pid}  up ${formatTime(uptimeMs)}  ${formatSize(memory)} in all  ${restarts} ended  ${printable(work, 300)}`,
     `${label}${sparkline(rates, columns - label.length)}`,
     "",
   ];

@@ -111,7 +111,7 @@ export async function report(
     work,
     logFile,
     uptimeMs: Math.round(now - startedAt),
-    generation: pool.generation,
+    generation: Math.max(0, ...workers.filter((worker) => worker.state === "ready").map((worker) => worker.generation)),
     maxWorkers: pool.maxWorkers,
     ready: workers.filter((worker) => worker.state === "ready").length,
     restarts: ledger.restarts,

@@ -54,6 +54,13 @@ export class OperatorServer implements AsyncDisposable {
     const gone = Promise.withResolvers<void>();
     const isTooMany = this.#connections.size >= MAX_CONNECTIONS;
     let isRefused = false;
+    let isBusy = false;
+    const take = async (line: string): Promise<void> => {
+      if (isBusy) return refuse("one order at a time: wait for the answer to the one before, or connect once more");
+      isBusy = true;
+      await this.#take(line, say, gone.promise);
+      isBusy = false;
+    };
     // Not at once: what comes still and is not read would keep the reason from whoever sent it.
     const refuse = (reason: string): void => {
       isRefused = true;
@@ -66,7 +73,7 @@ export class OperatorServer implements AsyncDisposable {
         if (isRefused) return;
         if (isTooMany) return refuse(`${MAX_CONNECTIONS} operators are connected already`);
         try {
-          lines.push(chunk, (line) => void this.#take(line, say, gone.promise));
+          lines.push(chunk, (line) => void (isRefused || take(line)));
         } catch (error) {
           refuse(describeError(error));
         }

@@ -89,7 +89,14 @@ export function decodeReply(line: string): Reply {
   const reply = parseObject(line);
   const types: readonly unknown[] = ["progress", "done", "failed", "status"] satisfies Reply["type"][];
   if (!types.includes(reply.type)) throw new SyntaxError(`there is no reply ${JSON.stringify(reply.type)}`);
+  if (reply.type === "status" && !isStatus(reply["status"])) throw new SyntaxError("that is no status");
   return reply as Reply;
+}
+
+/** As much of it as a wrong answer could do harm by. */
+function isStatus(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "pid" in value && isCount(value.pid) && value.pid > 0 &&
+    "workers" in value && Array.isArray(value.workers) && "standbys" in value && Array.isArray(value.standbys);
 }
 
 function isCount(value: unknown): value is number {
