@@ -7,7 +7,7 @@
  *     node tests/again.mjs [--rounds 50] [--jobs 4] [--minutes 60] tests/reload_test.ts ...
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
@@ -72,4 +72,5 @@ for (const [key, { row, failed }] of [...tally].sort()) {
   console.log(`${key}: ${row} in a row${failed.length === 0 ? "" : `; failed in round ${failed.join(", ")}`}`);
 }
 if (queue.length > 0) console.log(`the time was up: ${queue.length} runs were left`);
+if ([...tally.values()].every(({ failed }) => failed.length === 0)) rmdirSync(kept);
 process.exitCode = [...tally.values()].every(({ failed }) => failed.length === 0) ? 0 : 1;

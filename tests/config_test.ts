@@ -80,6 +80,7 @@ const MISTAKES: readonly [unknown, RegExp][] = [
   [{ worker: "a.ts", bootTimeout: "30" }, /say whether 30s or 30ms is meant \('bootTimeout' in x.json\)$/],
   [{ worker: "a.ts", adoption: "no" }, /for 'adoption' in x.json: it must be true or false$/],
   [{ worker: "a.ts", spare: { max: 4 } }, /for 'spare' in x.json: it must be \{ min: 3, max: 8 \}$/],
+  [{ worker: "a.ts", spare: { min: 1, mx: 4 } }, /for 'spare' in x.json: it must be \{ min: 3, max: 8 \}$/],
   [{ worker: "a.ts", trap: "HUP" }, /for 'trap' in x.json/],
   [{ worker: "a.ts", trap: { HUPP: "reload" } }, /there is no such signal; did you mean HUP\? \('trap' in x.json\)$/],
   [{ worker: "a.ts", command: ["ls"] }, /^Cannot use 'command' in x.json: it must be left out beside 'worker'$/],

@@ -436,6 +436,12 @@ describe(`prefork check on ${runtime}`, () => {
       assert.match([...command.lines, ...command.errorLines].join("\n"), what, state);
       await waitFor(() => command.processes().length === 0, { what: "everybody to be gone" });
     }
+    writeFileSync(file, "hangs");
+    await using stuck = runProgram(prefork, [...args.slice(0, -1), "60s"], more);
+    await waitFor(() => stuck.processes().length > 1, { what: "a worker" });
+    stuck.kill("SIGINT");
+    assert.notEqual((await stuck.waitForEnd()).code, 0);
+    await waitFor(() => stuck.processes().length === 0, { what: "everybody to be gone" });
     for (const [script, code] of [["exit 0", 0], ["exit 4", 3]] as const) {
       await using command = runProgram(prefork, ["check", "--", "/bin/sh", "-c", script]);
       assert.equal((await command.waitForEnd()).code, code, command.report());

@@ -10,6 +10,7 @@ import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError, type PreforkEvent } from "../events.ts";
 import { fixedPool } from "../policy.ts";
 import type { Prefork } from "../prefork.ts";
+import { STOP_SIGNALS } from "../signals.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
 import type { RunRequest } from "./parse.ts";
@@ -55,10 +56,20 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
     afterFork: (_, pid) => relay.spawned(pid),
     onChildReap: (_, pid) => relay.reaped(pid),
   }, outlets.log);
+  using stack = new DisposableStack();
+  // Nothing is served: whoever interrupts does not want to wait for a worker that hangs in its boot.
+  let isInterrupted = false;
+  for (const signal of STOP_SIGNALS) {
+    stack.use(currentHost.onSignal(signal, () => {
+      isInterrupted = true;
+      pool.signalAllChildren("SIGKILL");
+    }));
+  }
   const begun = currentHost.now();
   const watched = watch(pool);
   await startWork(pool, prepared.work).catch(() => {}); // told by an event
-  const end = await watched;
+  const seen = await watched;
+  const end = isInterrupted ? INTERRUPTED : seen;
   const ms = Math.round(currentHost.now() - begun);
   await pool[Symbol.asyncDispose]();
   await relay.ended(PATIENCE_MS);
@@ -72,6 +83,8 @@ interface End {
   readonly isGood: boolean;
   readonly what: string;
 }
+
+const INTERRUPTED: End = { isGood: false, what: "was not ready when the check was interrupted" };
 
 /** Waits until a worker is ready, or has ended, and stops the pool then. */
 async function watch(pool: Prefork): Promise<End> {

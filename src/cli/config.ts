@@ -171,7 +171,8 @@ function toTokens(file: string, key: string, value: unknown): readonly string[] 
       return value ? [] : ["--no-adoption"];
     case "spare": {
       if (typeof value !== "object" || value === null) return [`--spare=${text(value, "{ min: 3, max: 8 }")}`];
-      const { min, max } = { min: undefined, max: undefined, ...value };
+      const { min, max, ...others } = { min: undefined, max: undefined, ...value };
+      if (Object.keys(others).length > 0) throw wrong("{ min: 3, max: 8 }");
       return [
         `--spare=${text(min, "{ min: 3, max: 8 }")}${max === undefined ? "" : `:${text(max, "{ min: 3, max: 8 }")}`}`,
       ];

@@ -39,8 +39,7 @@ export async function order(request: Exclude<OperatorRequest, { kind: "orderHelp
   } catch (error) {
     await print("stderr", `prefork: ${describeError(error)}\n`);
     if (error instanceof UsageError) return 2;
-    if (error instanceof NoAnswerError) return NOT_THERE;
-    throw error;
+    return error instanceof NoAnswerError ? NOT_THERE : 1;
   }
 }
 

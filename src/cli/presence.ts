@@ -24,6 +24,9 @@ import {
 } from "./place.ts";
 import { UsageError } from "./usage_error.ts";
 
+/** How long the old manager may take to say that a socket is its own. */
+const ELDER_MS = 3000;
+
 /** How often the pid file is tried that the old manager is about to let go, and how long. */
 const STEP_MS = 20;
 const PATIENCE_MS = 10_000;
@@ -67,7 +70,7 @@ export class Presence implements AsyncDisposable {
     const presence = new Presence(options);
     const elder = takeoverOn(options.host)?.elderPid;
     if (elder === undefined) await presence.#open();
-    else await presence.#followName(elder);
+    else await presence.#followName(elder).catch((error: unknown) => presence.#goWithout(error));
     return presence;
   }
 
@@ -151,10 +154,12 @@ export class Presence implements AsyncDisposable {
   async #followName(elder: number): Promise<void> {
     const { host, name, control } = this.#options;
     if (name !== undefined || control !== undefined) return;
-    for (const path of [this.#path, ...listSockets(host)]) {
-      const found = await findManager(host, path).catch(() => undefined);
-      if (found?.pid === elder) return void (this.name = nameOfSocket(path));
-    }
+    const paths = new Set([this.#path, ...listSockets(host)]);
+    const asked = [...paths].map(async (path) => {
+      const found = await findManager(host, path, ELDER_MS).catch(() => undefined);
+      if (found?.pid === elder) this.name = nameOfSocket(path);
+    });
+    await Promise.all(asked);
   }
 
   /** This manager serves, whatever cannot be had of its presence. */
