@@ -26,13 +26,8 @@ export type { PoolFigures, WorkerFigures } from "./src/figures.ts";
 export type { Listen, ListenOptions, SocketOwner } from "./src/listen.ts";
 export type { Logger, PreforkOptions, RecycleOptions, WorkerOutput, WorkerUser } from "./src/options.ts";
 export { fixedPool, type Policy, type PoolView, spareWorkers, type SpareWorkersOptions } from "./src/policy.ts";
-export {
-  Prefork,
-  type ReloadOptions,
-  type UpgradeOptions,
-  type WaitOptions,
-  type WorkerCallback,
-} from "./src/prefork.ts";
+export type { ReloadOptions, UpgradeOptions, WaitOptions } from "./src/call_options.ts";
+export { Prefork, type WorkerCallback } from "./src/prefork.ts";
 export type { ReadyByHttp, ReadyByTcp, ReadyTimes, ReadyWhen } from "./src/ready_when.ts";
 export type {
   AttachableServer,

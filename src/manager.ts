@@ -7,6 +7,7 @@
 
 import { currentHost } from "../runtimes/current.ts";
 import { Alarms } from "./alarms.ts";
+import { bootFailure } from "./boot_failure.ts";
 import { checkCount, checkKeys, checkTime } from "./checks.ts";
 import { EventHub } from "./event_hub.ts";
 import type { PreforkEvent } from "./events.ts";
@@ -23,11 +24,10 @@ import {
   type Generation,
   type Input,
   type PoolState,
-  type PoolWorker,
   type Rules,
   type WorkerRef,
 } from "./pool_state.ts";
-import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./prefork.ts";
+import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./call_options.ts";
 import { openProber, type Prober } from "./prober.ts";
 import { ReloadError, Reloads } from "./reloads.ts";
 import { isStopSignal, parseSignal, relayedSignal } from "./signals.ts";
@@ -37,16 +37,11 @@ import { type Owner, Staff } from "./staff.ts";
 import { Succession, takeoverOn } from "./succession.ts";
 import { changeTerms, firstTerms, rulesOf, type Terms } from "./terms.ts";
 import { Traps, warnOfInspector } from "./traps.ts";
-import { findWorker, isStandby, liveWorkers, workerInfo } from "./turn.ts";
+import { findWorker, workerInfo } from "./turn.ts";
 import type { ProcessHost, Signal, StandbyInfo, WorkerInfo } from "./types.ts";
+import { countWorkers, made, viewStandbys, viewWorkers } from "./views.ts";
 import { NEVER_MS, Waiting } from "./waiting.ts";
 import { checkRelayed, checkStandby, checkWork, type ReadyWork, withData, type Work } from "./work.ts";
-
-/** Thrown by `start` when no worker ever became ready, after `maxBootFailures` failures. */
-export class BootFailureError extends Error {
-  /** Tells this error from others. */
-  override readonly name = "BootFailureError";
-}
 
 /**
  * Makes the manager of a pool.
@@ -79,8 +74,6 @@ export class Manager {
   #state: PoolState;
   /** Sizes that were asked for and that the state has yet to take: the last one, and how many. */
   #asked = { maxWorkers: 0, left: 0 };
-  /** How many reloads are about to begin. */
-  #preparing = 0;
   #started: PromiseWithResolvers<Signal> | undefined;
 
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
@@ -111,7 +104,14 @@ export class Manager {
       post,
       lost: (error) => this.#fail(error),
     });
-    this.#waiting = new Waiting({ host, staff, succession, left: () => this.#left, post, gone: () => this.#letGo() });
+    this.#waiting = new Waiting({
+      host,
+      staff,
+      succession,
+      left: () => countWorkers(this.#state),
+      post,
+      gone: () => this.#letGo(),
+    });
     this.#traps = new Traps(host, trapped, (signal) => post({ type: "signal", signal }), (signal) => this.#die(signal));
     warnOfInspector(host, trapped, options.logger);
     options.signal?.addEventListener("abort", this.#stop, { once: true });
@@ -146,24 +146,12 @@ export class Manager {
   }
 
   get workers(): readonly WorkerInfo[] {
-    return this.#live().filter((worker) => !isStandby(worker)).map(workerInfo);
+    return viewWorkers(this.#state);
   }
 
   /** Those who stand by, or boot to do so. */
   get standbys(): readonly StandbyInfo[] {
-    return this.#live().filter(isStandby).map((worker) => {
-      return { ...workerInfo(worker), usage: this.#host.usage(worker.pid) };
-    });
-  }
-
-  get #left(): number {
-    const { workers, others } = this.#state;
-    return workers.size + others.size;
-  }
-
-  #live(): readonly PoolWorker[] {
-    const live = [...liveWorkers(this.#state)].filter(({ pid }) => pid !== 0);
-    return live.sort((a, b) => a.slot - b.slot || a.id - b.id);
+    return viewStandbys(this.#state, this.#host);
   }
 
   /** Changes how many workers there are at most. */
@@ -179,20 +167,24 @@ export class Manager {
 
   /** Signals all workers. */
   signalAll(signal: Signal): void {
-    parseSignal(signal, "a signal for the workers");
-    for (const runtime of this.#generations.runtimes) checkRelayed([signal], runtime);
+    this.#checkSent(signal);
     this.#inbox.post({ type: "signalAll", signal });
-    if (signal === "SIGKILL") this.#staff.killLeftovers();
-    if (signal === "SIGKILL") this.#succession.kill();
+    if (signal !== "SIGKILL") return;
+    this.#staff.killLeftovers();
+    this.#succession.kill();
   }
 
   /** Signals the workers in a slot; false if there are none. */
   signalSlot(slot: number, signal: Signal): boolean {
-    parseSignal(signal, "a signal for a worker");
-    for (const runtime of this.#generations.runtimes) checkRelayed([signal], runtime);
+    this.#checkSent(signal);
     if (!this.workers.some((worker) => worker.slot === slot)) return false;
     this.#inbox.post({ type: "signalAll", signal, slot });
     return true;
+  }
+
+  #checkSent(signal: Signal): void {
+    parseSignal(signal, "a signal for the workers");
+    for (const runtime of this.#generations.runtimes) checkRelayed([signal], runtime);
   }
 
   /** What the workers have done. */
@@ -236,8 +228,7 @@ export class Manager {
       throw new Error("Cannot reload: this pool is not inside start(), so it has no workers to keep");
     }
     const work = withData(before, data);
-    this.#preparing++;
-    const ready = await this.#prepare(work, changes?.standby).finally(() => this.#preparing--);
+    const ready = await this.#reloads.prepare(this.#prepare(work, changes?.standby));
     if (this.#started !== started) throw new ReloadError("Cannot reload: start() returned before it began");
     const terms = changes && changeTerms(this.#terms, changes, this.maxWorkers, this.#host);
     const rules = terms && rulesOf(terms, changes);
@@ -249,8 +240,7 @@ export class Manager {
 
   /** Has this program started again, and stops once the new manager has taken over. */
   async upgrade(options: UpgradeOptions): Promise<void> {
-    const isReloading = this.#state.roll !== null || this.#preparing > 0;
-    await this.#succession.upgrade(options, this.#state, isReloading);
+    await this.#succession.upgrade(options, this.#state, this.#reloads.areComing);
   }
 
   async #prepare(work: Work, standby: number = this.#terms.config.standby): Promise<ReadyWork> {
@@ -326,7 +316,7 @@ export class Manager {
       case "endProbe":
         return this.#prober?.end(effect.id);
       case "kill":
-        return this.#kill(effect.pid, effect.signal, effect.group);
+        return this.#staff.kill(effect.pid, effect.signal, effect.group);
       case "setTimer":
         return this.#alarms.set(effect.key, effect.at, effect.input);
       case "clearTimer":
@@ -342,14 +332,7 @@ export class Manager {
         if (isStopSignal(effect.signal)) this.#succession.abandon(`the pool was told to stop by ${effect.signal}`);
         return this.#settleStart((started) => started.resolve(effect.signal));
       case "gaveUp":
-        return this.#settleStart((started) =>
-          started.reject(
-            new BootFailureError(
-              `Cannot keep this pool: ${effect.failures} workers failed and none ever became ready; ` +
-                `the last one ${effect.reason}`,
-            ),
-          )
-        );
+        return this.#settleStart((started) => started.reject(bootFailure(effect)));
       case "waited":
         return this.#waiting.end();
     }
@@ -386,16 +369,6 @@ export class Manager {
     if (started) settle(started);
   }
 
-  /** A process that is gone already needs no signal; one that may not be signalled is told of and left alone. */
-  #kill(pid: number, signal: Signal, group: boolean): void {
-    if (!group && !this.#staff.isToBeTold(pid, signal)) return;
-    try {
-      this.#host.kill(group ? -pid : pid, signal);
-    } catch (error) {
-      this.hub.publish({ type: "hookError", hook: `kill(${pid}, ${signal})`, error });
-    }
-  }
-
   /** Lets go of what only a pool with workers needs. */
   #letGo(): void {
     this.#alarms[Symbol.dispose]();
@@ -420,7 +393,7 @@ export class Manager {
    * that ignore it the guard stays behind.
    */
   #die(signal: Signal): void {
-    for (const { pid } of this.#live()) this.#kill(pid, signal, true);
+    for (const { pid } of made(this.#state)) this.#staff.kill(pid, signal, true);
     this.#staff.abandon();
     this.#traps.dieOf(signal);
   }

@@ -5,13 +5,13 @@
  */
 
 import { currentHost } from "../runtimes/current.ts";
+import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./call_options.ts";
 import type { PreforkEvent } from "./events.ts";
 import type { PoolFigures } from "./figures.ts";
 import type { Form } from "./identity.ts";
 import type { Manager } from "./manager.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { PoolSnapshot } from "./protocol.ts";
-import type { PoolChanges } from "./terms.ts";
 import type { Listener } from "./serving.ts";
 import type { Json, Signal, StandbyInfo, WorkerCommand, WorkerInfo } from "./types.ts";
 import type { ModuleOptions, StartOptions, Work } from "./work.ts";
@@ -20,35 +20,6 @@ import { currentWorker, session, type Worker } from "./worker.ts";
 /** What a manager is made of. A worker has no use for it, and starts faster without. */
 const loadManager = () => import("./manager.ts");
 const loaded = session === undefined ? await loadManager() : undefined;
-
-/** How {@linkcode Prefork.waitAllChildren} waits. */
-export interface WaitOptions {
-  /** Give up after this time, in milliseconds. @default never */
-  readonly timeoutMs?: number;
-  /** Give up, by throwing its reason, when this aborts. */
-  readonly signal?: AbortSignal;
-}
-
-/** What {@linkcode Prefork.reload} may be given. */
-export interface ReloadOptions {
-  /** What the new workers get as `data`. @default what the workers before them got */
-  readonly data?: unknown;
-  /**
-   * Options of the pool that change with the reload: its size, its times, what it listens on. All of them hold once the
-   * first new worker is ready, or none does: what cannot be is refused before anything is touched.
-   */
-  readonly options?: PoolChanges;
-}
-
-/** What {@linkcode Prefork.upgrade} may be given. */
-export interface UpgradeOptions {
-  /**
-   * How long the new manager may take until its workers are ready, in milliseconds.
-   *
-   * @default {PreforkOptions.bootTimeoutMs} and ten seconds
-   */
-  readonly timeoutMs?: number;
-}
 
 /**
  * Runs in each worker. What it returns is awaited and dropped; the worker then exits with status 0.

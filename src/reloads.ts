@@ -19,6 +19,20 @@ export class Reloads {
   /** Reloads by the number of their generation. */
   readonly #reloads = new Table<number, PromiseWithResolvers<void>>();
 
+  /** How many are about to begin. */
+  #preparing = 0;
+
+  /** Whether there are such. */
+  get areComing(): boolean {
+    return this.#preparing > 0;
+  }
+
+  /** Waits for what a reload takes. */
+  async prepare<T>(ready: Promise<T>): Promise<T> {
+    this.#preparing++;
+    return await ready.finally(() => this.#preparing--);
+  }
+
   /** Resolves when all workers are of a generation, and rejects if the one before goes on. */
   done({ number }: Generation): Promise<void> {
     const over = Promise.withResolvers<void>();

@@ -75,6 +75,7 @@ export class Staff {
   readonly #generations: Generations;
   readonly #outputs: Outputs;
   readonly #post: Post;
+  readonly #hub: EventHub;
   readonly #hooks: Hooks;
   readonly #leftovers: Leftovers;
   readonly #stopSignals: readonly Signal[];
@@ -93,6 +94,7 @@ export class Staff {
     this.#generations = generations;
     this.#outputs = outputs;
     this.#post = post;
+    this.#hub = hub;
     this.#figures = new Figures(host);
     this.#hooks = new Hooks(options, owner.pool, hub, host, generations.first.config.bootTimeoutMs);
     this.#leftovers = new Leftovers(
@@ -152,10 +154,23 @@ export class Staff {
   }
 
   /**
+   * Signals a worker, or its whole process group. One that is gone already needs no signal; one that may not be signalled
+   * is told of and left alone.
+   */
+  kill(pid: number, signal: Signal, group: boolean): void {
+    if (!group && !this.#isToBeTold(pid, signal)) return;
+    try {
+      this.#host.kill(group ? -pid : pid, signal);
+    } catch (error) {
+      this.#hub.publish({ type: "hookError", hook: `kill(${pid}, ${signal})`, error });
+    }
+  }
+
+  /**
    * Whether a worker has yet to be told to stop. One that somebody else has told would take the manager's word for a
    * second one, by which it ends at once.
    */
-  isToBeTold(pid: number, signal: Signal): boolean {
+  #isToBeTold(pid: number, signal: Signal): boolean {
     if (!this.#stopSignals.includes(signal)) return true;
     const by = this.#stoppedBy.get(pid);
     this.#stoppedBy.set(pid, "manager");

@@ -9,7 +9,7 @@ import { checkKeys, checkTime } from "./checks.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { PreforkEvent } from "./events.ts";
 import type { PoolConfig, PoolState, PoolWorker } from "./pool_state.ts";
-import type { UpgradeOptions } from "./prefork.ts";
+import type { UpgradeOptions } from "./call_options.ts";
 import type { SharedSockets } from "./sockets.ts";
 import type { Owner } from "./staff.ts";
 import { type Takeover, takeover } from "./takeover.ts";
@@ -123,13 +123,17 @@ export class Succession {
   }
 
   /** Has a new manager take over, and stops this one then. */
-  async upgrade(options: UpgradeOptions, { everReady, endsEarly }: PoolState, isReloading: boolean): Promise<void> {
+  async upgrade(
+    options: UpgradeOptions,
+    { roll, everReady, endsEarly }: PoolState,
+    isToReload: boolean,
+  ): Promise<void> {
     const { host, hub, sockets, owner, config: { bootTimeoutMs, stopTimeoutMs }, stop } = this.#parts;
     checkKeys("upgrade", options, ["timeoutMs"]);
     const timeoutMs = checkTime("timeoutMs", options.timeoutMs ?? bootTimeoutMs + MANAGER_BOOT_MS);
     if (this.#idle !== undefined) throw new Error(`Cannot upgrade: ${this.#idle}`);
     this.refuseIfUpgrading("upgrade");
-    if (isReloading) throw new Error("Cannot upgrade: a reload is under way; await its end first");
+    if (roll !== null || isToReload) throw new Error("Cannot upgrade: a reload is under way; await its end first");
     const stays = everReady && !endsEarly;
     const upgrade = new Upgrade({ host, hub, sockets: sockets(), pool: owner.key, stays, timeoutMs, stopTimeoutMs });
     const running = upgrade.run();

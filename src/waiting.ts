@@ -6,7 +6,7 @@
 
 import { checkKeys, checkTime } from "./checks.ts";
 import type { Input } from "./pool_state.ts";
-import type { WaitOptions } from "./prefork.ts";
+import type { WaitOptions } from "./call_options.ts";
 import type { Staff } from "./staff.ts";
 import type { Succession } from "./succession.ts";
 import type { ProcessHost } from "./types.ts";
