@@ -321,7 +321,7 @@ describe("an untrapped fatal signal", () => {
   for (const signal of ["SIGHUP", "SIGINT", "SIGQUIT"] satisfies Signal[]) {
     it(`reaches the workers' groups before the manager dies of it: ${signal}`, async () => {
       const pool = new FakePool();
-      void pool.pm.start();
+      pool.pm.start().catch(() => {}); // it goes with the pool
       await settle();
       pool.host.raise(signal);
       await settle();
@@ -331,6 +331,8 @@ describe("an untrapped fatal signal", () => {
         { pid: pool.host.pid, signal },
       ]);
       assert.equal(pool.host.diedOf, signal);
+      for (const process of pool.alive) process.exit(0);
+      await pool.pm[Symbol.asyncDispose]();
     });
   }
 });
