@@ -6,54 +6,17 @@ import process from "node:process";
 import { describe, it, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { formatMetrics } from "../src/operator/metrics.ts";
-import type { StatusReport, WorkerReport } from "../src/operator/report.ts";
+import type { StatusReport } from "../src/operator/report.ts";
 import { begin, Client } from "./support/client.ts";
 import { keepAlive, load, oneShot } from "./support/load.ts";
 import { type Program, type RunOptions, runProgram, runtime, signalProcess, tempDir, waitFor } from "./support/run.ts";
+import { statusOf } from "./support/status_report.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 60_000 };
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const app = fileURLToPath(new URL("./fixtures/serve/app.ts", import.meta.url));
 const loaded = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));
 const hello = fileURLToPath(new URL("../examples/hello.ts", import.meta.url));
-
-const WORKER: WorkerReport = {
-  slot: 0,
-  pid: 42,
-  generation: 1,
-  state: "ready",
-  status: "_",
-  uptimeMs: 1500,
-  requests: 7,
-  lagMs: 0.5,
-  restarts: 0,
-  lastReason: null,
-  memoryBytes: 1000,
-  cpuMs: 250,
-};
-
-const STATUS: StatusReport = {
-  schema: 1,
-  name: 'a "b" \\ c\nd',
-  pid: 41,
-  state: "running",
-  degraded: false,
-  runtime: "deno 2.9.6",
-  version: "0.1.0",
-  work: "app.ts",
-  logFile: null,
-  uptimeMs: 2500,
-  memoryBytes: null,
-  cpuMs: null,
-  generation: 3,
-  maxWorkers: 2,
-  ready: 1,
-  restarts: 5,
-  requests: 9,
-  listeners: [],
-  workers: [WORKER, { ...WORKER, slot: 1, pid: 43, state: "booting", requests: null, lagMs: null }],
-  standbys: [],
-};
 
 /** Reads the text format of Prometheus, strictly: each sample after its HELP and TYPE, each name once. */
 function parseMetrics(text: string): Map<string, number> {
@@ -89,19 +52,21 @@ function parseMetrics(text: string): Map<string, number> {
 }
 
 test("formatMetrics() writes what Prometheus reads", () => {
-  const samples = parseMetrics(formatMetrics(STATUS));
+  const samples = parseMetrics(
+    formatMetrics(statusOf([7, null], { name: 'a "b" \\ c\nd', memoryBytes: null, cpuMs: null })),
+  );
   const expected: readonly [string, number | undefined][] = [
     ['prefork_info{name="a \\"b\\" \\\\ c\\nd",version="0.1.0",runtime="deno 2.9.6"}', 1],
     ["prefork_uptime_seconds", 2.5],
-    ["prefork_requests_total", 9],
+    ["prefork_requests_total", 7],
     ["prefork_worker_exits_total", 5],
     ['prefork_workers{state="ready"}', 1],
     ['prefork_workers{state="booting"}', 1],
     ['prefork_workers{state="stopping"}', 0],
-    ['prefork_worker_requests_total{slot="0",pid="42"}', 7],
-    ['prefork_worker_requests_total{slot="1",pid="43"}', undefined],
-    ['prefork_worker_lag_seconds{slot="0",pid="42"}', 0.0005],
-    ['prefork_worker_cpu_seconds_total{slot="1",pid="43"}', 0.25],
+    ['prefork_worker_requests_total{slot="0",pid="100"}', 7],
+    ['prefork_worker_requests_total{slot="1",pid="101"}', undefined],
+    ['prefork_worker_lag_seconds{slot="0",pid="100"}', 0.0005],
+    ['prefork_worker_cpu_seconds_total{slot="1",pid="101"}', 0.25],
     ["prefork_manager_memory_bytes", undefined],
   ];
   for (const [name, value] of expected) assert.equal(samples.get(name), value, name);

@@ -4,61 +4,21 @@ import process from "node:process";
 import { describe, it, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { look, render, sparkline, tell, type TopState } from "../src/cli/top_view.ts";
-import type { StatusReport, WorkerReport } from "../src/operator/report.ts";
 import { type Program, runProgram, runtime, runtimeCommand, tempDir } from "./support/run.ts";
+import { statusOf } from "./support/status_report.ts";
 import { Terminal } from "./support/terminal.ts";
 
-const WORKER: WorkerReport = {
-  slot: 0,
-  pid: 100,
-  generation: 1,
-  state: "ready",
-  status: "_",
-  uptimeMs: 1500,
-  requests: 0,
-  lagMs: 0.5,
-  restarts: 0,
-  lastReason: null,
-  memoryBytes: 2 ** 20,
-  cpuMs: 250,
-};
-
-function status(requests: readonly number[], more: Partial<StatusReport> = {}): StatusReport {
-  const workers = requests.map((count, slot) => ({ ...WORKER, slot, pid: 100 + slot, requests: count }));
-  return {
-    schema: 1,
-    name: "web",
-    pid: 41,
-    state: "running",
-    degraded: false,
-    runtime: "deno 2.9.6",
-    version: "0.1.0",
-    work: "app.ts",
-    logFile: null,
-    uptimeMs: 2500,
-    memoryBytes: 2 ** 20,
-    cpuMs: 10,
-    generation: 3,
-    maxWorkers: requests.length,
-    ready: requests.length,
-    restarts: 5,
-    requests: requests.reduce((sum, count) => sum + count, 0),
-    listeners: [],
-    workers,
-    standbys: [],
-    ...more,
-  };
-}
-
 test("top counts what was served since the last look, and anew for another manager", () => {
-  let state = look(undefined, status([10, 20]), 1000);
+  let state = look(undefined, statusOf([10, 20]), 1000);
   assert.deepEqual([...state.rates], [0]);
-  state = look(state, status([110, 20]), 1500);
+  state = look(state, statusOf([110, 20]), 1500);
   assert.deepEqual([...state.rates], [0, 200]);
   assert.deepEqual([...state.workerRates], [[100, 200], [101, 0]]);
-  state = look(state, status([0, 0], { pid: 42 }), 2500);
+  state = look(state, statusOf([0, 0], { pid: 42 }), 2500);
   assert.deepEqual([...state.rates], [0, 200, 0]);
-  for (let i = 0; i < 1000; i++) state = look(tell(state, `event ${i}`), status([i, i], { pid: 42 }), 3500 + i * 1000);
+  for (let i = 0; i < 1000; i++) {
+    state = look(tell(state, `event ${i}`), statusOf([i, i], { pid: 42 }), 3500 + i * 1000);
+  }
   assert.deepEqual([state.rates.length, state.events.length, state.rates.at(-1)], [300, 300, 2]);
 });
 
@@ -69,7 +29,7 @@ test("sparklines are as wide as they may be, and as tall as the most", () => {
 });
 
 test("top fits on a terminal of any size", () => {
-  let state: TopState = look(undefined, status(Array.from({ length: 40 }, () => 5)), 0);
+  let state: TopState = look(undefined, statusOf(Array.from({ length: 40 }, () => 5)), 0);
   for (let i = 0; i < 40; i++) state = tell(state, `something has happened ${i} \x1b[31m\n${"x".repeat(500)}`);
   for (const columns of [1, 20, 80, 300]) {
     for (const rows of [1, 2, 5, 10, 24, 60, 200]) {
@@ -89,7 +49,7 @@ test("top fits on a terminal of any size", () => {
   const tall = render(state, { columns: 100, rows: 60 });
   assert.match(tall.at(-2) ?? "", /^something has happened 39 /);
   assert.match(
-    render(look(undefined, status([1], { degraded: true }), 0), { columns: 80, rows: 24 })[0] ?? "",
+    render(look(undefined, statusOf([1], { degraded: true }), 0), { columns: 80, rows: 24 })[0] ?? "",
     /DEGRADED/,
   );
 });

@@ -1,0 +1,59 @@
+/** The log file of a manager. */
+import assert from "node:assert/strict";
+import { existsSync, lstatSync, readFileSync, renameSync } from "node:fs";
+import { describe, it } from "node:test";
+import { ask, end, options, prefork, ready, start, web } from "./support/operator.ts";
+import { runProgram, runtime, tempDir, waitFor } from "./support/run.ts";
+
+describe(`the log file on ${runtime}`, () => {
+  it("takes all there is, is shown, and is begun anew without a lost line", options, async () => {
+    await using dir = await tempDir();
+    const log = dir.file("web.log");
+    const script = "i=0; while :; do i=$((i + 1)); echo line $i; sleep 0.002; done";
+    await using program = start(["--log-file", log, "-w", "1", "--name", "web", "--", "/bin/sh", "-c", script]);
+    const text = (file = log) => existsSync(file) ? readFileSync(file, "utf8") : "";
+    await waitFor(() => /line 50\n/.test(text()) && text().includes("is ready"), { what: "the log" });
+    assert.equal(lstatSync(log).mode & 0o777, 0o640);
+    const shown = await ask(program, "logs", "web", "-n", "3");
+    assert.equal(shown.code, 0, shown.errors);
+    assert.match(shown.out, /^line \d+\nline \d+\nline \d+$/);
+    await using follower = runProgram(prefork, ["logs", "-f", "-n", "1"], {
+      env: { XDG_RUNTIME_DIR: program.temporary },
+    });
+    await follower.waitForLine(/^line \d+$/, { count: 10 });
+
+    renameSync(log, `${log}.1`);
+    const reopened = await ask(program, "reopen");
+    assert.deepEqual([reopened.code, reopened.out], [0, `${log} is begun anew`]);
+    await waitFor(() => /line \d+\n/.test(text()), { what: "the new log" });
+    const last = Number(/line (\d+)\n/.exec(text())?.[1]) + 20;
+    await follower.waitForLine(`line ${last}`);
+    const stopped = await ask(program, "stop", "--wait");
+    assert.equal(stopped.code, 0);
+
+    const numbers = (from: string) => [...from.matchAll(/^line (\d+)$/gm)].map((match) => Number(match[1]));
+    const written = numbers(text(`${log}.1`) + text());
+    assert.deepEqual(written, Array.from({ length: written.length }, (_, index) => index + 1));
+    const followed = numbers(follower.lines.join("\n"));
+    for (const [index, number] of followed.entries()) assert.equal(number, (followed[0] ?? 0) + index);
+    assert.match(text(), /stopped\n$/);
+    assert.deepEqual([program.lines, program.errorLines], [[], []]);
+  });
+
+  it("is not there where nobody asked for it", options, async () => {
+    await using program = start([...web, "-w", "1"]);
+    await ready(program, 1);
+    const logs = await ask(program, "logs");
+    assert.deepEqual([logs.code, logs.errors], [
+      1,
+      "prefork: Cannot show the log of hello: it goes to its standard error; --log-file keeps one",
+    ]);
+    const reopen = await ask(program, "reopen");
+    assert.equal(reopen.code, 1);
+    assert.match(reopen.errors, /^prefork: Cannot reopen: it has no log file; --log-file FILE gives it one$/);
+    await end(program);
+    await using refused = start([...web, "--log-file", "/nonexistent/web.log"]);
+    assert.equal((await refused.waitForEnd()).code, 2);
+    assert.match(refused.errorLines.join("\n"), /^prefork: Cannot use \/nonexistent\/web.log for --log-file: /);
+  });
+});
