@@ -108,6 +108,7 @@ describe("a pool is stopped", () => {
     const child = Number((await program.waitForLine(/^child/)).slice(6));
     signalProcess((await waitForReady(program, 1))[0]?.pid ?? 0, "SIGKILL");
     await waitFor(() => !isAlive(child), { what: "the child of the worker to be told to stop" });
+    await program.waitForLine('"type":"leftover"');
     assert.equal(eventsOfType(program, "leftover").length, 1);
     await stopPool(program);
   });
