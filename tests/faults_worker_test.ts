@@ -173,7 +173,7 @@ describe("a worker of the library that is stopped", () => {
     await stopPool(program);
     const [stopped] = eventsOfType(program, "stopped");
     assert.deepEqual(stopped?.killed.map(({ pid }) => pid).toSorted(), workers.map(({ pid }) => pid).toSorted());
-    assert.deepEqual(children.filter(isAlive), []);
+    await waitFor(() => !children.some(isAlive), { what: "the children to be gone" });
   });
 
   it("and leaves its children behind takes them with it", LONG, async () => {
@@ -183,7 +183,7 @@ describe("a worker of the library that is stopped", () => {
     await stopPool(program);
     assert.deepEqual(eventsOfType(program, "stopped").map(({ killed }) => killed), [[]]);
     assert.equal(eventsOfType(program, "leftover").length, 2, program.report());
-    assert.deepEqual(children.filter(isAlive), []);
+    await waitFor(() => !children.some(isAlive), { what: "the children to be gone" });
   });
 });
 
