@@ -8,11 +8,10 @@ import type { StatusReport } from "../operator/report.ts";
 import { decodeReply, encodeOrder, type Order, type Reply } from "../operator/words.ts";
 import { LineReader } from "../protocol.ts";
 import type { ProcessHost } from "../types.ts";
+import { NEVER_MS } from "../waiting.ts";
 
 /** How long a manager may take to answer at all; one that is stopped, or starts a thousand workers, takes its time. */
 const ANSWER_MS = 10_000;
-
-const NEVER_MS = 2 ** 40;
 
 /** Why no answer came. */
 export class NoAnswerError extends Error {

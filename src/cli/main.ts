@@ -6,8 +6,9 @@
 
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
-import { UsageError } from "./usage_error.ts";
 import { findConfig, parse, type Request } from "./parse.ts";
+import { print } from "./print.ts";
+import { UsageError } from "./usage_error.ts";
 
 /** Does what `args` ask for, and gives the exit status. */
 export async function main(args: readonly string[] = currentCommandLine.args): Promise<number> {
@@ -69,15 +70,5 @@ async function parseWithConfig(args: readonly string[], named: string | undefine
   } catch (error) {
     if (error instanceof UsageError) return { kind: "error", message: error.message };
     throw error;
-  }
-}
-
-/** A reader that is gone, as in `--help | head -1`, is no failure. */
-async function print(stream: "stdout" | "stderr", text: string): Promise<void> {
-  const bytes = new TextEncoder().encode(text);
-  for (let at = 0; at < bytes.length;) {
-    const written = await currentCommandLine.write(stream, bytes.subarray(at)).catch(() => undefined);
-    if (written === undefined) return;
-    at += written;
   }
 }

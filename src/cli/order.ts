@@ -13,6 +13,7 @@ import type { StatusReport } from "../operator/report.ts";
 import { ask, findManager, NoAnswerError, type Outcome } from "./client.ts";
 import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.ts";
 import { controlPath, isAnswered, isOwn, listSockets, nameOfSocket } from "./place.ts";
+import { print } from "./print.ts";
 import { formatList, formatStatus, printable } from "./status_table.ts";
 import { UsageError } from "./usage_error.ts";
 
@@ -156,15 +157,4 @@ async function showStatus(path: string, { json, watch }: OrderRequest): Promise<
     if (!watch || !isRead) return 0;
     await new Promise<void>((resolve) => currentHost.setTimer(WATCH_MS, resolve));
   }
-}
-
-/** Tells whether somebody reads it: a reader that is gone, as in `status | head -1`, is no failure. */
-async function print(stream: "stdout" | "stderr", text: string): Promise<boolean> {
-  const bytes = new TextEncoder().encode(text);
-  for (let at = 0; at < bytes.length;) {
-    const written = await currentCommandLine.write(stream, bytes.subarray(at)).catch(() => undefined);
-    if (written === undefined) return false;
-    at += written;
-  }
-  return true;
 }
