@@ -13,6 +13,7 @@ import type { ProcessHost } from "../types.ts";
 import { findManager } from "./client.ts";
 import type { CommandLineHost } from "./host.ts";
 import type { Log } from "./log.ts";
+import { outwait } from "./outwait.ts";
 import { PidFile, pidFileTaken } from "./pid_file.ts";
 import {
   controlPath,
@@ -26,10 +27,6 @@ import { UsageError } from "./usage_error.ts";
 
 /** How long the old manager may take to say that a socket is its own. */
 const ELDER_MS = 3000;
-
-/** How often the pid file is tried that the old manager is about to let go, and how long. */
-const STEP_MS = 20;
-const PATIENCE_MS = 10_000;
 
 /** What was asked for, and what it takes. */
 export interface PresenceOptions {
@@ -177,12 +174,11 @@ export class Presence implements AsyncDisposable {
   async #awaitPidFile(): Promise<void> {
     const { host, line, log, pidFile } = this.#options;
     if (pidFile === undefined) return;
-    for (const end = host.now() + PATIENCE_MS; host.now() < end && !this.#isOver;) {
+    const isTaken = await outwait(host, () => this.#isOver, () => {
       this.#pidFile = PidFile.take(line, pidFile, host.pid);
-      if (this.#pidFile !== undefined) return;
-      await new Promise<void>((resolve) => host.setTimer(STEP_MS, resolve).unref());
-    }
-    if (!this.#isOver) log.tell("warning", pidFileTaken(line, pidFile).message);
+      return this.#pidFile !== undefined;
+    });
+    if (!isTaken && !this.#isOver) log.tell("warning", pidFileTaken(line, pidFile).message);
   }
 
   #leavePidFile(): void {

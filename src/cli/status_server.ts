@@ -13,11 +13,8 @@ import type { StatusReport } from "../operator/report.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
 import type { Log } from "./log.ts";
+import { outwait } from "./outwait.ts";
 import { UsageError } from "./usage_error.ts";
-
-/** How often an address is tried that the old manager is about to let go, and how long. */
-const STEP_MS = 20;
-const PATIENCE_MS = 10_000;
 
 /** How long a client may be silent, and how many there may be: the descriptors are for workers. */
 const IDLE_MS = 10_000;
@@ -119,15 +116,18 @@ export class StatusServer implements Disposable {
   async #takeOver(): Promise<void> {
     const { host, log, address } = this.#parts;
     let last: unknown;
-    for (const end = host.now() + PATIENCE_MS; host.now() < end && !this.#isOver;) {
+    const isBound = await outwait(host, () => this.#isOver, async () => {
       try {
-        return await this.#listen();
+        await this.#listen();
+        return true;
       } catch (error) {
         last = error;
+        return false;
       }
-      await new Promise<void>((resolve) => host.setTimer(STEP_MS, resolve).unref());
+    });
+    if (!isBound && !this.#isOver) {
+      log.tell("warning", `cannot listen on ${formatPlace(address)}: ${describeError(last)}`);
     }
-    if (!this.#isOver) log.tell("warning", `cannot listen on ${formatPlace(address)}: ${describeError(last)}`);
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
