@@ -45,7 +45,7 @@ function metricsOf(status: StatusReport): readonly Metric[] {
     gauge("uptime_seconds", "How long the manager has run.", { value: status.uptimeMs / 1000 }),
     gauge("state", "What the manager is about.", { labels: { state: status.state }, value: 1 }),
     gauge("degraded", "Whether workers are missing after failures.", { value: status.degraded ? 1 : 0 }),
-    gauge("generation", "The newest generation of workers.", { value: status.generation }),
+    gauge("generation", "The newest generation that has ready workers.", { value: status.generation }),
     gauge("workers_max", "How many workers there are to be at most.", { value: status.maxWorkers }),
     gauge("workers", "Live workers by their state.", ...countStates([...workers, ...standbys])),
     counter("worker_exits_total", "Workers that have ended.", { value: status.restarts }),
