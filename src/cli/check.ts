@@ -66,7 +66,7 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
     }));
   }
   const begun = currentHost.now();
-  const watched = watch(pool);
+  const watched = watch(pool, () => isInterrupted);
   await startWork(pool, prepared.work).catch(() => {}); // told by an event
   const seen = await watched;
   const end = isInterrupted ? INTERRUPTED : seen;
@@ -87,8 +87,9 @@ interface End {
 const INTERRUPTED: End = { isGood: false, what: "was not ready when the check was interrupted" };
 
 /** Waits until a worker is ready, or has ended, and stops the pool then. */
-async function watch(pool: Prefork): Promise<End> {
+async function watch(pool: Prefork, isInterrupted: () => boolean): Promise<End> {
   for await (const event of pool) {
+    if (event.type === "spawn" && isInterrupted()) pool.signalAllChildren("SIGKILL"); // it was in the making
     const end = endBy(event);
     if (end === undefined) continue;
     pool.signalReceived = "SIGTERM";
