@@ -7,7 +7,7 @@
 import type { PreforkEvent } from "../events.ts";
 import { Table } from "../table.ts";
 
-/** How often a slot has lost its worker. */
+/** How often a slot has lost its worker. Replacements that never came to be ready were none. */
 export interface Losses {
   readonly restarts: number;
   /** How the last one ended; null if none has. */
@@ -21,6 +21,8 @@ export class Ledger {
   /** By process id. */
   readonly #since = new Table<number, number>();
   readonly #losses = new Table<number, Losses>();
+  /** The slots of those who have been ready, by process id. */
+  readonly #proven = new Table<number, number>();
   #restarts = 0;
 
   /** How many workers have ended. */
@@ -31,11 +33,15 @@ export class Ledger {
   /** Something has happened, at a time on the clock of the host. */
   heed(event: PreforkEvent, now: number): void {
     if (event.type === "spawn") this.#since.set(event.worker.pid, now);
+    if (event.type === "ready") this.#proven.set(event.worker.pid, event.worker.slot);
     if (event.type !== "reap") return;
     const { worker: { pid, slot }, reason } = event;
     this.#since.delete(pid);
     if (slot < 0) return; // it stood by
     this.#restarts++;
+    const wasProven = this.#proven.get(pid) !== undefined;
+    this.#proven.delete(pid);
+    if (!wasProven && this.#proven.values().includes(slot)) return; // it was refused, and whose place it sought stays
     this.#losses.set(slot, { restarts: this.lossesOf(slot).restarts + 1, lastReason: reason });
   }
 

@@ -38,7 +38,7 @@ export interface WorkerReport extends UsageReport {
   readonly requests: number | null;
   /** How long its event loop took to answer, in milliseconds; null if it cannot be asked. */
   readonly lagMs: number | null;
-  /** How many workers before it have ended in its slot. */
+  /** How many workers before it have ended in its slot; replacements that were refused are none of them. */
   readonly restarts: number;
   /** How the last of them ended. */
   readonly lastReason: string | null;
