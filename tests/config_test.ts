@@ -1,12 +1,12 @@
 /** The configuration file: what it may say, who wins, and what becomes of changes. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { toArguments } from "../src/cli/config.ts";
-import { findConfig, parse, type RunRequest } from "../src/cli/parse.ts";
+import { findConfig, type Given, parse, type RunRequest } from "../src/cli/parse.ts";
 import { DEFAULT_TRAPS } from "../src/cli/values.ts";
 import { defineConfig, type PreforkConfig } from "../src/define_config.ts";
 import { load, oneShot } from "./support/load.ts";
@@ -41,8 +41,18 @@ test("a file says what a command line says", () => {
     permissions: ["--allow-net"],
     statusListen: 9090,
   }));
-  assert.equal(typed.kind, "run");
-  assert.deepEqual({ ...filed, origins: {} }, { ...typed, origins: {} });
+  assert.ok(typed.kind === "run");
+  const said = ({ name, text }: Given): string => `${name}=${text}`;
+  assert.deepEqual(
+    filed.given.map(said).sort(),
+    [
+      ...typed.given.map(said).filter((text) => !/timeout|adoption/.test(text)),
+      "--boot-timeout=500ms",
+      "--no-adoption=",
+    ].sort(),
+  );
+  assert.deepEqual([filed.targetOrigin, typed.targetOrigin], ["x.json", "command line"]);
+  assert.deepEqual({ ...filed, given: [], targetOrigin: "" }, { ...typed, given: [], targetOrigin: "" });
   assert.deepEqual(read({ command: ["./a.py", "-q"], args: ["x"] }).target, {
     type: "command",
     command: "./a.py",
@@ -55,8 +65,20 @@ test("the command line wins over the file, and the file over what else there is"
   const request = read(file, "-w", "2", "-l", "9000", "-t", "HUP=QUIT");
   assert.deepEqual([request.options.workers, request.options.listen], [2, ["9000"]]);
   assert.deepEqual(request.trapSignals, { ...DEFAULT_TRAPS, SIGHUP: "SIGQUIT", SIGUSR2: null });
-  assert.deepEqual(request.origins, { workers: "command line", listen: "command line" });
-  assert.deepEqual(read(file).origins, { workers: "x.json", listen: "x.json" });
+  assert.deepEqual(request.given, [
+    { name: "--trap", text: "USR2=none", origin: "x.json" },
+    { name: "--workers", text: "2", origin: "command line" },
+    { name: "--listen", text: "9000", origin: "command line" },
+    { name: "--trap", text: "HUP=QUIT", origin: "command line" },
+  ]);
+  assert.deepEqual(read(file, "-w", "7", "-w", "8").given.map(({ name, text }) => `${name} ${text}`), [
+    "--listen 8080",
+    "--listen 8081",
+    "--trap HUP=TERM",
+    "--trap USR2=none",
+    "--workers 8",
+  ]);
+  assert.throws(() => read(file, "--", "-x"), /no command begins with a dash/);
   assert.deepEqual(read(file, "other.ts").target, { type: "module", module: "other.ts", args: [] });
   assert.deepEqual(read(file, "--", "ls").target, { type: "command", command: "ls", args: [] });
 });
@@ -145,10 +167,12 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
           [{ ...base, wrokers: 2 }, `Cannot understand 'wrokers' in ${name}`],
           [{ ...base, workers: "many" }, "Cannot use 'many' for --workers"],
           [{ ...base, listen: ["127.0.0.1:1", "198.51.100.1:80"] }, "Cannot listen on "],
+          [undefined, `Cannot find the configuration file '${name}'`],
           [{ ...base, name: "other" }, "Cannot change 'name' by a reload: it holds for as long as the manager lives"],
         ] as const
       ) {
-        write(dir, config as PreforkConfig, name);
+        if (config === undefined) rmSync(dir.file(name));
+        else write(dir, config as PreforkConfig, name);
         program.kill("SIGHUP");
         await program.waitForErrorLine(refusal);
       }
@@ -185,24 +209,45 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
 
   it("says what each option is, and who says so", options, async () => {
     await using dir = await tempDir();
-    write(dir, { worker: loaded, workers: 3, bootTimeout: "5s" });
-    await using program = start(dir, "-w", "2", "--print-config");
+    write(dir, { worker: loaded, args: ["a b"], workers: 3, bootTimeout: "5s", trap: { HUP: "TERM:500" } });
+    await using program = runProgram(prefork, ["-w", "2", "--allow-net=:80", "--print-config"], {
+      cwd: dir.path,
+      env: { PORT: "8080", WEB_CONCURRENCY: "9" },
+    });
     assert.equal((await program.waitForEnd()).code, 0, program.report());
-    assert.match(program.lines.join("\n"), /^worker +\S+loaded\.ts$/m);
-    assert.match(program.lines.join("\n"), /^workers +2 {2}\(command line\)$/m);
-    assert.match(program.lines.join("\n"), /^bootTimeoutMs +5000 {2}\(prefork\.config\.ts\)$/m);
+    for (
+      const row of [
+        /^worker +\S+loaded\.ts 'a b' +prefork\.config\.ts$/m,
+        /^--workers +2 +command line$/m,
+        /^--boot-timeout +5s +prefork\.config\.ts$/m,
+        /^--trap +HUP=TERM:500 +prefork\.config\.ts$/m,
+        /^--allow-net +:80 +command line$/m,
+        /^--listen +8080 +PORT$/m,
+        /^--trap +TERM=TERM +default$/m,
+        /^--stop-timeout +30s +default$/m,
+      ]
+    ) assert.match(program.lines.join("\n"), row);
+    assert.equal(program.lines.filter((line) => /^--workers|HUP=|print/.test(line)).length, 2, program.report());
   });
 
   it("takes the file that is named, and says what is wrong with it", options, async () => {
     await using dir = await tempDir();
     mkdirSync(dir.file("etc"));
-    writeFileSync(dir.file("broken.ts"), "throw new Error('no such secret');");
+    writeFileSync(dir.file("broken.ts"), "console.error('seen');\nthrow new Error('no such secret');");
+    writeFileSync(dir.file("slip.ts"), "export default {\n  workers: ;\n};");
+    writeFileSync(dir.file("function.ts"), "export default () => ({ workers: 4 });");
+    writeFileSync(dir.file("map.ts"), "export default { trap: new Map([['HUP', 'TERM']]) };");
+    writeFileSync(dir.file("exit.ts"), "process.stdout.write('loading'); process.exit(0);");
     writeFileSync(dir.file("broken.json"), "{");
     writeFileSync(dir.file("empty.ts"), "export const a = 1;");
     for (
       const [args, message] of [
-        [["--config", "none.ts"], /Cannot find the --config 'none\.ts'/],
-        [["--config", "broken.ts"], /Cannot use broken\.ts: no such secret$/],
+        [["--config", "none.ts"], /Cannot find the configuration file 'none\.ts'/],
+        [["--config", "broken.ts"], /seen\n.*Cannot use broken\.ts: line 2: no such secret$/],
+        [["--config", "slip.ts"], /Cannot use slip\.ts: line 2: /],
+        [["--config", "function.ts"], /what it exports by default must be plain data, as JSON has it, and is function/],
+        [["--config", "map.ts"], /'trap' must be plain data, as JSON has it, and is an object of the class Map$/],
+        [["--config", "exit.ts"], /Cannot use exit\.ts: it ended the process by itself, and had not exported/],
         [["--config", "broken.json"], /Cannot use broken\.json: it is no JSON/],
         [["--config", "empty.ts"], /Cannot use empty\.ts: it must export an object by default/],
         [[], /Cannot tell what to run/],

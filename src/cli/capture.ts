@@ -6,22 +6,26 @@
 
 import type { ProcessHost } from "../types.ts";
 
+/** How a program is run. */
+export interface CaptureOptions {
+  /** When it is killed. */
+  readonly timeoutMs?: number;
+  /** Where what it prints to standard error goes. */
+  readonly stderr?: "inherit" | "null";
+}
+
 /** What a program printed to standard output, and how it ended. */
 export interface Captured {
   readonly code: number;
   readonly text: string;
 }
 
-/**
- * Runs a program to its end. Undefined if it could not be started.
- *
- * @param timeoutMs When it is killed.
- */
+/** Runs a program to its end. Undefined if it could not be started. */
 export async function capture(
   host: ProcessHost,
   command: string,
   args: readonly string[],
-  timeoutMs = 60_000,
+  { timeoutMs = 60_000, stderr = "null" }: CaptureOptions = {},
 ): Promise<Captured | undefined> {
   const decoder = new TextDecoder();
   const ended = Promise.withResolvers<void>();
@@ -31,7 +35,7 @@ export async function capture(
     if (chunk.length === 0) ended.resolve();
   };
   try {
-    const { pid, exited } = host.spawn({ command, args, env: { LC_ALL: "C" }, stdout, stderr: "null" });
+    const { pid, exited } = host.spawn({ command, args, env: { LC_ALL: "C" }, stdout, stderr });
     using _deadline = host.setTimer(timeoutMs, () => void host.kill(-pid, "SIGKILL"));
     const [status] = await Promise.all([exited, ended.promise]);
     return { code: status.type === "exited" ? status.code : 128, text };

@@ -12,7 +12,8 @@ import type { PreforkConfig } from "../define_config.ts";
 import { describeError } from "../events.ts";
 import { nearest } from "../nearest.ts";
 import type { ProcessHost } from "../types.ts";
-import { capture } from "./capture.ts";
+import { capture, type Captured } from "./capture.ts";
+import { FAILED, READ } from "./config_marks.ts";
 import { requireFile } from "./files.ts";
 import type { Target } from "./parse.ts";
 import { UsageError } from "./usage_error.ts";
@@ -91,7 +92,7 @@ const KEYS: readonly string[] = [...Object.keys(VALUES), ...Object.keys(TIMES), 
  * @throws {UsageError} Names the file, the key, and what is wrong with it.
  */
 export async function readConfig(host: ProcessHost, file: string, cwd: string): Promise<ConfigArguments> {
-  const path = requireFile("the --config", file, cwd);
+  const path = requireFile("the configuration file", file, cwd);
   const value = extname(path) === ".json"
     ? parseJson(file, readFileSync(path, "utf8"))
     : await runConfig(host, file, path);
@@ -102,13 +103,17 @@ async function runConfig(host: ProcessHost, file: string, path: string): Promise
   const { href, protocol } = new URL("./config_loader.ts", import.meta.url);
   const loader = protocol === "file:" ? fileURLToPath(href) : href;
   const flags = host.name === "deno" ? ["run", "--no-prompt", "--allow-read", "--allow-env"] : ["run"];
-  const answer = await capture(host, process.execPath, [...flags, loader, pathToFileURL(path).href], CONFIG_MS);
+  const args = [...flags, loader, pathToFileURL(path).href];
+  const answer = await capture(host, process.execPath, args, { timeoutMs: CONFIG_MS, stderr: "inherit" });
   const last = answer?.text.trimEnd().split("\n").at(-1) ?? "";
-  if (answer?.code === 0) return parseJson(file, last);
-  const why = answer === undefined
-    ? `${process.execPath} could not be run to read it`
-    : `it did not end well within ${CONFIG_MS / 1000} s`;
-  throw new UsageError(`Cannot use ${file}: ${last === "" ? why : last}`);
+  if (last.startsWith(READ)) return parseJson(file, last.slice(READ.length));
+  throw new UsageError(`Cannot use ${file}: ${last.startsWith(FAILED) ? last.slice(FAILED.length) : whyNot(answer)}`);
+}
+
+function whyNot(answer: Captured | undefined): string {
+  if (answer === undefined) return `${process.execPath} could not be run to read it; on Deno that takes --allow-run`;
+  if (answer.code === 0) return "it ended the process by itself, and had not exported anything yet";
+  return `it did not end well within ${CONFIG_MS / 1000} s`;
 }
 
 function parseJson(file: string, text: string): unknown {

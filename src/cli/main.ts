@@ -12,8 +12,8 @@ import { UsageError } from "./usage_error.ts";
 
 /** Does what `args` ask for, and gives the exit status. */
 export async function main(args: readonly string[] = currentCommandLine.args): Promise<number> {
-  const { file, isComplete } = findConfig(args);
-  const request = file === undefined && isComplete ? parse(args) : await parseWithConfig(args, file);
+  const file = await findFile(args);
+  const request = file === undefined ? parse(args) : await parseWithConfig(args, file);
   switch (request.kind) {
     case "help":
       await print("stdout", (await import("./help.ts")).HELP);
@@ -38,12 +38,12 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
       return await (await import("./check.ts")).check(request.run);
     case "run":
       if (request.options.printConfig) {
-        await print("stdout", (await import("./print_config.ts")).formatConfig(request));
+        await print("stdout", (await import("./print_config.ts")).formatConfig(request, currentHost));
         return 0;
       }
       return await (await import("./run.ts")).run(
         request,
-        file === undefined && isComplete ? undefined : () => parseWithConfig(args, file),
+        file === undefined ? undefined : () => parseWithConfig(args, file),
       );
   }
 }
@@ -59,14 +59,17 @@ async function complete(shell: string | undefined): Promise<number> {
   }
 }
 
-/** With the file that is named, or the first of those that may be there. */
-async function parseWithConfig(args: readonly string[], named: string | undefined): Promise<Request> {
-  const { findConfigFile, readConfig } = await import("./config.ts");
-  const cwd = currentCommandLine.cwd();
-  const file = named ?? findConfigFile(cwd);
-  if (file === undefined) return parse(args);
+/** The configuration file that is named, or the first of those that may be there. */
+async function findFile(args: readonly string[]): Promise<string | undefined> {
+  const { file, isComplete } = findConfig(args);
+  if (file !== undefined || isComplete) return file;
+  return (await import("./config.ts")).findConfigFile(currentCommandLine.cwd());
+}
+
+async function parseWithConfig(args: readonly string[], file: string): Promise<Request> {
+  const { readConfig } = await import("./config.ts");
   try {
-    return parse(args, await readConfig(currentHost, file, cwd));
+    return parse(args, await readConfig(currentHost, file, currentCommandLine.cwd()));
   } catch (error) {
     if (error instanceof UsageError) return { kind: "error", message: error.message };
     throw error;

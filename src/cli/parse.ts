@@ -74,12 +74,23 @@ export interface RunOptions {
 export interface RunRequest {
   readonly kind: "run";
   readonly target: Target;
+  /** Who names it: the configuration file, or the command line. */
+  readonly targetOrigin: string;
   readonly options: RunOptions;
   readonly trapSignals: TrapSignals;
   /** Permission flags for workers on Deno, as they were typed. */
   readonly denoArgs: readonly string[];
-  /** Where each option that was given comes from, by its name in {@linkcode RunOptions}. */
-  readonly origins: Readonly<Record<string, string>>;
+  /** What was said of all that, and where. */
+  readonly given: readonly Given[];
+}
+
+/** An option as somebody gave it. */
+export interface Given {
+  /** Its long name. */
+  readonly name: string;
+  readonly text: string;
+  /** The configuration file, or the command line. */
+  readonly origin: string;
 }
 
 /** What a command line asks for. */
@@ -204,6 +215,7 @@ interface Said {
   readonly options: RunOptions;
   readonly traps: TrapSignals;
   readonly denoArgs: readonly string[];
+  readonly given: readonly Omit<Given, "origin">[];
 }
 
 function split(args: readonly string[]): { readonly own: readonly string[]; readonly rest?: readonly string[] } {
@@ -216,18 +228,32 @@ function read(args: readonly string[], config?: ConfigArguments): Request {
   const typed = readTokens(own);
   if ("kind" in typed) return typed;
   const filed = config === undefined ? undefined : readFile(config);
-  const origins = Object.fromEntries([
-    ...Object.keys(filed?.options ?? {}).map((name) => [name, config?.file ?? ""] as const),
-    ...Object.keys(typed.options).map((name) => [name, "command line"] as const),
-  ]);
+  const target = findTarget(typed.words, rest, config?.target);
   return {
     kind: "run",
-    target: findTarget(typed.words, rest, config?.target),
+    target,
+    targetOrigin: target === config?.target ? config.file : "command line",
     options: { ...filed?.options, ...typed.options },
     trapSignals: { ...DEFAULT_TRAPS, ...filed?.traps, ...typed.traps },
     denoArgs: typed.denoArgs.length > 0 ? typed.denoArgs : filed?.denoArgs ?? [],
-    origins,
+    given: whatHolds([
+      ...filed?.given.map((each) => ({ ...each, origin: config?.file ?? "" })) ?? [],
+      ...typed.given.map((each) => ({ ...each, origin: "command line" })),
+    ]),
   };
+}
+
+/** What was said last of a thing holds; of lists, all that was said in the place where they were said last. */
+function whatHolds(given: readonly Given[]): readonly Given[] {
+  const about = ({ name, text }: Given): string => {
+    if (DENO_FLAGS.includes(name)) return "permissions";
+    return name === TRAP ? String(parseTrap(text)[0]) : name;
+  };
+  const isList = (each: Given): boolean => [LISTEN, "permissions"].includes(about(each));
+  return given.filter((each) => {
+    const last = given.findLast((other) => about(other) === about(each));
+    return isList(each) ? last?.origin === each.origin : last === each;
+  });
 }
 
 /** What is wrong in a file is told with its name, and with the key. */
@@ -248,6 +274,7 @@ function readTokens(tokens: readonly string[]): Said | { readonly kind: "help" |
   const words: string[] = [];
   const denoArgs: string[] = [];
   const traps: [Signal, Relay][] = [];
+  const given: { name: string; text: string }[] = [];
   let options: RunOptions = {};
   for (let at = 0; at < tokens.length; at++) {
     const token = tokens[at] ?? "";
@@ -261,10 +288,12 @@ function readTokens(tokens: readonly string[]): Said | { readonly kind: "help" |
       if (name === NO_ADOPTION) options = { ...options, adoption: false };
       else if (name === PRINT_CONFIG) options = { ...options, printConfig: true };
       else return { kind: name === "--help" ? "help" : "version" };
+      given.push({ name, text: "" });
       continue;
     }
     if (DENO_FLAGS.includes(name)) {
       denoArgs.push(token);
+      given.push({ name, text: value ?? "" });
       continue;
     }
     const option = VALUE_OPTIONS[name];
@@ -272,11 +301,12 @@ function readTokens(tokens: readonly string[]): Said | { readonly kind: "help" |
     if (example === undefined) throw unknownOption(token, name);
     const text = value ?? valueAt(tokens, ++at, token, example);
     if (text === "") throw withoutValue(name, example);
+    given.push({ name, text });
     if (option !== undefined) options = { ...options, ...option.read(text) };
     else if (name === TRAP) traps.push([...parseTrap(text)]);
     else options = { ...options, listen: [...options.listen ?? [], parseListen("-l", text)] };
   }
-  return { words, options, traps: Object.fromEntries(traps), denoArgs };
+  return { words, options, traps: Object.fromEntries(traps), denoArgs, given };
 }
 
 /** `--name=value`, `-w=4` and `-w4` hold their value; short names become long ones. */
@@ -317,8 +347,15 @@ function findTarget(words: readonly string[], rest: readonly string[] | undefine
   if (rest === undefined && filed !== undefined) return filed;
   const [command, ...args] = rest ?? [];
   if (command === undefined) {
-    throw new UsageError("Cannot tell what to run: give a WORKER module, or a command after --; --help shows both");
+    throw new UsageError(
+      "Cannot tell what to run: give a WORKER module, a command after --, or a prefork.config.ts; --help shows all",
+    );
   }
   if (command === "") throw new UsageError("Cannot use '' as the command: give its name or its path");
+  if (command.startsWith("-")) {
+    throw new UsageError(
+      `Cannot run '${command}': no command begins with a dash; what a worker that a file names is to get, 'args' says there`,
+    );
+  }
   return { type: "command", command, args };
 }

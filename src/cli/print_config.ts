@@ -4,22 +4,73 @@
  * @module
  */
 
-import type { RunRequest } from "./parse.ts";
+import type { ProcessHost } from "../types.ts";
+import type { Given, RunRequest } from "./parse.ts";
+import { parseTrap } from "./values.ts";
 
-/** A line for each option that is given. */
-export function formatConfig({ target, options, trapSignals, denoArgs, origins }: RunRequest): string {
-  const { config: _, printConfig: __, ...given } = options;
+/** What holds where nobody says otherwise. Options that are not here are off. */
+const DEFAULTS: Readonly<Record<string, string>> = {
+  "--workers": "one for each CPU",
+  "--standby": "0",
+  "--surge": "1",
+  "--unavailable": "0",
+  "--boot-timeout": "30s",
+  "--stop-timeout": "30s",
+  "--drain-timeout": "10s",
+  "--backlog": "4095",
+};
+
+const DEFAULT_TRAPS = ["TERM=TERM", "INT=TERM", "QUIT=TERM", "HUP=reload"];
+
+/** Variables that stand for an option which nobody gives. */
+const VARIABLES: Readonly<Record<string, string>> = { "--workers": "WEB_CONCURRENCY", "--listen": "PORT" };
+
+/** A line for each option that holds, those by default last. */
+export function formatConfig(request: RunRequest, host: ProcessHost): string {
+  const { target, targetOrigin, given } = request;
   const what = target.type === "module" ? target.module : target.command;
-  const rows: readonly (readonly [string, unknown, string])[] = [
-    [target.type === "module" ? "worker" : "command", [what, ...target.args].join(" "), ""],
-    ...Object.entries(given).map(([name, value]) => [name, value, origins[name] ?? ""] as const),
-    ...Object.entries(trapSignals).map(([signal, relay]) => [`trap ${signal}`, relay, ""] as const),
-    ...denoArgs.length === 0 ? [] : [["permissions", denoArgs.join(" "), ""] as const],
+  const told = given.filter(({ name }) => name !== "--print-config" && name !== "--config");
+  const rows: readonly Given[] = [
+    {
+      name: target.type === "module" ? "worker" : "command",
+      text: quoted([what, ...target.args]),
+      origin: targetOrigin,
+    },
+    ...told,
+    ...byVariables(request, host),
+    ...byDefault(request, host),
   ];
-  const width = Math.max(...rows.map(([name]) => name.length));
-  const lines = rows.map(([name, value, origin]) => {
-    const text = typeof value === "string" ? value : JSON.stringify(value);
-    return `${name.padEnd(width)}  ${text}${origin === "" ? "" : `  (${origin})`}`;
+  const [name, text] = [widest(rows.map((row) => row.name)), widest(rows.map((row) => row.text))];
+  return rows.map((row) => `${row.name.padEnd(name)}  ${row.text.padEnd(text)}  ${row.origin}\n`).join("");
+}
+
+/** Modules listen where PORT says; a command that is told its port by it does so itself. */
+function byVariables({ target, given }: RunRequest, host: ProcessHost): readonly Given[] {
+  return Object.entries(VARIABLES).flatMap(([name, variable]) => {
+    const text = host.getEnv(variable) ?? "";
+    const isFor = text !== "" && !isGiven(given, name) && (name !== "--listen" || target.type === "module");
+    return isFor ? [{ name, text, origin: variable }] : [];
   });
-  return `${lines.join("\n")}\nAll else is as --help says.\n`;
+}
+
+function byDefault(request: RunRequest, host: ProcessHost): readonly Given[] {
+  const said = [...request.given, ...byVariables(request, host)];
+  const trapped = new Set(request.given.filter(({ name }) => name === "--trap").map(({ text }) => parseTrap(text)[0]));
+  return [
+    ...DEFAULT_TRAPS.filter((text) => !trapped.has(parseTrap(text)[0])).map((text) => ({ name: "--trap", text })),
+    ...Object.entries(DEFAULTS).filter(([name]) => !isGiven(said, name)).map(([name, text]) => ({ name, text })),
+  ].map((row) => ({ ...row, origin: "default" }));
+}
+
+function isGiven(given: readonly Given[], wanted: string): boolean {
+  return given.some(({ name }) => name === wanted);
+}
+
+function widest(texts: readonly string[]): number {
+  return Math.max(...texts.map((text) => text.length));
+}
+
+/** As a shell would want them. */
+function quoted(words: readonly string[]): string {
+  return words.map((word) => /^[\w./:@=,+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`).join(" ");
 }
