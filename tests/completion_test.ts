@@ -18,6 +18,11 @@ const LINES: readonly [string, readonly string[]][] = [
   ["prefork reload we", ["web"]],
   ["prefork stop --n", ["--name", "--now"]],
   ["prefork app.ts --boot", ["--boot-timeout"]],
+  ["prefork check app.ts --boot", ["--boot-timeout"]],
+  ["prefork signal USR2 --s", ["--slot"]],
+  ["prefork app.ts --runtime b", ["bun"]],
+  ["prefork app.ts --log-format p", ["plain", "pretty"]],
+  ["prefork my", ["my worker.ts"]],
   ["prefork completion z", ["zsh"]],
 ];
 
@@ -36,6 +41,7 @@ describe("completion", () => {
   it("is what bash wants", options, async () => {
     await using dir = await tempDir();
     writeFileSync(dir.file("script"), completionFor("bash"));
+    writeFileSync(dir.file("my worker.ts"), "");
     for (const [line, words] of LINES) {
       const script = `cd ${dir.path}; source ./script; prefork() { echo ${LIST}; }; ` +
         `COMP_WORDS=(${line}); COMP_CWORD=$(( \${#COMP_WORDS[@]} - 1 )); _prefork; printf '%s\\n' "\${COMPREPLY[@]}"`;
@@ -47,6 +53,7 @@ describe("completion", () => {
   it("is what fish wants", options, async () => {
     await using dir = await tempDir();
     writeFileSync(dir.file("script"), completionFor("fish"));
+    writeFileSync(dir.file("my worker.ts"), "");
     for (const [line, words] of LINES) {
       const script = `cd ${dir.path}; source ./script; function prefork; echo ${LIST}; end; complete -C "${line}"`;
       const found = run("fish", ["--no-config", "-c", script]).map((word) => word.replace(/\t.*$/, ""));
@@ -58,6 +65,7 @@ describe("completion", () => {
   it("is what zsh wants", options, async () => {
     await using dir = await tempDir();
     writeFileSync(dir.file("script"), completionFor("zsh"));
+    writeFileSync(dir.file("my worker.ts"), "");
     mkdirSync(dir.file("home"));
     const rc = `PS1='> '; autoload -U compinit; compinit -u -D; prefork() { echo ${LIST} }; source ${
       dir.file("script")
@@ -72,11 +80,20 @@ describe("completion", () => {
       terminal.press("Tab");
       await terminal.shows(new RegExp(`^> ${shown} ?$`, "m"));
     }
+    terminal.press("C-u");
+    await terminal.shows(/^> *$/m);
+    for (const key of "prefork my") terminal.press(key === " " ? "Space" : key);
+    await terminal.shows(/^> prefork my *$/m);
+    terminal.press("Tab");
+    await terminal.shows(/^> prefork my\\ worker\.ts *$/m);
   });
 });
 
 test("completion for another shell is refused in a sentence", () => {
   assert.deepEqual(parse(["completion", "bash"]), { kind: "completion", shell: "bash" });
-  assert.throws(() => completionFor("tcsh"), /^UsageError: Cannot complete for 'tcsh': it must be bash, zsh, fish/);
-  assert.throws(() => completionFor(undefined), /^UsageError: Cannot complete for ''/);
+  assert.throws(
+    () => completionFor("tcsh"),
+    /^UsageError: Cannot complete for 'tcsh': it must be one of bash, zsh, fish/,
+  );
+  assert.throws(() => completionFor(undefined), /^UsageError: Cannot complete for no shell: it must be one of/);
 });

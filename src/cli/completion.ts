@@ -4,7 +4,7 @@
  * @module
  */
 
-import { LONG_NAMES, VALUED } from "./parse.ts";
+import { CHOICES, LONG_NAMES, VALUED } from "./parse.ts";
 import { COMMAND_FLAGS, COMMAND_NAMES, ORDER_OPTIONS } from "./parse_order.ts";
 import { UsageError } from "./usage_error.ts";
 
@@ -21,7 +21,7 @@ export function completionFor(shell: string | undefined): string {
       return fish();
     default:
       throw new UsageError(
-        `Cannot complete for '${shell ?? ""}': it must be ${
+        `Cannot complete for ${shell === undefined ? "no shell" : `'${shell}'`}: it must be one of ${
           SHELLS.join(", ")
         }, as in eval "$(prefork completion bash)"`,
       );
@@ -37,11 +37,12 @@ function bash(): string {
   const cases = Object.keys(COMMAND_FLAGS).map((command) => {
     return `    ${command}) words="${flagsOf(command)} $(_prefork_names)";;`;
   });
+  const choices = Object.entries(CHOICES).map(([name, values]) => `    ${name}) words="${values.join(" ")}";;`);
   return `_prefork_names() {
   prefork list --json 2>/dev/null | grep -o '"name":"[^"]*","pid"' | cut -d'"' -f4 | grep -E '^[A-Za-z0-9_.-]+$'
 }
 _prefork() {
-  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" words
+  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" words file
   COMPREPLY=()
   case "\${COMP_WORDS[1]}" in
 ${cases.join("\n")}
@@ -49,16 +50,24 @@ ${cases.join("\n")}
     *) words="${LONG_NAMES.join(" ")}"; [ "$COMP_CWORD" = 1 ] && words="$words ${COMMAND_NAMES.join(" ")}";;
   esac
   case "$before" in
-    ${VALUED.join("|")}) words="";;
+${choices.join("\n")}
+    ${VALUED.filter((name) => !(name in CHOICES)).join("|")}) words="";;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))
   case "$word" in
     -*) ;;
-    *) COMPREPLY+=($(compgen -f -- "$word"));;
+    *) while IFS= read -r file; do COMPREPLY+=("$file"); done < <(compgen -f -- "$word");;
   esac
 }
 complete -o filenames -F _prefork prefork
 `;
+}
+
+/** How fish has it that an option takes a value. */
+function takes(name: string): string {
+  const choices = CHOICES[name];
+  if (choices !== undefined) return ` -x -a "${choices.join(" ")}"`;
+  return VALUED.includes(name) ? " -r" : "";
 }
 
 function fish(): string {
@@ -72,7 +81,7 @@ function fish(): string {
   });
   const isRun = `-n "not __fish_seen_subcommand_from completion ${Object.keys(COMMAND_FLAGS).join(" ")}"`;
   const options = LONG_NAMES.map((name) => {
-    return `complete -c prefork ${isRun} -l ${name.slice(2)}${VALUED.includes(name) ? " -r" : ""}`;
+    return `complete -c prefork ${isRun} -l ${name.slice(2)}${takes(name)}`;
   });
   return `function __prefork_names
   prefork list --json 2>/dev/null | string match -ra '"name":"[^"]*","pid"' | string replace -r '"name":"(.*)","pid"' '$1' | string match -r '^[A-Za-z0-9_.-]+$'

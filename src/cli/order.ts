@@ -5,6 +5,7 @@
  */
 
 import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import process from "node:process";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
@@ -12,7 +13,7 @@ import { describeError } from "../events.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { ask, findManager, NoAnswerError, type Outcome } from "./client.ts";
 import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.ts";
-import { controlPath, isAnswered, isOwn, listSockets, nameOfSocket } from "./place.ts";
+import { controlDirectory, controlPath, isAnswered, isOwn, listSockets, nameOfSocket } from "./place.ts";
 import { print } from "./print.ts";
 import { formatList, formatStatus, printable } from "./status_table.ts";
 import { UsageError } from "./usage_error.ts";
@@ -127,7 +128,9 @@ async function findSocket({ name, control }: Pick<OrderRequest, "name" | "contro
   if (name !== undefined) return await namedSocket(name);
   const found = await managers();
   const [only, other] = found;
-  if (only === undefined) throw new NoAnswerError("no manager of this user runs, or none with an operator's socket");
+  if (only === undefined) {
+    throw new NoAnswerError(`no manager of this user runs, or none with a socket in ${controlDirectory(currentHost)}`);
+  }
   if (other === undefined) return only.path;
   const names = found.map(({ path }) => nameOfSocket(path)).join(", ");
   throw new UsageError(`Cannot tell which manager is meant, of ${names}: give its name`);
@@ -143,8 +146,8 @@ async function namedSocket(name: string): Promise<string> {
   const path = controlPath(currentHost, name);
   const sockets = listSockets(currentHost);
   if (sockets.includes(path) && await isAnswered(currentHost, path)) return path;
-  const names = sockets.map(nameOfSocket).filter((other) => other !== name);
-  const hint = names.length === 0 ? "none of this user has an operator's socket" : `there are ${names.join(", ")}`;
+  const names = (await managers()).map((found) => nameOfSocket(found.path));
+  const hint = names.length === 0 ? `none has its socket in ${dirname(path)}` : `there are ${names.join(", ")}`;
   throw new NoAnswerError(`no manager is called '${name}': ${hint}`);
 }
 

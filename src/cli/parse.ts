@@ -12,6 +12,7 @@ import { isOrder, type OperatorRequest, readOrder } from "./parse_order.ts";
 import { UsageError } from "./usage_error.ts";
 import {
   DEFAULT_TRAPS,
+  LOG_FORMATS,
   type LogFormat,
   parseBacklog,
   parseCount,
@@ -164,6 +165,12 @@ const DENO_FLAGS = [
 ];
 /** Options that take a value, by their long names. */
 export const VALUED: readonly string[] = [...Object.keys(VALUE_OPTIONS), ...Object.keys(REPEATED)];
+
+/** What there is to choose from. */
+export const CHOICES: Readonly<Record<string, readonly string[]>> = {
+  "--runtime": ["deno", "bun"],
+  "--log-format": LOG_FORMATS,
+};
 
 /** All options of a run, by their long names. */
 export const LONG_NAMES: readonly string[] = [

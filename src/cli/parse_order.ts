@@ -31,9 +31,14 @@ interface Shape {
 
 type Command = keyof typeof COMMANDS;
 
-/** The commands, and the flags of each. */
+/** Options with a value that are for one command. */
+const ONLY_FOR: Readonly<Record<string, Command>> = { "--slot": "signal", "--lines": "logs" };
+
+/** The commands, and the options of each. */
 export const COMMAND_FLAGS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
-  Object.entries(COMMANDS).map(([name, { flags }]) => [name, flags]),
+  Object.entries(COMMANDS).map(([name, { flags }]) => {
+    return [name, [...flags, ...Object.keys(ONLY_FOR).filter((option) => ONLY_FOR[option] === name)]];
+  }),
 );
 
 /** Something to be asked of a manager. */
@@ -91,7 +96,7 @@ export function readOrder(command: Command, args: readonly string[]): OperatorRe
     const long = SHORT[option] ?? option;
     if (isValued(long) && isFor(long, command)) values[long] = value ?? args[++at] ?? "";
     else if (flagsOf(command).includes(long)) flags.add(long);
-    else if (token.startsWith("-")) throw unknownFlag(command, token);
+    else if (token.startsWith("-") && !/^-\d/.test(token)) throw unknownFlag(command, token);
     else words.push(token);
   }
   for (const [option, value] of Object.entries(values)) {
@@ -101,7 +106,7 @@ export function readOrder(command: Command, args: readonly string[]): OperatorRe
   }
   if (command === "list") {
     const [extra] = words;
-    if (extra !== undefined) throw unknownWord(command, extra);
+    if (extra !== undefined) throw new UsageError(`Cannot list '${extra}' alone: list shows all; status shows one`);
     return { kind: "list", json: flags.has("--json") };
   }
   if (command === "top" || command === "logs") {
@@ -134,10 +139,8 @@ const EXAMPLES: Readonly<Record<string, string>> = {
 
 const SHORT: Readonly<Record<string, string>> = { "-f": "--follow", "-n": "--lines" };
 
-/** Some options are for one command. */
 function isFor(option: string, command: Command): boolean {
-  const only: Readonly<Record<string, Command>> = { "--slot": "signal", "--lines": "logs" };
-  return (only[option] ?? command) === command;
+  return (ONLY_FOR[option] ?? command) === command;
 }
 
 /** What all of them take. */

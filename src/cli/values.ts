@@ -19,7 +19,8 @@ export interface SpareRange {
   readonly maxSpare: number;
 }
 
-const LOG_FORMATS = ["pretty", "json", "plain"] as const;
+/** The formats of the log. */
+export const LOG_FORMATS = ["pretty", "json", "plain"] as const;
 
 /** How log lines look. */
 export type LogFormat = (typeof LOG_FORMATS)[number];
@@ -27,7 +28,8 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 /** Reads a whole number, 0 or more. */
 export function parseCount(what: string, text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new UsageError(`Cannot use '${text}' for ${what}: it must be a whole number, such as 4`);
+  const wanted = /^\d+$/.test(text) ? "less than a thousand million" : "a whole number, such as 4";
+  throw new UsageError(`Cannot use '${text}' for ${what}: it must be ${wanted}`);
 }
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
@@ -125,7 +127,19 @@ export function parseLogFormat(text: string): LogFormat {
 const COMMON = ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "TTIN", "TTOU", "WINCH", "ALRM", "CONT", "KILL", "STOP"];
 
 /** Reads the name of a signal, with or without `SIG`, in any case; undefined if it is none. */
+/** Those numbers that mean the same everywhere, as POSIX has them for kill(1). */
+const NUMBERED: Readonly<Record<string, Signal>> = {
+  1: "SIGHUP",
+  2: "SIGINT",
+  3: "SIGQUIT",
+  6: "SIGABRT",
+  9: "SIGKILL",
+  14: "SIGALRM",
+  15: "SIGTERM",
+};
+
 function signalOf(text: string): Signal | undefined {
+  if (NUMBERED[text] !== undefined) return NUMBERED[text];
   const upper = text.toUpperCase();
   const name = upper.startsWith("SIG") ? upper : `SIG${upper}`;
   return isSignal(name) ? name : undefined;
