@@ -70,7 +70,8 @@ export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
   if (worker === undefined) return;
   dropUnspawned(turn, ref);
   if (turn.pool.spawnFailures === 0 || worker.spawnedAt > turn.pool.spawnFailedAt) pauseSpawns(turn);
-  tell(turn, { type: "spawnError", slot: ref.slot, error, delayMs: Math.round(turn.pool.spawnAfter - turn.now) });
+  const delayMs = Math.max(0, Math.round(turn.pool.spawnAfter - turn.now)); // the turn of those of one batch may come late
+  tell(turn, { type: "spawnError", slot: ref.slot, error, delayMs });
   const reason = `could not be started: ${describeError(error)}`;
   countBootFailure(turn, reason);
   failRoll(turn, worker, reason);

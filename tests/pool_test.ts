@@ -232,6 +232,18 @@ describe("pool: failures", () => {
     assert.deepEqual(sim.of("spawnError").map(({ at }) => at), [0, 5000]);
   });
 
+  it("tells of no wait that is over, however late it hears of those that failed together", () => {
+    const sim = new PoolSim({ maxWorkers: 2 });
+    const error = new Error("no more processes");
+    const [pool] = step(sim.state, { type: "start", generation: { number: 1, channel: true } }, 0);
+    const [later] = step(pool, { type: "spawnFailed", slot: 0, id: 1, error }, 0);
+    const [, effects] = step(later, { type: "spawnFailed", slot: 1, id: 2, error }, 60_000);
+    const told = effects.flatMap((effect) =>
+      effect.type === "event" && effect.event.type === "spawnError" ? effect : []
+    );
+    assert.deepEqual(told.map(({ event }) => "delayMs" in event && event.delayMs), [0]);
+  });
+
   it("takes the deadline of a worker that never was back", () => {
     const sim = new PoolSim({ maxWorkers: 1 });
     const [pool, effects] = step(sim.state, { type: "start", generation: { number: 1, channel: true } }, 0);
