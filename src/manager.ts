@@ -82,7 +82,7 @@ export class Manager {
     const trapped = trappedSignals(config.trapSignals);
     const hub = new EventHub(options.logger);
     const generations = new Generations(terms);
-    const outputs = new Outputs(options.output);
+    const outputs = new Outputs(options.output, () => host.now());
     const post = (input: Input): void => this.#inbox.post(input);
     const staff = new Staff({ owner, host, options, generations, outputs, hub, post });
     const sockets = (): SharedSockets | undefined => this.#terms.sockets;
@@ -345,8 +345,8 @@ export class Manager {
 
   /** Looks at a worker that is silent. */
   #examine({ slot, id, pid }: Extract<Effect, { type: "examine" }>): void {
-    const isHeldBack = this.#outputs.isHeldBack(id);
-    this.#inbox.post({ type: "examined", slot, id, isHeldBack, usage: this.#host.usage(pid) });
+    const sinceHeldMs = this.#outputs.sinceHeldMs(id);
+    this.#inbox.post({ type: "examined", slot, id, sinceHeldMs, usage: this.#host.usage(pid) });
   }
 
   /** The pool cannot go on. */

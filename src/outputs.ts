@@ -8,14 +8,20 @@ import type { WorkerOutput } from "./options.ts";
 import { Table } from "./table.ts";
 import type { Output, OutputReader, WorkerInfo } from "./types.ts";
 
+/** A reader that takes longer over a chunk holds the worker back. */
+const HOLD_MS = 50;
+
 /** Gives the output of each worker to its readers, and knows which of them are busy. */
 export class Outputs {
   readonly #output: WorkerOutput | undefined;
-  /** How many chunks of a worker's output are with their reader, by the worker's id. */
-  readonly #reading = new Table<number, number>();
+  readonly #now: () => number;
+  /** By the worker's id. */
+  readonly #gauges = new Table<number, Gauge>();
 
-  constructor(output: WorkerOutput | undefined) {
+  /** @param now The time in milliseconds, on the clock of the host. */
+  constructor(output: WorkerOutput | undefined, now: () => number) {
     this.#output = output;
+    this.#now = now;
   }
 
   /**
@@ -26,33 +32,55 @@ export class Outputs {
   of(id: number, worker: () => WorkerInfo): { readonly stdout?: Output; readonly stderr?: Output } {
     const output = this.#output;
     if (output === undefined) return {};
+    const gauge = new Gauge();
+    this.#gauges.set(id, gauge);
     const reader = (stream: "stdout" | "stderr"): Output => {
       let read: OutputReader | undefined;
       return async (chunk) => {
         read ??= output(worker(), stream);
-        this.#reading.set(id, this.#count(id) + 1);
+        gauge.begin(this.#now());
         try {
           await read(chunk);
         } finally {
-          this.#doneReading(id);
+          gauge.end(this.#now());
         }
       };
     };
     return { stdout: reader("stdout"), stderr: reader("stderr") };
   }
 
-  /** Whether what a worker prints waits for this process to read on, so that the worker may be stuck for that. */
-  isHeldBack(id: number): boolean {
-    return this.#count(id) > 0;
+  /**
+   * For how long what a worker prints has not waited for this process to read on, so that it is not stuck for that: 0 if
+   * it waits now.
+   */
+  sinceHeldMs(id: number): number {
+    return this.#gauges.get(id)?.sinceHeldMs(this.#now()) ?? Infinity;
   }
 
-  #count(id: number): number {
-    return this.#reading.get(id) ?? 0;
+  /** The worker is gone. */
+  forget(id: number): void {
+    this.#gauges.delete(id);
+  }
+}
+
+/** When one worker was held back. */
+class Gauge {
+  /** How many chunks are with their reader, and since when there are any. */
+  #reading = 0;
+  #since = 0;
+  #heldUntil = -Infinity;
+
+  begin(now: number): void {
+    if (this.#reading === 0) this.#since = now;
+    this.#reading++;
   }
 
-  #doneReading(id: number): void {
-    const left = this.#count(id) - 1;
-    if (left > 0) this.#reading.set(id, left);
-    else this.#reading.delete(id);
+  end(now: number): void {
+    this.#reading--;
+    if (this.#reading === 0 && now - this.#since >= HOLD_MS) this.#heldUntil = now;
+  }
+
+  sinceHeldMs(now: number): number {
+    return this.#reading > 0 ? 0 : now - this.#heldUntil;
   }
 }

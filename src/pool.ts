@@ -130,7 +130,7 @@ function take(turn: Turn, input: Input): void {
     case "noBeat":
       return noBeat(turn, refOf(turn.pool, input), input.due, input.isSuspect);
     case "examined":
-      return examined(turn, refOf(turn.pool, input), input.isHeldBack, input.usage);
+      return examined(turn, refOf(turn.pool, input), input.sinceHeldMs, input.usage);
     case "due":
       return makeDue(turn, refOf(turn.pool, input), input.reason);
     case "slotFree":

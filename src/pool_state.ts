@@ -239,7 +239,7 @@ export type Input =
   | { readonly type: "beat"; readonly lagMs: number } & WorkerRef
   | { readonly type: "extend"; readonly delayMs: number } & WorkerRef
   | { readonly type: "noBeat"; readonly due: number; readonly isSuspect: boolean } & WorkerRef
-  | { readonly type: "examined"; readonly isHeldBack: boolean; readonly usage: ProcessUsage | undefined } & WorkerRef
+  | { readonly type: "examined"; readonly sinceHeldMs: number; readonly usage: ProcessUsage | undefined } & WorkerRef
   | { readonly type: "due"; readonly reason: string } & WorkerRef
   | { readonly type: "slotFree"; readonly slot: number }
   | { readonly type: "adjust" }

@@ -111,12 +111,15 @@ export function noBeat(turn: Turn, ref: WorkerRef, due: number, isSuspect: boole
   effect(turn, { type: "examine", pid: worker.pid, ...ref });
 }
 
-/** What was found out about a worker that is silent. One whose output waits to be read cannot help it. */
-export function examined(turn: Turn, ref: WorkerRef, isHeldBack: boolean, usage: ProcessUsage | undefined): void {
+/**
+ * What was found out about a worker that is silent. One whose output waits to be read cannot help it, and has its time
+ * from when that is over.
+ */
+export function examined(turn: Turn, ref: WorkerRef, sinceHeldMs: number, usage: ProcessUsage | undefined): void {
   const worker = findWorker(turn.pool, ref);
   const hangTimeoutMs = worker?.config.hangTimeoutMs;
   if (worker === undefined || worker.killedFor !== null || hangTimeoutMs === undefined) return;
-  if (isHeldBack) return expectBeat(turn, worker, hangTimeoutMs);
+  if (sinceHeldMs < hangTimeoutMs) return expectBeat(turn, worker, hangTimeoutMs - sinceHeldMs);
   const reason = `hung: its event loop did not turn for ${hangTimeoutMs} ms`;
   const ageMs = Math.round(turn.now - worker.spawnedAt);
   tell(turn, { type: "hang", worker: workerInfo(worker), silentMs: hangTimeoutMs, ageMs, usage });

@@ -319,6 +319,7 @@ export class Staff {
     const { pid, terms } = member;
     this.#members.delete(id);
     this.#figures.remove(id);
+    this.#outputs.forget(id);
     this.#stoppedBy.delete(pid);
     if (member.token !== undefined) this.#server?.forget(member, member.token);
     if (isCleared || !this.#sweep(pid, terms.config.stopTimeoutMs)) this.#guard?.leave(pid);

@@ -47,8 +47,8 @@ export class PoolSim {
   gaveUp: string | undefined;
   waited = false;
   failSpawns = false;
-  /** Workers whose output nobody reads. */
-  readonly heldBack = new Set<number>();
+  /** Until when workers are held back by what they print, by their ids. */
+  readonly heldBack = new Map<number, number>();
   /** What workers were asked, one after the other. */
   readonly questions: { readonly at: number; readonly id: number; readonly pid: number }[] = [];
   /** Who is asked now, by id. */
@@ -255,7 +255,7 @@ export class PoolSim {
           type: "examined",
           slot: effect.slot,
           id: effect.id,
-          isHeldBack: this.heldBack.has(effect.id),
+          sinceHeldMs: Math.max(0, this.now - (this.heldBack.get(effect.id) ?? -Infinity)),
           usage: undefined,
         });
         return;
