@@ -121,11 +121,11 @@ describe(`the operator's commands on ${runtime}`, () => {
     const nobody = await ask(place, "status");
     assert.deepEqual([nobody.code, nobody.errors], [
       3,
-      "prefork: no manager of this user runs, or none with an operator's socket",
+      `prefork: no manager of this user runs, or none with a socket in ${dir.file("prefork")}`,
     ]);
     const noSuch = await ask(place, "stop", "web");
     assert.equal(noSuch.code, 3);
-    assert.match(noSuch.errors, /no manager is called 'web'/);
+    assert.match(noSuch.errors, /no manager is called 'web': none has its socket in \/.+\/prefork$/);
     await using first = start([...web, "-w", "1"], { env: { XDG_RUNTIME_DIR: dir.path } });
     await ready(first, 1);
     await using second = start([...web, "-w", "1"], { env: { XDG_RUNTIME_DIR: dir.path } });
@@ -184,6 +184,12 @@ describe(`prefork check on ${runtime}`, () => {
     stuck.kill("SIGINT");
     assert.notEqual((await stuck.waitForEnd()).code, 0);
     await waitFor(() => stuck.processes().length === 0, { what: "everybody to be gone" });
+    const url = `http://127.0.0.1:${await portOf(program)}/`;
+    for (const asked of [url, url.replace(/^http:..(.*).$/, "tcp:$1")]) {
+      await using command = runProgram(prefork, [...args, "--ready-when", asked], more);
+      assert.equal((await command.waitForEnd()).code, 2, command.report());
+      assert.match(command.errorLines.join("\n"), /^prefork: Cannot check by .*: somebody answers there already/m);
+    }
     for (const [script, code] of [["exit 0", 0], ["exit 4", 3]] as const) {
       await using command = runProgram(prefork, ["check", "--", "/bin/sh", "-c", script]);
       assert.equal((await command.waitForEnd()).code, code, command.report());

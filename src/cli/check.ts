@@ -10,6 +10,7 @@ import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError, type PreforkEvent } from "../events.ts";
 import { fixedPool } from "../policy.ts";
 import type { Prefork } from "../prefork.ts";
+import { checkReadyWhen, questionFor } from "../ready_when.ts";
 import { STOP_SIGNALS } from "../signals.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
@@ -56,6 +57,7 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
     afterFork: (_, pid) => relay.spawned(pid),
     onChildReap: (_, pid) => relay.reaped(pid),
   }, outlets.log);
+  await refuseStranger(request, prepared);
   using stack = new DisposableStack();
   // Nothing is served: whoever interrupts does not want to wait for a worker that hangs in its boot.
   let isInterrupted = false;
@@ -77,6 +79,26 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
   if (end.isGood) outlets.streams.stdout.outlet.log(`${what} ${end.what} after ${ms} ms\n`);
   else outlets.complain(`Cannot use ${what}: its worker ${end.what}`);
   return end.isGood ? 0 : NOT_READY;
+}
+
+/**
+ * Where the manager asks an address, whoever answers there already would be taken for the worker: the pool that serves.
+ *
+ * @throws {UsageError} If somebody does.
+ */
+async function refuseStranger({ options: { readyWhen } }: RunRequest, { sockets }: Prepared): Promise<void> {
+  if (readyWhen === undefined) return;
+  const readiness = checkReadyWhen(readyWhen, sockets.listen.length > 0, 1);
+  if (readiness.by === "worker") return;
+  const { ask } = await import("../question.ts");
+  const question = questionFor(readiness, { slot: 0, pid: 0 });
+  const { signal } = new AbortController();
+  const saw = await ask(question, { host: currentHost, timeoutMs: readiness.timeoutMs, signal });
+  if (saw !== undefined) return;
+  throw new UsageError(
+    `Cannot check by ${question.what}: somebody answers there already, and would be taken for the worker; ` +
+      "check where nothing serves, or by a path such as --ready-when /healthz",
+  );
 }
 
 interface End {
