@@ -155,6 +155,17 @@ describe("prefork on the command line", () => {
     await stop(program);
   });
 
+  test("names the permission that Deno lacks, in a sentence", { ...SLOW, skip: runtime !== "deno" }, async () => {
+    for (const args of [[worker], ["--print-config"], ["list"]]) {
+      await using program = runProgram(prefork, args, { runtimeArgs: ["run", "--no-prompt", "--allow-env"] });
+      assert.equal((await program.waitForEnd()).code, 2, program.report());
+      assert.match(
+        program.errorLines.join("\n"),
+        /^prefork: Requires read access .*--allow-read/,
+      );
+    }
+  });
+
   test("runs any command, with and without `run`", SLOW, async () => {
     for (const words of [["-w", "1", "--"], ["run", "-w", "1", "--"]]) {
       await using program = start([

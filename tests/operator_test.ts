@@ -146,7 +146,10 @@ describe(`the operator's commands on ${runtime}`, () => {
     second.kill("SIGSTOP");
     const silent = await ask(place, "reload");
     assert.deepEqual([silent.code, silent.errors], [either.code, either.errors], "one that is stopped is one, too");
-    assert.match((await ask(place, "list")).errors, /^prefork: hello-\d+ is there, and does not answer$/);
+    assert.match(
+      (await ask(place, "list")).errors,
+      /^prefork: hello-\d+ is there, and cannot be asked: the manager did not answer within/,
+    );
     second.kill("SIGCONT");
     for (const name of ["hello", `hello-${second.pid}`]) {
       assert.equal((await ask(place, "stop", name, "--wait")).code, 0);

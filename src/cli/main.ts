@@ -8,10 +8,20 @@ import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { findConfig, parse, type Request } from "./parse.ts";
 import { print } from "./print.ts";
-import { UsageError } from "./usage_error.ts";
+import { isForbidden, UsageError } from "./usage_error.ts";
 
 /** Does what `args` ask for, and gives the exit status. */
 export async function main(args: readonly string[] = currentCommandLine.args): Promise<number> {
+  try {
+    return await obey(args);
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+    await print("stderr", `prefork: ${error.message}\n`);
+    return 2;
+  }
+}
+
+async function obey(args: readonly string[]): Promise<number> {
   const file = await findFile(args);
   const request = file === undefined ? parse(args) : await parseWithConfig(args, file);
   switch (request.kind) {

@@ -16,7 +16,7 @@ import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.t
 import { controlDirectory, controlPath, isAnswered, isOwn, listSockets, nameOfSocket } from "./place.ts";
 import { print } from "./print.ts";
 import { formatList, formatStatus, printable } from "./status_table.ts";
-import { UsageError } from "./usage_error.ts";
+import { isForbidden, UsageError } from "./usage_error.ts";
 
 /** There is no such manager, as `systemctl status` has it. */
 const NOT_THERE = 3;
@@ -40,7 +40,7 @@ export async function order(request: Exclude<OperatorRequest, { kind: "orderHelp
     return await send(request);
   } catch (error) {
     await print("stderr", `prefork: ${describeError(error)}\n`);
-    if (error instanceof UsageError) return 2;
+    if (error instanceof UsageError || isForbidden(error)) return 2;
     return error instanceof NoAnswerError ? NOT_THERE : 1;
   }
 }
@@ -64,24 +64,30 @@ async function list(json: boolean): Promise<number> {
   if (json) await print("stdout", `${JSON.stringify(told)}\n`);
   else if (told.length > 0) await print("stdout", formatList(told));
   else if (found.length === 0) await print("stderr", "prefork: no manager of this user runs\n");
-  for (const { path } of found.filter(({ status }) => status === undefined)) {
-    await print("stderr", `prefork: ${nameOfSocket(path)} is there, and does not answer\n`);
+  for (const { path, silence } of found) {
+    if (silence === undefined) continue;
+    await print("stderr", `prefork: ${nameOfSocket(path)} is there, and cannot be asked: ${silence}\n`);
   }
   return 0;
 }
 
 interface Found {
   readonly path: string;
-  /** Undefined if it does not answer in time: it may be stopped, or too busy. */
-  readonly status: StatusReport | undefined;
+  /** Undefined if it does not answer. */
+  readonly status?: StatusReport;
+  /** Why it does not: it may be stopped, or too busy, or this process may not ask. */
+  readonly silence?: string;
 }
 
 /** The managers of this user. */
 async function managers(): Promise<readonly Found[]> {
   const looked = await Promise.all(
-    listSockets(currentHost).map(async (path) => {
-      const status = await findManager(currentHost, path, LIST_MS).catch(() => undefined);
-      return status !== undefined || await isAnswered(currentHost, path) ? [{ path, status }] : [];
+    listSockets(currentHost).map(async (path): Promise<readonly Found[]> => {
+      try {
+        return [{ path, status: await findManager(currentHost, path, LIST_MS) }];
+      } catch (error) {
+        return await isAnswered(currentHost, path) ? [{ path, silence: printable(describeError(error), 1000) }] : [];
+      }
     }),
   );
   return looked.flat();

@@ -9,3 +9,8 @@ export class UsageError extends Error {
   /** Tells this error from others. */
   override readonly name = "UsageError";
 }
+
+/** Whether something may not be done on Deno; it says so in a sentence, with the flag that is missing. */
+export function isForbidden(error: unknown): error is Error {
+  return error instanceof Error && error.name === "NotCapable";
+}
