@@ -74,6 +74,11 @@ export interface PreforkConfig {
   readonly statusTokenFile?: string;
   /** The file that the log goes to, and what workers print. */
   readonly logFile?: string;
+  /**
+   * What becomes of what workers print: each line named by slot and process id, whole lines as they are, or not looked
+   * at. @default "named" on a terminal, else "lines"
+   */
+  readonly output?: "named" | "lines" | "inherit";
   /** How the log looks. */
   readonly logFormat?: "pretty" | "json" | "plain";
 }

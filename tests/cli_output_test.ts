@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { LineSplitter, prefixLines } from "../src/cli/lines.ts";
 import { openLog } from "../src/cli/log.ts";
 import { type Dropped, Outlet } from "../src/cli/outlet.ts";
-import { OutputRelay, workerPrefix } from "../src/cli/output.ts";
+import { byPrefix, byRecord, unnamed, workerPrefix } from "../src/cli/naming.ts";
+import { OutputRelay } from "../src/cli/output.ts";
 import type { WorkerInfo } from "../src/types.ts";
 import { waitFor } from "./support/processes.ts";
 
@@ -57,8 +58,21 @@ test("prefixLines() names every line, and no continuation", () => {
 });
 
 test("workerPrefix() is coloured on request only", () => {
-  assert.equal(workerPrefix(0, 42, false), "[0 42] ");
-  assert.equal(workerPrefix(1, 42, true), "\x1b[33m[1 42]\x1b[0m ");
+  assert.equal(workerPrefix({ slot: 0, pid: 42 }, false), "[0 42] ");
+  assert.equal(workerPrefix({ slot: -1, pid: 42 }, false), "[standby 42] ");
+  assert.equal(workerPrefix({ slot: 1, pid: 42 }, true), "\x1b[33m[1 42]\x1b[0m ");
+});
+
+test("byRecord() makes one record of each line, and of a piece of one", () => {
+  const name = byRecord("stderr", (line, { slot, pid }, stream) => `${JSON.stringify([line, slot, pid, stream])}\n`);
+  const named = (block: string) => text(name(bytes(block), { slot: 1, pid: 42 }, true)).split("\n");
+  assert.deepEqual(named('a "b"\n\n\tc\n'), [
+    '["a \\"b\\"",1,42,"stderr"]',
+    '["",1,42,"stderr"]',
+    '["\\tc",1,42,"stderr"]',
+    "",
+  ]);
+  assert.deepEqual(named("x"), ['["x",1,42,"stderr"]', ""]);
 });
 
 /** A reader that takes bytes only when it is told to. */
@@ -209,8 +223,8 @@ test("OutputRelay passes whole lines with their worker's name, and knows when al
       written[stream] += text(block);
       return Promise.resolve(block.length);
     }, { describeDropped });
-  const stdout = { outlet: outletOf("stdout"), prefix: (slot: number, pid: number) => workerPrefix(slot, pid, false) };
-  const relay = new OutputRelay({ stdout, stderr: { outlet: outletOf("stderr"), prefix: () => "" } });
+  const stdout = { outlet: outletOf("stdout"), naming: byPrefix(false) };
+  const relay = new OutputRelay({ stdout, stderr: { outlet: outletOf("stderr"), naming: unnamed } });
   const worker: WorkerInfo = { pid: 42, slot: 3, generation: 1, state: "ready", status: "_" };
   relay.spawned(42);
   const [out, err] = [relay.output(worker, "stdout"), relay.output(worker, "stderr")];

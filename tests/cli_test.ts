@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readlinkSync } from "node:fs";
 import { chmod, copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import process from "node:process";
 import { describe, test } from "node:test";
@@ -70,6 +71,7 @@ describe("prefork on the command line", () => {
       [[worker, "--runtime", "bun", "--allow-net"], /for workers on Bun/],
       [[worker, "--runtime", "deno", "-t", "USR2=USR1"], /Cannot send SIGUSR1 to workers on Deno/],
       [[worker, "--name", "a b"], /Cannot name a pool 'a b'/],
+      [[worker, "--output", "inherit", "--log-file", "/dev/null"], /Cannot use --output inherit beside --log-file: /],
       [["http://localhost/app.ts", "--runtime", "bun"], /it runs files only/],
       [["file:///nonexistent.ts"], /Cannot find the worker '\/nonexistent\.ts'/],
       [["file:///a%2Fb.ts"], /it is no valid URL/],
@@ -289,6 +291,38 @@ describe("prefork on the command line", () => {
     await program.waitForLine("is ready");
     await stop(program);
     assert.deepEqual(program.lines.slice(-2).map((line) => line.replace(/.* /, "")), ["last", "stopped"]);
+  });
+});
+
+describe("prefork --output", () => {
+  const script = 'echo "one  \\"two\\""; readlink /proc/self/fd/1; echo oops >&2; exec sleep 60';
+  const print = (...args: string[]): Program => start([...args, "-w", "1", "--", "sh", "-c", script]);
+
+  test("named tells whose each line is, in a JSON log as a record of its own", SLOW, async () => {
+    for (const format of ["json", "plain"]) {
+      await using program = print("--output", "named", "--log-format", format);
+      const [line, error] = [await program.waitForLine("two"), await program.waitForErrorLine("oops")];
+      const pid = pidIn(await program.waitForErrorLine("gen=1"));
+      if (format === "plain") assert.deepEqual([line, error], [`[0 ${pid}] one  "two"`, `[0 ${pid}] oops`]);
+      else {
+        const { "@timestamp": _, ...record } = JSON.parse(line);
+        const properties = { event: "output", worker: 0, pid, stream: "stdout" };
+        assert.deepEqual(record, { level: "INFO", message: 'one  "two"', logger: "prefork", properties });
+        assert.deepEqual(JSON.parse(error).properties, { ...properties, stream: "stderr" });
+      }
+      await stop(program);
+    }
+  });
+
+  test("lines leaves them as they are, and inherit does not even look at them", SLOW, async () => {
+    for (const mode of ["lines", "inherit"]) {
+      await using program = print("--output", mode);
+      await program.waitForLine('one  "two"');
+      const own = readlinkSync(`/proc/${program.pid}/fd/1`);
+      assert.equal(await program.waitForLine(/^(pipe|socket):/) === own, mode === "inherit", program.report());
+      assert.equal(await program.waitForErrorLine("oops"), "oops");
+      await stop(program);
+    }
   });
 });
 

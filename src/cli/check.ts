@@ -15,7 +15,7 @@ import { STOP_SIGNALS } from "../signals.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
 import type { RunRequest } from "./parse.ts";
-import { describeWork, makePool, poolOptions, startWork } from "./pool_options.ts";
+import { describeWork, makePool, poolOptions, readingOutput, startWork } from "./pool_options.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";
 
@@ -53,9 +53,7 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
     maxBootFailures: 1,
     standby: 0,
     policy: fixedPool(),
-    output: relay.output,
-    afterFork: (_, pid) => relay.spawned(pid),
-    onChildReap: (_, pid) => relay.reaped(pid),
+    ...readingOutput(relay, request),
   }, outlets.log);
   await refuseStranger(request, prepared);
   using stack = new DisposableStack();

@@ -62,6 +62,7 @@ const VALUES = {
   statusTokenFile: "--status-token-file",
   logFormat: "--log-format",
   logFile: "--log-file",
+  output: "--output",
 } as const satisfies Partial<Record<keyof PreforkConfig, string>>;
 
 const TIMES = {

@@ -39,8 +39,8 @@ Manager (docs/operating.md; its commands: prefork status --help)
   --name NAME  --pid-file FILE  --control PATH     what it is called (default: after its worker), and
                           where it is found; --status-listen PORT  --status-token-file FILE, by HTTP
   --config FILE  --print-config    options from a file; prefork.config.ts, where no WORKER is named
-  --log-format FORMAT     pretty, json or plain, on stderr (default: pretty on a terminal, else json)
-  --log-file FILE         where the log goes instead, and what workers print; -h, --help, -V, --version
+  --log-format pretty|json|plain  --output named|lines|inherit    how the log looks, and what workers
+                          print; --log-file FILE, where both go instead; -h, --help, -V, --version
 
 Signals  TERM, INT, QUIT stop, a second one at once; TTIN, TTOU: one worker more, one less; HUP
          replaces all workers, USR2 the manager with them, if the new ones come to be ready

@@ -16,6 +16,7 @@ import {
 } from "@logtape/logtape";
 import { levelOf } from "../event_hub.ts";
 import { formatEvent, type PreforkEvent } from "../events.ts";
+import type { RecordLine } from "./naming.ts";
 import type { LogFormat } from "./values.ts";
 
 /** Writes the log. */
@@ -26,6 +27,8 @@ export interface Log {
   event(event: PreforkEvent): void;
   /** A line as `tell` would write it, newline included, for whoever writes it himself. */
   format(level: LogLevel, message: string, properties?: Readonly<Record<string, unknown>>): string;
+  /** A record of a line that a worker printed, newline included. */
+  readonly line: RecordLine;
 }
 
 /** How the log looks, and where its lines go. */
@@ -67,6 +70,10 @@ export function openLog(options: LogOptions): Log {
   return {
     tell,
     format: (...what) => format(record(...what)),
+    line: (message, { slot, pid }, stream) => {
+      const properties = { event: "output", worker: slot, pid, stream };
+      return format({ ...record("info", "", properties), message: [message], rawMessage: message });
+    },
     event: (event) => tell(logLevel(event), formatEvent(event), propertiesOf(event)),
   };
 }

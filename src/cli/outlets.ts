@@ -11,7 +11,8 @@ import type { OutputStream } from "./host.ts";
 import { type Log, openLog } from "./log.ts";
 import type { LogFile } from "./log_file.ts";
 import { type Dropped, Outlet, type OutletOptions } from "./outlet.ts";
-import { type Destination, workerPrefix } from "./output.ts";
+import { byPrefix, byRecord, type Naming, unnamed } from "./naming.ts";
+import type { Destination } from "./output.ts";
 import type { RunOptions } from "./parse.ts";
 
 /** How long the end waits for a reader that takes nothing. */
@@ -34,26 +35,32 @@ export interface Outlets {
  *
  * @param file Where it goes, and what workers print, in the place of the standard streams.
  */
-export function openOutlets({ logFormat, name }: RunOptions, file?: LogFile): Outlets {
+export function openOutlets({ logFormat, name, output }: RunOptions, file?: LogFile): Outlets {
   const isPretty = file === undefined && currentCommandLine.isTerminal("stderr");
+  const format = logFormat ?? (isPretty ? "pretty" : "json");
   const log = openLog({
-    format: logFormat ?? (isPretty ? "pretty" : "json"),
+    format,
     color: isPretty && wantsColor("stderr"),
     name,
     speaker: () => takeoverOn(currentHost)?.elderPid === undefined ? "" : `new manager pid=${currentHost.pid}: `,
     write: (text) => stderr.outlet.log(text),
   });
-  const [ownStdout, ownStderr] = [openDestination("stdout", log), openDestination("stderr", log)];
-  const filed = file &&
-    { outlet: new Outlet((bytes) => file.write(bytes), describing("the log file", log)), prefix: () => "" };
-  const [stdout, stderr] = [filed ?? ownStdout, filed ?? ownStderr];
+  const naming = (stream: OutputStream): Naming => {
+    const isTerminal = file === undefined && currentCommandLine.isTerminal(stream);
+    if ((output ?? (isTerminal ? "named" : "lines")) !== "named") return unnamed;
+    return format === "json" ? byRecord(stream, log.line) : byPrefix(isTerminal && wantsColor(stream));
+  };
+  const [ownStdout, ownStderr] = [openOutlet("stdout", log), openOutlet("stderr", log)];
+  const filed = file && new Outlet((bytes) => file.write(bytes), describing("the log file", log));
+  const stdout = { outlet: filed ?? ownStdout, naming: naming("stdout") };
+  const stderr = { outlet: filed ?? ownStderr, naming: naming("stderr") };
   return {
     log,
     streams: { stdout, stderr },
     file,
-    complain: (text) => ownStderr.outlet.log(`prefork: ${text}\n`),
+    complain: (text) => ownStderr.log(`prefork: ${text}\n`),
     async drain() {
-      await Promise.all([stdout, stderr, ownStderr].map(({ outlet }) => outlet.drain(PATIENCE_MS)));
+      await Promise.all([stdout.outlet, stderr.outlet, ownStderr].map((outlet) => outlet.drain(PATIENCE_MS)));
     },
   };
 }
@@ -68,12 +75,8 @@ function describing(stream: string, log: Log): OutletOptions {
   };
 }
 
-function openDestination(stream: OutputStream, log: Log): Destination {
-  const color = wantsColor(stream);
-  return {
-    outlet: new Outlet((bytes) => currentCommandLine.write(stream, bytes), describing(stream, log)),
-    prefix: currentCommandLine.isTerminal(stream) ? (slot, pid) => workerPrefix(slot, pid, color) : () => "",
-  };
+function openOutlet(stream: OutputStream, log: Log): Outlet {
+  return new Outlet((bytes) => currentCommandLine.write(stream, bytes), describing(stream, log));
 }
 
 function wantsColor(stream: OutputStream): boolean {

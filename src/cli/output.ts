@@ -1,6 +1,6 @@
 /**
  * What workers print, on its way to the manager's own standard output and error: whole lines, each with its worker's
- * name where a terminal reads it, at the pace of the reader.
+ * name where that is wanted, at the pace of the reader.
  *
  * @module
  */
@@ -8,23 +8,14 @@
 import type { WorkerOutput } from "../options.ts";
 import type { OutputReader } from "../types.ts";
 import type { OutputStream } from "./host.ts";
-import { LineSplitter, prefixLines } from "./lines.ts";
+import { LineSplitter } from "./lines.ts";
+import type { Naming } from "./naming.ts";
 import type { Outlet } from "./outlet.ts";
 
 /** A standard stream, and how to name a worker on it. */
 export interface Destination {
   readonly outlet: Outlet;
-  /** What stands before each line of a worker; empty where nobody is there to read it. */
-  readonly prefix: (slot: number, pid: number) => string;
-}
-
-/** The cyan, yellow, green, magenta and blue of a terminal: neighbours look different. */
-const COLORS = [36, 33, 32, 35, 34];
-
-/** Names a worker before each of its lines. */
-export function workerPrefix(slot: number, pid: number, color: boolean): string {
-  const name = slot < 0 ? `[standby ${pid}]` : `[${slot} ${pid}]`;
-  return color ? `\x1b[${COLORS.at(slot % COLORS.length)}m${name}\x1b[0m ` : `${name} `;
+  readonly naming: Naming;
 }
 
 /** Passes on what workers print. */
@@ -41,21 +32,20 @@ export class OutputRelay {
 
   /** For the option `output` of a pool. */
   readonly output: WorkerOutput = (worker, stream) => {
-    const { outlet, prefix } = this.#destinations[stream];
+    const { outlet, naming } = this.#destinations[stream];
     const owner = this.#live.get(worker.pid) ?? {};
     if (!this.#live.has(worker.pid)) outlet.abandon(owner);
-    return this.#read(outlet, owner, () => prefix(worker.slot, worker.pid));
+    return this.#read(outlet, owner, (block) => naming(block, worker, !outlet.isMidLine(owner)));
   };
 
-  #read(outlet: Outlet, owner: object, name: () => string): OutputReader {
+  #read(outlet: Outlet, owner: object, name: (block: Uint8Array) => Uint8Array): OutputReader {
     const splitter = new LineSplitter();
     return (chunk) => {
-      const prefix = new TextEncoder().encode(name());
       const ended = chunk.length === 0;
       if (ended) this.#streamEnded();
       const block = ended ? splitter.end() : splitter.push(chunk);
       if (block.length === 0) return;
-      return outlet.print(owner, prefix.length === 0 ? block : prefixLines(block, prefix, !outlet.isMidLine(owner)));
+      return outlet.print(owner, name(block));
     };
   }
 

@@ -14,12 +14,15 @@ import {
   DEFAULT_TRAPS,
   LOG_FORMATS,
   type LogFormat,
+  OUTPUT_MODES,
+  type OutputMode,
   parseBacklog,
   parseCount,
   parseDuration,
   parseListen,
   parseLogFormat,
   parseMode,
+  parseOutput,
   parseReadyWhen,
   parseSize,
   parseSpare,
@@ -62,6 +65,7 @@ export interface RunOptions {
   readonly name?: string;
   readonly logFormat?: LogFormat;
   readonly logFile?: string;
+  readonly output?: OutputMode;
   readonly control?: string;
   readonly pidFile?: string;
   readonly statusListen?: { readonly host: string; readonly port: number };
@@ -139,6 +143,7 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--status-token-file": { example: "/etc/web.token", read: (text) => ({ statusTokenFile: text }) },
   "--config": { example: "prefork.config.ts", read: (text) => ({ config: text }) },
   "--log-file": { example: "/var/log/web.log", read: (text) => ({ logFile: text }) },
+  "--output": { example: "named", read: (text) => ({ output: parseOutput(text) }) },
   "--log-format": { example: "json", read: (text) => ({ logFormat: parseLogFormat(text) }) },
 };
 
@@ -170,6 +175,7 @@ export const VALUED: readonly string[] = [...Object.keys(VALUE_OPTIONS), ...Obje
 export const CHOICES: Readonly<Record<string, readonly string[]>> = {
   "--runtime": ["deno", "bun"],
   "--log-format": LOG_FORMATS,
+  "--output": OUTPUT_MODES,
 };
 
 /** All options of a run, by their long names. */

@@ -10,6 +10,7 @@ import type { PreforkOptions, RecycleOptions } from "../options.ts";
 import { spareWorkers } from "../policy.ts";
 import { Prefork } from "../prefork.ts";
 import type { Log } from "./log.ts";
+import type { OutputRelay } from "./output.ts";
 import type { RunOptions, RunRequest } from "./parse.ts";
 import type { Prepared, PreparedWork } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";
@@ -53,6 +54,16 @@ export function poolOptions({ options, trapSignals }: RunRequest, prepared: Prep
     ...(spare === undefined ? {} : { policy: spareWorkers(spare) }),
     ...(name === undefined ? {} : { name }),
     ...(prepared.workerUser === undefined ? {} : { workerUser: prepared.workerUser }),
+  };
+}
+
+/** Has what workers print read, but for what goes straight to the manager's own streams. */
+export function readingOutput(relay: OutputRelay, { options: { output } }: RunRequest): PreforkOptions {
+  if (output === "inherit") return {};
+  return {
+    output: relay.output,
+    afterFork: (_, pid) => relay.spawned(pid),
+    onChildReap: (_, pid) => relay.reaped(pid),
   };
 }
 

@@ -20,7 +20,7 @@ import { listenToOperator, watchTerminal } from "./operator.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
 import type { Request, RunOptions, RunRequest } from "./parse.ts";
-import { describeWork, makePool, poolOptions, startWork } from "./pool_options.ts";
+import { describeWork, makePool, poolOptions, readingOutput, startWork } from "./pool_options.ts";
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";
 import { Configuration } from "./reconfigure.ts";
@@ -53,8 +53,11 @@ export async function run(request: RunRequest, reread?: () => Promise<Request>):
   }
 }
 
-async function openLogFile({ logFile }: RunOptions): Promise<LogFile | undefined> {
+async function openLogFile({ logFile, output }: RunOptions): Promise<LogFile | undefined> {
   if (logFile === undefined) return undefined;
+  if (output === "inherit") {
+    throw new UsageError("Cannot use --output inherit beside --log-file: what workers print would not go to that file");
+  }
   const { LogFile } = await import("./log_file.ts");
   return await LogFile.open(resolve(currentCommandLine.cwd(), logFile));
 }
@@ -82,9 +85,7 @@ async function keepPool(
     ...poolOptions(request, prepared),
     ...readsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: null } } : {},
     signal: hangUp.signal,
-    output: relay.output,
-    afterFork: (_, pid) => relay.spawned(pid),
-    onChildReap: (_, pid) => relay.reaped(pid),
+    ...readingOutput(relay, request),
   }, log);
   const reload = async (): Promise<void> => {
     try {

@@ -25,6 +25,12 @@ export const LOG_FORMATS = ["pretty", "json", "plain"] as const;
 /** How log lines look. */
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
+/** What becomes of what workers print. */
+export const OUTPUT_MODES = ["named", "lines", "inherit"] as const;
+
+/** Whether each line is named by its worker, goes out as it is, or is not looked at. */
+export type OutputMode = (typeof OUTPUT_MODES)[number];
+
 /** Reads a whole number, 0 or more. */
 export function parseCount(what: string, text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
@@ -121,6 +127,13 @@ export function parseLogFormat(text: string): LogFormat {
   const format = LOG_FORMATS.find((name) => name === text);
   if (format !== undefined) return format;
   throw new UsageError(`Cannot use '${text}' for --log-format: the formats are ${LOG_FORMATS.join(", ")}`);
+}
+
+/** Reads what is to become of what workers print. */
+export function parseOutput(text: string): OutputMode {
+  const mode = OUTPUT_MODES.find((name) => name === text);
+  if (mode !== undefined) return mode;
+  throw new UsageError(`Cannot use '${text}' for --output: it must be one of ${OUTPUT_MODES.join(", ")}`);
 }
 
 /** The signals one can sensibly write on a command line, for the nearest name. */
