@@ -97,7 +97,7 @@ describe(`the operator's socket on ${runtime}`, () => {
     const status = await ask({ temporary: dir.path }, "status");
     assert.deepEqual([status.code, status.errors], [
       3,
-      "prefork: no manager of this user runs, or none with an operator's socket",
+      `prefork: no manager of this user runs, or none with a socket in ${dir.file("prefork")}`,
     ]);
     program.kill("SIGTERM");
     assert.equal((await program.waitForEnd()).code, 0);
