@@ -6,13 +6,12 @@
  *
  *     node tests/again.mjs [--rounds 50] [--jobs 4] [--minutes 60] tests/reload_test.ts ...
  */
-import { spawn } from "node:child_process";
 import { mkdtempSync, rmdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { inTurn, runFile, RUNTIMES } from "./support/runtimes.mjs";
 
 const { values, positionals: files } = parseArgs({
   allowPositionals: true,
@@ -27,47 +26,28 @@ if (files.length === 0) {
   process.exit(2);
 }
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-const bin = join(root, "node_modules", ".bin");
-const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}`, NO_COLOR: "1" };
 const kept = mkdtempSync(join(tmpdir(), "prefork-again-"));
 const end = Date.now() + Number(values.minutes) * 60_000;
 
-const COMMANDS = {
-  deno: (file) => ["test", "-A", "--no-check", file],
-  bun: (file) => ["test", "--timeout=400000", `./${file}`],
-};
-
 /** By round, so that all have run as often when the time is up. */
 const queue = Array.from({ length: Number(values.rounds) }, (_, round) => {
-  return files.flatMap((file) => Object.keys(COMMANDS).map((runtime) => ({ round: round + 1, runtime, file })));
+  return files.flatMap((file) => Object.keys(RUNTIMES).map((runtime) => ({ round: round + 1, runtime, file })));
 }).flat();
 
 const tally = new Map();
 
 async function run({ round, runtime, file }) {
-  const child = spawn(join(bin, runtime), COMMANDS[runtime](file), {
-    cwd: root,
-    env,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const printed = [];
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => printed.push(chunk));
-  const status = await new Promise((resolve) => child.on("close", (code, signal) => resolve(signal ?? code)));
+  const { status, output } = await runFile(runtime, file);
   const key = `${runtime} ${file}`;
   const { row = 0, failed = [] } = tally.get(key) ?? {};
   if (status === 0) return tally.set(key, { row: row + 1, failed });
   tally.set(key, { row: 0, failed: [...failed, round] });
   const name = join(kept, `${runtime}-${file.replaceAll("/", "-")}-${round}.log`);
-  writeFileSync(name, Buffer.concat(printed));
+  writeFileSync(name, output);
   console.log(`${key}: round ${round} ended with ${status}: ${name}`);
 }
 
-async function work() {
-  while (queue.length > 0 && Date.now() < end) await run(queue.shift());
-}
-
-await Promise.all(Array.from({ length: Number(values.jobs) }, work));
+await inTurn(queue, Number(values.jobs), run, () => Date.now() >= end);
 for (const [key, { row, failed }] of [...tally].sort()) {
   console.log(`${key}: ${row} in a row${failed.length === 0 ? "" : `; failed in round ${failed.join(", ")}`}`);
 }

@@ -1,18 +1,21 @@
 // deno-lint-ignore-file no-console
 /**
- * All checks, then all tests on both runtimes at once, as `npm test` runs them: one closing line per runtime. Runs on
+ * All checks, then all tests on both runtimes, several files at once, as `npm test` runs them: one closing line per runtime. Runs on
  * Node, which npm needs anyway; the runtimes under test are the ones npm installed.
  */
-import { spawn, spawnSync } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
+import { env, inTurn, root, runFile, RUNTIMES } from "./support/runtimes.mjs";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-const bin = join(root, "node_modules", ".bin");
-const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}`, NO_COLOR: "1" };
+/** How many files run at a time: they wait more than they compute. */
+const JOBS = Number(process.env.PREFORK_TEST_JOBS ?? 4);
+
+/** These take longest, and come first, so that none of them is waited for alone. */
+const LONGEST = ["loss", "ready_when", "upgrade", "chaos", "serve", "attach"].map((name) => `tests/${name}_test.ts`);
+
 const reports = mkdtempSync(join(tmpdir(), "prefork-reports-"));
 
 function run(command, args) {
@@ -55,47 +58,51 @@ function count(report) {
   return { passed: leaves.length - failed, failed };
 }
 
-/** Runs a command whose output goes to a file, so that two can run at once and each is read as a whole. */
-async function runApart(command, args, file) {
-  const output = openSync(file, "w");
-  const child = spawn(command, args, { cwd: root, env, stdio: ["ignore", output, output] });
-  const ended = await new Promise((resolve) => child.on("close", (status, signal) => resolve(signal ?? status)));
-  closeSync(output);
-  return ended;
+/** What a file's cases came to. One that does not load, or leaks after its last test, fails without a failed test. */
+async function test({ runtime, file }) {
+  const report = join(reports, `${runtime}-${file.replaceAll("/", "-")}.xml`);
+  const { status, output } = await runFile(runtime, file, report);
+  console.log(`\n$ ${runtime} ${RUNTIMES[runtime](file).join(" ")}\n${output}`);
+  if (status !== 0) console.log(`${runtime} ended with ${typeof status === "string" ? status : `status ${status}`}`);
+  const { passed, failed } = read(report);
+  return { passed, failed: status === 0 ? failed : Math.max(failed, 1) };
 }
 
-async function test(runtime, args, report) {
-  const file = `${report}.log`;
-  const ended = await runApart(runtime, args, file);
-  const ok = ended === 0;
-  console.log(`\n$ ${runtime} ${args.join(" ")}\n${readFileSync(file, "utf8")}`);
-  if (!ok) console.log(`${runtime} ended with ${typeof ended === "string" ? ended : `status ${ended}`}`);
-  let counted = { passed: 0, failed: 0 };
+function read(report) {
   try {
-    counted = count(readFileSync(report, "utf8"));
+    return count(readFileSync(report, "utf8"));
   } catch {
-    console.log(`${runtime} wrote no report`);
+    console.log(`${report} was not written`);
+    return { passed: 0, failed: 0 };
   }
-  const { passed, failed } = counted;
-  // A file that does not load, or a leak after the last test, fails the run without failing a test.
-  return { ok, line: `${runtime}: ${passed} passed, ${ok ? failed : Math.max(failed, 1)} failed` };
 }
 
-const files = process.argv.slice(2);
-const failedChecks = (files.length > 0 ? [] : CHECKS).filter(([command, ...args]) => !run(command, args));
-const denoReport = join(reports, "deno.xml");
-const bunReport = join(reports, "bun.xml");
-const [deno, bun] = await Promise.all([
-  test(
-    "deno",
-    ["test", "-A", `--junit-path=${denoReport}`, ...(files.length > 0 ? files : ["tests/"])],
-    denoReport,
-  ),
-  test("bun", ["test", "--reporter=junit", `--reporter-outfile=${bunReport}`, ...files], bunReport),
-]);
+function testFiles() {
+  const all = readdirSync(join(root, "tests")).filter((name) => name.endsWith("_test.ts")).map((name) =>
+    `tests/${name}`
+  );
+  return [...LONGEST, ...all.filter((file) => !LONGEST.includes(file))];
+}
+
+const named = process.argv.slice(2);
+const failedChecks = (named.length > 0 ? [] : CHECKS).filter(([command, ...args]) => !run(command, args));
+const files = named.length > 0 ? named : testFiles();
+const totals = new Map(Object.keys(RUNTIMES).map((runtime) => [runtime, { passed: 0, failed: 0, failing: [] }]));
+const queue = files.flatMap((file) => Object.keys(RUNTIMES).map((runtime) => ({ runtime, file })));
+await inTurn(queue, JOBS, async (one) => {
+  const { passed, failed } = await test(one);
+  const total = totals.get(one.runtime);
+  totals.set(one.runtime, {
+    passed: total.passed + passed,
+    failed: total.failed + failed,
+    failing: failed > 0 ? [...total.failing, one.file] : total.failing,
+  });
+});
 rmSync(reports, { recursive: true, force: true });
 
 if (failedChecks.length > 0) console.log("\nfailed checks, see above:");
 for (const words of failedChecks) console.log(`  ${words.join(" ")}`);
-console.log(`\n${deno.line}\n${bun.line}`);
-process.exitCode = failedChecks.length === 0 && deno.ok && bun.ok ? 0 : 1;
+for (const [runtime, { failing }] of totals) for (const file of failing) console.log(`failed on ${runtime}: ${file}`);
+console.log();
+for (const [runtime, { passed, failed }] of totals) console.log(`${runtime}: ${passed} passed, ${failed} failed`);
+process.exitCode = failedChecks.length === 0 && [...totals.values()].every(({ failed }) => failed === 0) ? 0 : 1;
