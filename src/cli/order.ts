@@ -5,7 +5,6 @@
  */
 
 import { existsSync } from "node:fs";
-import { dirname } from "node:path";
 import process from "node:process";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
@@ -13,7 +12,7 @@ import { describeError } from "../events.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { ask, findManager, NoAnswerError, type Outcome } from "./client.ts";
 import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.ts";
-import { controlDirectory, controlPath, isAnswered, isOwn, listSockets, nameOfSocket } from "./place.ts";
+import { describePlaces, isAnswered, isOwn, listSockets, nameOfSocket } from "./place.ts";
 import { print } from "./print.ts";
 import { formatList, formatStatus, printable } from "./status_table.ts";
 import { isForbidden, UsageError } from "./usage_error.ts";
@@ -135,7 +134,7 @@ async function findSocket({ name, control }: Pick<OrderRequest, "name" | "contro
   const found = await managers();
   const [only, other] = found;
   if (only === undefined) {
-    throw new NoAnswerError(`no manager of this user runs, or none with a socket in ${controlDirectory(currentHost)}`);
+    throw new NoAnswerError(`no manager of this user runs, or none with a socket in ${describePlaces(currentHost)}`);
   }
   if (other === undefined) return only.path;
   const names = found.map(({ path }) => nameOfSocket(path)).join(", ");
@@ -149,11 +148,17 @@ function requireOwn(path: string): string {
 }
 
 async function namedSocket(name: string): Promise<string> {
-  const path = controlPath(currentHost, name);
-  const sockets = listSockets(currentHost);
-  if (sockets.includes(path) && await isAnswered(currentHost, path)) return path;
+  const sockets = listSockets(currentHost).filter((path) => nameOfSocket(path) === name);
+  const answered = await Promise.all(sockets.map((path) => isAnswered(currentHost, path)));
+  const [path, other] = sockets.filter((_, at) => answered[at]);
+  if (other !== undefined) {
+    throw new UsageError(`Cannot tell which '${name}' is meant, that at ${path} or that at ${other}: give --control`);
+  }
+  if (path !== undefined) return path;
   const names = (await managers()).map((found) => nameOfSocket(found.path));
-  const hint = names.length === 0 ? `none has its socket in ${dirname(path)}` : `there are ${names.join(", ")}`;
+  const hint = names.length === 0
+    ? `none has its socket in ${describePlaces(currentHost)}`
+    : `there are ${names.join(", ")}`;
   throw new NoAnswerError(`no manager is called '${name}': ${hint}`);
 }
 

@@ -19,12 +19,44 @@ const MAX_PATH_BYTES = 107;
 /** How often a name is tried that somebody else takes and leaves at the same time. */
 const TRIES = 10;
 
-/** The directory of this user's sockets. */
+/** What says where the directories of a user's sockets are. */
+export interface Surroundings {
+  readonly user: number;
+  /** `XDG_RUNTIME_DIR`. */
+  readonly runtimeDir: string | undefined;
+  /** `TMPDIR`. */
+  readonly temporary: string | undefined;
+}
+
+/**
+ * Where managers of a user may have their sockets, this one's own first. A login has `XDG_RUNTIME_DIR`, and what runs
+ * without one has not: cron, `su`, a service of the system. Each is found by the other; but whoever sets it to a place of
+ * his own means that alone.
+ */
+export function controlDirectories({ user, runtimeDir, temporary }: Surroundings): readonly [string, ...string[]] {
+  const login = `/run/user/${user}`;
+  const bare = user === 0 ? "/run/prefork" : join(temporary ?? "/tmp", `prefork-${user}`);
+  const given = runtimeDir !== undefined && runtimeDir.startsWith("/") ? resolve(runtimeDir) : undefined;
+  if (given === undefined) return [bare, join(login, "prefork")];
+  return given === login ? [join(login, "prefork"), bare] : [join(given, "prefork")];
+}
+
+function surroundings(host: ProcessHost): Surroundings {
+  return {
+    user: process.getuid?.() ?? 0,
+    runtimeDir: host.getEnv("XDG_RUNTIME_DIR"),
+    temporary: host.getEnv("TMPDIR"),
+  };
+}
+
+/** The directory that this process makes its own socket in. */
 export function controlDirectory(host: ProcessHost): string {
-  const given = host.getEnv("XDG_RUNTIME_DIR");
-  if (given !== undefined && given.startsWith("/")) return join(given, "prefork");
-  const user = process.getuid?.() ?? 0;
-  return user === 0 ? "/run/prefork" : join(host.getEnv("TMPDIR") ?? "/tmp", `prefork-${user}`);
+  return controlDirectories(surroundings(host))[0];
+}
+
+/** Where it was looked for managers, in words. */
+export function describePlaces(host: ProcessHost): string {
+  return controlDirectories(surroundings(host)).join(" or ");
 }
 
 /** The socket of the manager of that name. */
@@ -42,13 +74,14 @@ const NAME = /^[\w.-]+$/;
 
 /** All sockets there are of this user, by name; those of managers that are gone among them. */
 export function listSockets(host: ProcessHost): readonly string[] {
-  const dir = controlDirectory(host);
-  if (!isOwn(dir)) return [];
+  const sockets = controlDirectories(surroundings(host)).flatMap((dir) => isOwn(dir) ? socketsIn(dir) : []);
+  return sockets.sort((one, other) => nameOfSocket(one) < nameOfSocket(other) ? -1 : 1);
+}
+
+function socketsIn(dir: string): readonly string[] {
   try {
-    const names = readdirSync(dir).filter((file) => file.endsWith(ENDING)).map(nameOfSocket).filter((name) =>
-      NAME.test(name)
-    );
-    return names.sort().map((name) => controlPath(host, name));
+    const files = readdirSync(dir).filter((file) => file.endsWith(ENDING) && NAME.test(nameOfSocket(file)));
+    return files.map((file) => join(dir, file));
   } catch {
     return [];
   }
