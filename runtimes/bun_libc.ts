@@ -3,15 +3,16 @@
  *
  * @module
  */
-import { type Libc, openFirst } from "../src/libc.ts";
+import { type Bytes, type Libc, openFirst } from "../src/libc.ts";
 
 type Place = number & { readonly place: never };
 
 declare const Bun: {
   readonly FFI: {
     dlopen(name: string, calls: typeof CALLS): {
-      readonly symbols: Omit<Libc, "errno"> & { __errno_location(): Place };
+      readonly symbols: Omit<Libc, "errno" | "addressOf"> & { __errno_location(): Place };
     };
+    ptr(bytes: Bytes): number;
     readonly read: { i32(place: Place, offset: number): number };
   };
 };
@@ -28,10 +29,12 @@ const CALLS = {
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
   dup3: { args: ["i32", "i32", "i32"], returns: "i32" },
+  shutdown: { args: ["i32", "i32"], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
   open: { args: ["ptr", "i32"], returns: "i32" },
   read: { args: ["i32", "ptr", "u32"], returns: "i32" },
   write: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  sendmsg: { args: ["i32", "ptr", "i32"], returns: "i32" },
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   poll: { args: ["ptr", "u32", "i32"], returns: "i32" },
   epoll_ctl: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
@@ -54,5 +57,9 @@ export function openLibc(): Libc {
 
 function bind(name: string): Libc {
   const { __errno_location, ...calls } = Bun.FFI.dlopen(name, CALLS).symbols;
-  return { ...calls, errno: () => Bun.FFI.read.i32(__errno_location(), 0) };
+  return {
+    ...calls,
+    errno: () => Bun.FFI.read.i32(__errno_location(), 0),
+    addressOf: (bytes) => BigInt(Bun.FFI.ptr(bytes)),
+  };
 }

@@ -33,6 +33,9 @@ export const ACTIVATION_VARIABLES: readonly string[] = [
   "SERVER_STARTER_PORT",
 ];
 
+/** How the names begin by which a manager leaves its own sockets with systemd: no name in `listen` has a space. */
+export const STORED = "prefork ";
+
 /** Where given sockets begin: after standard input, output and error. */
 export const FIRST_FD = 3;
 /** What systemd calls a socket that nobody named. */
@@ -40,11 +43,20 @@ const UNNAMED = "unknown";
 /** As many as Linux lets a process have unless told otherwise. */
 const MAX_SOCKETS = 1_048_576;
 
-/** The sockets that whoever started this process has given it. */
+/** The sockets that whoever started this process has given it, but for those that a manager before it had left there. */
 export function givenSockets(host: ProcessHost): readonly GivenSocket[] {
   const env = { get: (name: string) => host.getEnv(name) };
-  const bySystemd = fromSystemd(env, host.pid);
+  const bySystemd = fromSystemd(env, host.pid).filter((socket) => !isStored(socket));
   return bySystemd.length > 0 ? bySystemd : fromServerStarter(env);
+}
+
+/** The sockets that a manager before this one had left with systemd. */
+export function storedSockets(host: ProcessHost): readonly GivenSocket[] {
+  return fromSystemd({ get: (name) => host.getEnv(name) }, host.pid).filter(isStored);
+}
+
+function isStored({ name }: GivenSocket): boolean {
+  return name?.startsWith(STORED) ?? false;
 }
 
 /**

@@ -170,9 +170,12 @@ export interface Claimed extends HandedSocket {
 
 /** The sockets that were handed over and nobody has asked for yet. */
 export class Inheritance {
+  /** All that were handed over. */
+  readonly all: readonly HandedSocket[];
   #unclaimed: readonly Claimed[];
 
   constructor(sockets: readonly HandedSocket[]) {
+    this.all = sockets;
     this.#unclaimed = sockets.map((socket, place) => ({ ...socket, place }));
   }
 

@@ -19,10 +19,12 @@ export interface Libc {
   setsockopt(fd: number, level: number, name: number, value: Bytes, length: number): number;
   fcntl(fd: number, command: number, argument: number): number;
   dup3(from: number, to: number, flags: number): number;
+  shutdown(fd: number, how: number): number;
   close(fd: number): number;
   open(path: Bytes, flags: number): number;
   read(fd: number, buffer: Bytes, length: number): number;
   write(fd: number, buffer: Bytes, length: number): number;
+  sendmsg(fd: number, message: Bytes, flags: number): number;
   clock_gettime(clock: number, time: Bytes): number;
   poll(entries: Bytes, count: number, timeoutMs: number): number;
   epoll_ctl(epoll: number, operation: number, fd: number, event: Bytes): number;
@@ -33,6 +35,8 @@ export interface Libc {
   statx(directory: number, path: Bytes, flags: number, mask: number, result: Bytes): number;
   /** The number of the last failure. */
   errno(): number;
+  /** Where these bytes stand in memory, for a structure that is to point at them. */
+  addressOf(bytes: Bytes): bigint;
 }
 
 /** Where the C library is found: glibc's name, then musl's. */

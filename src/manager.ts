@@ -34,7 +34,7 @@ import { isStopSignal, parseSignal, relayedSignal } from "./signals.ts";
 import type { Listener } from "./serving.ts";
 import type { SharedSockets } from "./sockets.ts";
 import { type Owner, Staff } from "./staff.ts";
-import { Succession, takeoverOn } from "./succession.ts";
+import { Succession } from "./succession.ts";
 import { changeTerms, firstTerms, rulesOf, type Terms } from "./terms.ts";
 import { Traps, warnOfInspector } from "./traps.ts";
 import { findWorker, workerInfo } from "./turn.ts";
@@ -77,7 +77,7 @@ export class Manager {
   #started: PromiseWithResolvers<Signal> | undefined;
 
   constructor(owner: Owner, host: ProcessHost, options: PreforkOptions, checked: CheckedOptions) {
-    const terms = firstTerms(options, checked, host, takeoverOn(host)?.inheritance);
+    const terms = firstTerms(options, checked, host);
     const { maxWorkers, config } = terms;
     const trapped = trappedSignals(config.trapSignals);
     const hub = new EventHub(options.logger);
@@ -133,7 +133,12 @@ export class Manager {
 
   /** What this pool listens on. */
   get listeners(): readonly Listener[] {
-    return this.#terms.sockets?.listeners ?? [];
+    return this.sockets?.listeners ?? [];
+  }
+
+  /** The sockets themselves. */
+  get sockets(): SharedSockets | undefined {
+    return this.#terms.sockets;
   }
 
   get #terms(): Terms {

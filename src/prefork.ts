@@ -13,6 +13,7 @@ import type { Manager } from "./manager.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { PoolSnapshot } from "./protocol.ts";
 import type { Listener } from "./serving.ts";
+import type { SharedSockets } from "./sockets.ts";
 import type { Json, Signal, StandbyInfo, WorkerCommand, WorkerInfo } from "./types.ts";
 import type { ModuleOptions, StartOptions, Work } from "./work.ts";
 import { currentWorker, session, type Worker } from "./worker.ts";
@@ -34,6 +35,13 @@ let made = 0;
 
 /** Those of them that this process manages, and that were not disposed of. */
 const managed = new Set<Prefork>();
+
+let reveal: (pool: Prefork) => SharedSockets | undefined;
+
+/** The sockets of a pool, for the command line, which leaves them with systemd. */
+export function socketsOf(pool: Prefork): SharedSockets | undefined {
+  return reveal(pool);
+}
 
 /** Where all other pools of this process stand, for a worker that runs the same program. */
 function snapshotOthers(own: string): Record<string, PoolSnapshot> {
@@ -63,6 +71,10 @@ function snapshotOthers(own: string): Record<string, PoolSnapshot> {
  * ```
  */
 export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDisposable {
+  static {
+    reveal = (pool) => pool.#manager?.sockets;
+  }
+
   #options: PreforkOptions;
   readonly #key: string;
   readonly #madeBefore: boolean;

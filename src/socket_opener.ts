@@ -225,7 +225,8 @@ class Opener {
   }
 }
 
-function nameOf({ address, name }: ListenOptions): string | undefined {
+/** What a socket is to be called. */
+export function nameOf({ address, name }: ListenOptions): string | undefined {
   return name ?? (address === INHERIT ? undefined : parseAddress(address).name);
 }
 

@@ -174,6 +174,11 @@ export class SharedSockets implements Disposable {
     );
   }
 
+  /** The next manager finds the files, whenever it comes. */
+  leaveFiles(): void {
+    this.disown(this.#sockets.map((_, place) => place));
+  }
+
   /** Others in this process listen on, and need the files of the sockets that they have in common. */
   leaveFilesTo(others: readonly (SharedSockets | undefined)[]): void {
     const needed = others.flatMap((other) => other === undefined ? [] : other.#sockets.map(({ file }) => file?.path));

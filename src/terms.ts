@@ -7,12 +7,13 @@
 
 import { currentLibc } from "../runtimes/current_libc.ts";
 import { checkKeys } from "./checks.ts";
-import type { Inheritance } from "./handover.ts";
-import { checkListen } from "./listen.ts";
+import { storedOn } from "./fd_store.ts";
+import { checkListen, type ListenOptions } from "./listen.ts";
 import { type CheckedOptions, checkOptions, isOption, type PreforkOptions } from "./options.ts";
 import type { PoolConfig, Rules } from "./pool_state.ts";
 import type { Readiness } from "./ready_when.ts";
 import { SharedSockets } from "./sockets.ts";
+import { takeoverOn } from "./succession.ts";
 import type { ProcessHost } from "./types.ts";
 
 /** The names of what a reload may change. */
@@ -78,18 +79,19 @@ export interface Terms {
 /**
  * The terms with which a pool begins.
  *
- * @param inheritance The sockets of the manager before this one, if there is such.
  * @throws {Error} If an address cannot be listened on.
  */
-export function firstTerms(
-  options: PreforkOptions,
-  checked: CheckedOptions,
-  host: ProcessHost,
-  inheritance: Inheritance | undefined,
-): Terms {
-  const { listen } = checked;
-  const sockets = listen.length === 0 ? undefined : SharedSockets.open(listen, host, currentLibc, inheritance);
-  return termsOf(options, checked, sockets);
+export function firstTerms(options: PreforkOptions, checked: CheckedOptions, host: ProcessHost): Terms {
+  return termsOf(options, checked, checked.listen.length === 0 ? undefined : openFirst(checked.listen, host));
+}
+
+/** On what the manager before this one has open, or had left with systemd. */
+function openFirst(listen: readonly ListenOptions[], host: ProcessHost): SharedSockets {
+  const takeover = takeoverOn(host);
+  if (takeover !== undefined) return SharedSockets.open(listen, host, currentLibc, takeover.inheritance);
+  const sockets = SharedSockets.open(listen, host, currentLibc, storedOn(host));
+  sockets.own(); // that manager is gone
+  return sockets;
 }
 
 /**

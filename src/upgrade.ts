@@ -154,11 +154,14 @@ export class Upgrade {
 
   /** From here on all is the new manager's: the place where a pid file and the operator's socket will be let go. */
   async #handOver(child: Child, kept: readonly number[]): Promise<void> {
-    this.#parts.sockets?.disown(kept);
+    const { host, hub, sockets } = this.#parts;
+    sockets?.disown(kept);
+    hub.publish({ type: "upgraded", pid: child.pid });
+    // Who reads the events has the first word: a service manager hears no other process before it is told of that one.
+    await new Promise<void>((resolve) => void host.setTimer(0, resolve));
     this.#say("yours");
     await this.#connection?.flush();
     child.unref();
-    this.#parts.hub.publish({ type: "upgraded", pid: child.pid });
   }
 
   /**

@@ -85,6 +85,9 @@ export class FakeAdopter {
         return done("fcntl", () => this.#add(this.#at(fd)));
       },
       dup3: (from, to) => done("dup3", () => (this.watched.delete(to), this.files.set(to, this.#at(from)), to)),
+      shutdown: () => 0,
+      sendmsg: () => -1,
+      addressOf: () => 0n,
       close: (fd) => (this.files.delete(fd), 0),
       open: (path) => {
         const isEpoll = new TextDecoder().decode(path) === `/proc/self/fdinfo/${EPOLL_FD}\0`;

@@ -128,6 +128,9 @@ describe("the old manager", () => {
     assert.equal(scene.leash.command.args.at(-1), String(scene.heir.pid));
 
     await scene.say({ type: "ready", kept: [] });
+    await rest();
+    assert.deepEqual([scene.events.at(-1)?.type, scene.heard], ["upgraded", []], "told here before it is told there");
+    await scene.host.advance(0);
     assert.equal(await outcome(running), undefined);
     assert.deepEqual(scene.heard, ["yours", "closed"]);
     assert.deepEqual([scene.heir.alive, scene.heir.referenced, scene.leftovers], [true, false, []]);
@@ -258,6 +261,7 @@ describe("the old manager", () => {
     scene.host.spawnFailure = ({ command }) => command === "/bin/sh" ? new Error("not allowed") : undefined;
     const running = scene.run();
     await scene.boot({ type: "started" }, { type: "ready", kept: [] });
+    await scene.host.advance(0);
     assert.equal(await outcome(running), undefined);
   });
 });

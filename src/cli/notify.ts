@@ -1,5 +1,6 @@
 /**
- * Tells systemd how the manager is doing, as sd_notify(3): READY, RELOADING, STOPPING, STATUS, WATCHDOG, MAINPID.
+ * Tells systemd how the manager is doing, as sd_notify(3): READY, RELOADING, STOPPING, STATUS, WATCHDOG, MAINPID; and
+ * leaves the listening sockets with it.
  *
  * @module
  */
@@ -8,13 +9,12 @@ import { describeError, type PreforkEvent } from "../events.ts";
 import type { Libc } from "../libc.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
-import { encodeSockaddr } from "../sockaddr.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost, Timer } from "../types.ts";
+import { FdStore } from "./fd_store.ts";
+import { NotifySocket } from "./notify_socket.ts";
 
-const AF_UNIX = 1;
-const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
-const CLOCK_MONOTONIC = 1;
+const VARIABLES = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"];
 
 /** What it takes to tell. */
 export interface NotifierParts {
@@ -29,6 +29,7 @@ export interface NotifierParts {
 export class Notifier implements Disposable {
   readonly #parts: NotifierParts;
   readonly #socket: NotifySocket;
+  readonly #store: FdStore | undefined;
   readonly #watchdogMs: number | undefined;
   #watchdog: Timer | undefined;
   /** A manager that has yet to take over says nothing, and neither does one that was taken over from. */
@@ -41,7 +42,7 @@ export class Notifier implements Disposable {
   /** Undefined where nobody wants to be told. The variables that say so are not for the workers. */
   static open(parts: NotifierParts): Notifier | undefined {
     const { host, libc, warn } = parts;
-    const [path = "", usec, pid] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].map((name) => {
+    const [path = "", usec, pid, room] = VARIABLES.map((name) => {
       const value = host.getEnv(name);
       if (value !== undefined) host.unsetEnv(name);
       return value;
@@ -50,19 +51,29 @@ export class Notifier implements Disposable {
     try {
       const isHeir = takeoverOn(host)?.elderPid !== undefined;
       const watched = Number(usec) > 0 && (isHeir || pid === undefined || Number(pid) === host.pid);
-      return new Notifier(parts, new NotifySocket(libc(), path), watched ? Number(usec) / 1000 : undefined, !isHeir);
+      const socket = new NotifySocket(libc(), path);
+      const store = Number(room) > 0 ? new FdStore(parts, socket) : undefined;
+      return new Notifier(parts, socket, store, watched ? Number(usec) / 1000 : undefined, !isHeir);
     } catch (error) {
       warn(`goes without telling systemd: ${describeError(error)}`);
       return undefined;
     }
   }
 
-  private constructor(parts: NotifierParts, socket: NotifySocket, watchdogMs: number | undefined, speaks: boolean) {
+  private constructor(
+    parts: NotifierParts,
+    socket: NotifySocket,
+    store: FdStore | undefined,
+    watchdogMs: number | undefined,
+    speaks: boolean,
+  ) {
     this.#parts = parts;
     this.#socket = socket;
+    this.#store = store;
     this.#watchdogMs = watchdogMs;
     this.#speaks = speaks;
     if (!speaks) return;
+    store?.update();
     this.#beat();
     if (parts.pool.maxWorkers === 0) this.#say("READY=1");
   }
@@ -74,6 +85,7 @@ export class Notifier implements Disposable {
         this.#isReloading = true;
         return this.#say(`RELOADING=1\nMONOTONIC_USEC=${this.#socket.monotonicUsec()}`);
       case "reloaded":
+        this.#store?.update();
         return this.#endReload("");
       case "reloadFailed":
         return this.#endReload(`the last reload failed: ${event.reason}`);
@@ -82,11 +94,11 @@ export class Notifier implements Disposable {
         return;
       case "upgraded":
         this.#say(`MAINPID=${event.pid}`);
-        this.#speaks = false;
-        return;
+        return this.#fallSilent();
       case "takeover":
         this.#speaks = true;
         this.#isReady = true;
+        this.#store?.update();
         this.#say("READY=1");
         this.#beat();
         return this.#tellStatus();
@@ -106,9 +118,14 @@ export class Notifier implements Disposable {
     this.#endReload(`the last reload was refused: ${reason}`);
   }
 
+  /** The pool is about to be disposed of, and may be started anew. */
+  leave(): void {
+    if (this.#speaks) this.#store?.leaveFiles();
+  }
+
   /** Says nothing more. */
   [Symbol.dispose](): void {
-    this.#speaks = false;
+    this.#fallSilent();
     this.#watchdog?.[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
   }
@@ -152,41 +169,13 @@ export class Notifier implements Disposable {
     beat();
   }
 
-  #say(text: string): void {
-    if (this.#speaks) this.#socket.send(text);
-  }
-}
-
-/** The socket that systemd listens on. */
-class NotifySocket implements Disposable {
-  readonly #libc: Libc;
-  readonly #fd: number;
-
-  constructor(libc: Libc, path: string) {
-    this.#libc = libc;
-    this.#fd = libc.socket(AF_UNIX, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
-    const address = encodeSockaddr({ type: "unix", path }, "linux");
-    if (this.#fd >= 0 && libc.connect(this.#fd, address, address.length) === 0) return;
-    const errno = libc.errno();
-    if (this.#fd >= 0) libc.close(this.#fd);
-    throw new Error(`NOTIFY_SOCKET is ${path}, and to connect there failed with errno ${errno}`);
+  #fallSilent(): void {
+    this.#speaks = false;
+    this.#store?.[Symbol.dispose]();
   }
 
   /** What cannot be sent now is dropped: what comes later is truer. */
-  send(text: string): void {
-    const bytes = new TextEncoder().encode(text);
-    this.#libc.write(this.#fd, bytes, bytes.length);
-  }
-
-  /** The clock that systemd compares reloads by, in microseconds. */
-  monotonicUsec(): bigint {
-    const time = new Uint8Array(16);
-    this.#libc.clock_gettime(CLOCK_MONOTONIC, time);
-    const view = new DataView(time.buffer);
-    return view.getBigInt64(0, true) * 1_000_000n + view.getBigInt64(8, true) / 1000n;
-  }
-
-  [Symbol.dispose](): void {
-    this.#libc.close(this.#fd);
+  #say(text: string): void {
+    if (this.#speaks) this.#socket.send(text);
   }
 }

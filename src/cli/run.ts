@@ -9,6 +9,7 @@ import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { currentLibc } from "../../runtimes/current_libc.ts";
 import { describeError, describeWorker, type PreforkEvent } from "../events.ts";
+import { takeStored } from "../fd_store.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
 import type { Relay, WorkerInfo } from "../types.ts";
@@ -81,6 +82,7 @@ async function keepPool(
   const terminalIsGone = watchTerminal(currentHost);
   const hangUp = new AbortController();
   const readsAnew = configuration !== undefined && isReload(request.trapSignals.SIGHUP);
+  takeStored(prepared.sockets.listen, currentHost, currentLibc);
   const pool = makePool({
     ...poolOptions(request, prepared),
     ...readsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: null } } : {},
@@ -147,6 +149,7 @@ async function keepPool(
     log.tell("info", `listens on ${text}${note === "" ? "" : ` (${note})`}`, { event: "listen", address: text, name });
   }
   const status = await runUntilStopped(pool, prepared.work, log);
+  notifier?.leave();
   await pool[Symbol.asyncDispose]();
   const killed = await told;
   await relay.ended(PATIENCE_MS);
