@@ -5,8 +5,11 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
+import { Prefork } from "../mod.ts";
 import { formatAddress } from "../src/address.ts";
+import { FdStore } from "../src/cli/fd_store.ts";
 import { readStoreName, storeName } from "../src/fd_store.ts";
+import { FakeHost } from "./fake_host.ts";
 import { socketAddress } from "./support/addresses.ts";
 import { Client, get, type Where } from "./support/client.ts";
 import { type Program, runCommand, runtime, runtimeCommand, type TempDir, tempDir, waitFor } from "./support/run.ts";
@@ -44,6 +47,47 @@ describe("the name of a socket in the store", () => {
   it("is refused if systemd would not take it, and read whatever it is", () => {
     assert.equal(named("127.0.0.1:80", { name: "x".repeat(255) }), undefined);
     assert.deepEqual(readStoreName("prefork %"), { asked: "%", name: undefined });
+  });
+});
+
+/** What a store was told, and whether it hears anything. */
+class Told {
+  readonly lines: string[] = [];
+  isDeaf = false;
+
+  send(text: string): boolean {
+    if (!this.isDeaf) this.lines.push(text.replace(/\n/, "|"));
+    return !this.isDeaf;
+  }
+
+  sendDescriptor(text: string, fd: number): boolean {
+    return this.send(`${text} at ${fd >= 64 ? "its own" : "another's"}`);
+  }
+}
+
+describe("the store", () => {
+  it("is told of what is new and what is gone, again where it could not hear", options, async () => {
+    await using pool = new Prefork({ listen: ["web=127.0.0.1:0", `${"x".repeat(255)}=127.0.0.1:0`] });
+    const text = pool.listeners[0]?.text.replaceAll(":", ";");
+    const host = new FakeHost({
+      name: "bun",
+      env: { LISTEN_PID: "1000", LISTEN_FDS: "2", LISTEN_FDNAMES: "unit.socket:prefork 127.0.0.1;80" },
+    });
+    const told = new Told();
+    const warnings: string[] = [];
+    using store = new FdStore({ host, pool, warn: (warning) => warnings.push(warning) }, told);
+    told.isDeaf = true;
+    store.update();
+    assert.deepEqual(told.lines, []);
+    told.isDeaf = false;
+    await host.advance(1000);
+    assert.deepEqual(told.lines, [
+      "FDSTOREREMOVE=1|FDNAME=prefork 127.0.0.1;80",
+      `FDSTORE=1|FDNAME=prefork web=127.0.0.1;0 ${text} at its own`,
+    ]);
+    assert.match(warnings[0] ?? "", /^does not leave 127\.0\.0\.1:\d+ with systemd: its name would be too long$/);
+    store.update();
+    assert.deepEqual([told.lines.length, host.timerCount()], [2, 0], "once");
   });
 });
 

@@ -10,7 +10,6 @@ import type { HandedSocket } from "../handover.ts";
 import { type Prefork, socketsOf } from "../prefork.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost, Timer } from "../types.ts";
-import type { NotifySocket } from "./notify_socket.ts";
 
 /** How long systemd may have no room for more before it is tried again. */
 const RETRY_MS = 500;
@@ -23,15 +22,23 @@ export interface FdStoreParts {
   readonly warn: (text: string) => void;
 }
 
+/** Says something to systemd, if that can be done now. */
+export interface StoreSocket {
+  /** Says a text. */
+  send(text: string): boolean;
+  /** The same, with a descriptor. */
+  sendDescriptor(text: string, fd: number): boolean;
+}
+
 /** The store of the service that this manager is. */
 export class FdStore implements Disposable {
   readonly #parts: FdStoreParts;
-  readonly #socket: NotifySocket;
+  readonly #socket: StoreSocket;
   /** The names in it. */
   readonly #kept: Set<string>;
   #retry: Timer | undefined;
 
-  constructor(parts: FdStoreParts, socket: NotifySocket) {
+  constructor(parts: FdStoreParts, socket: StoreSocket) {
     this.#parts = parts;
     this.#socket = socket;
     this.#kept = new Set(namesBefore(parts.host));
