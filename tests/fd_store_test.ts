@@ -12,7 +12,16 @@ import { readStoreName, storeName } from "../src/fd_store.ts";
 import { FakeHost } from "./fake_host.ts";
 import { socketAddress } from "./support/addresses.ts";
 import { Client, get, type Where } from "./support/client.ts";
-import { type Program, runCommand, runtime, runtimeCommand, type TempDir, tempDir, waitFor } from "./support/run.ts";
+import {
+  type Program,
+  runCommand,
+  runProgram,
+  runtime,
+  runtimeCommand,
+  type TempDir,
+  tempDir,
+  waitFor,
+} from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const serviceManager = fileURLToPath(new URL("./fixtures/fdstore/service_manager.pl", import.meta.url));
@@ -263,6 +272,13 @@ describe(`the sockets of a manager under systemd, on ${runtime}`, () => {
     await service.kill("SIGTERM");
     assert.deepEqual(program.matching(/FDSTORE/), []);
     assert.equal(existsSync(path), false);
+  });
+
+  it("are not looked for where it makes no sense what is given", options, async () => {
+    const args = [hello, "-l", "127.0.0.1:0"];
+    await using program = runProgram(prefork, args, { env: { LISTEN_PID: "me" } });
+    assert.equal((await program.waitForEnd()).code, 2);
+    assert.match(program.errorLines[0] ?? "", /^prefork: Cannot use LISTEN_PID='me': it must be a whole number/);
   });
 
   it("say nothing to workers", options, async () => {

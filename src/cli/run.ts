@@ -82,7 +82,7 @@ async function keepPool(
   const terminalIsGone = watchTerminal(currentHost);
   const hangUp = new AbortController();
   const readsAnew = configuration !== undefined && isReload(request.trapSignals.SIGHUP);
-  takeStored(prepared.sockets.listen, currentHost, currentLibc);
+  takeSockets(prepared);
   const pool = makePool({
     ...poolOptions(request, prepared),
     ...readsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: null } } : {},
@@ -158,6 +158,15 @@ async function keepPool(
   operations.end(status === 0 ? describeStop(killed) : "gave up");
   await presence[Symbol.asyncDispose]();
   return status;
+}
+
+/** Takes what the manager before this one has left with systemd. */
+function takeSockets({ sockets }: Prepared): void {
+  try {
+    takeStored(sockets.listen, currentHost, currentLibc);
+  } catch (error) {
+    throw new UsageError(describeError(error));
+  }
 }
 
 /** Whoever cannot be found as was asked does not begin. */
