@@ -73,7 +73,7 @@ export class Notifier implements Disposable {
     this.#watchdogMs = watchdogMs;
     this.#speaks = speaks;
     if (!speaks) return;
-    store?.update();
+    this.#updateStore();
     this.#beat();
     if (parts.pool.maxWorkers === 0) this.#say("READY=1");
   }
@@ -85,7 +85,7 @@ export class Notifier implements Disposable {
         this.#isReloading = true;
         return this.#say(`RELOADING=1\nMONOTONIC_USEC=${this.#socket.monotonicUsec()}`);
       case "reloaded":
-        this.#store?.update();
+        this.#updateStore();
         return this.#endReload("");
       case "reloadFailed":
         return this.#endReload(`the last reload failed: ${event.reason}`);
@@ -98,7 +98,7 @@ export class Notifier implements Disposable {
       case "takeover":
         this.#speaks = true;
         this.#isReady = true;
-        this.#store?.update();
+        this.#updateStore();
         this.#say("READY=1");
         this.#beat();
         return this.#tellStatus();
@@ -167,6 +167,10 @@ export class Notifier implements Disposable {
       this.#watchdog.unref();
     };
     beat();
+  }
+
+  #updateStore(): void {
+    if (this.#speaks) this.#store?.update();
   }
 
   #fallSilent(): void {
