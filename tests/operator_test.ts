@@ -191,7 +191,7 @@ describe(`prefork check on ${runtime}`, () => {
     for (const asked of [url, url.replace(/^http:..(.*).$/, "tcp:$1")]) {
       await using command = runProgram(prefork, [...args, "--ready-when", asked], more);
       assert.equal((await command.waitForEnd()).code, 2, command.report());
-      assert.match(command.errorLines.join("\n"), /^prefork: Cannot check by .*: somebody answers there already/m);
+      assert.match(command.errorLines.join("\n"), /^prefork: Cannot check by .*: somebody listens there already/m);
     }
     for (const [script, code] of [["exit 0", 0], ["exit 4", 3]] as const) {
       await using command = runProgram(prefork, ["check", "--", "/bin/sh", "-c", script]);

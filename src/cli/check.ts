@@ -19,6 +19,9 @@ import { describeWork, makePool, poolOptions, readingOutput, startWork } from ".
 import { prepare, type Prepared } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";
 
+/** How long somebody else may take to accept a connection; where nobody listens that is told at once. */
+const STRANGER_MS = 10_000;
+
 /** It would not come to be ready. */
 const NOT_READY = 3;
 
@@ -68,10 +71,10 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
   const begun = currentHost.now();
   const watched = watch(pool, () => isInterrupted);
   await startWork(pool, prepared.work).catch(() => {}); // told by an event
+  const ms = Math.round(currentHost.now() - begun);
+  await pool[Symbol.asyncDispose](); // the last event, even if there never was a worker
   const seen = await watched;
   const end = isInterrupted ? INTERRUPTED : seen;
-  const ms = Math.round(currentHost.now() - begun);
-  await pool[Symbol.asyncDispose]();
   await relay.ended(PATIENCE_MS);
   const what = describeWork(request);
   if (end.isGood) outlets.streams.stdout.outlet.log(`${what} ${end.what} after ${ms} ms\n`);
@@ -89,12 +92,11 @@ async function refuseStranger({ options: { readyWhen } }: RunRequest, { sockets 
   const readiness = checkReadyWhen(readyWhen, sockets.listen.length > 0, 1);
   if (readiness.by === "worker") return;
   const { ask } = await import("../question.ts");
-  const question = questionFor(readiness, { slot: 0, pid: 0 });
+  const { what, at } = questionFor(readiness, { slot: 0, pid: 0 });
   const { signal } = new AbortController();
-  const saw = await ask(question, { host: currentHost, timeoutMs: readiness.timeoutMs, signal });
-  if (saw !== undefined) return;
+  if (await ask({ what, at }, { host: currentHost, timeoutMs: STRANGER_MS, signal }) !== undefined) return;
   throw new UsageError(
-    `Cannot check by ${question.what}: somebody answers there already, and would be taken for the worker; ` +
+    `Cannot check by ${what}: somebody listens there already, and would be taken for the worker; ` +
       "check where nothing serves, or by a path such as --ready-when /healthz",
   );
 }
