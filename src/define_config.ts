@@ -62,6 +62,8 @@ export interface PreforkConfig {
   readonly cwd?: string;
   /** A file of variables for their environment. */
   readonly envFile?: string;
+  /** Whether all workers are replaced when a file changes that they are made of. @default {false} */
+  readonly watch?: boolean;
   /** What the manager is called. */
   readonly name?: string;
   /** The path of its operator's socket. */

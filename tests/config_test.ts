@@ -24,7 +24,7 @@ function read(config: PreforkConfig, ...args: readonly string[]): RunRequest {
 
 test("a file says what a command line says", () => {
   const typed = parse(
-    "app.ts -w 4 -l 8080 -l admin=127.0.0.1:9000 --spare 3:8 --boot-timeout 500ms --max-lifetime 1h --max-memory 1G -t HUP=TERM:500 --no-adoption --allow-net --status-listen 9090 -- -v"
+    "app.ts -w 4 -l 8080 -l admin=127.0.0.1:9000 --spare 3:8 --boot-timeout 500ms --max-lifetime 1h --max-memory 1G -t HUP=TERM:500 --no-adoption --watch --allow-net --status-listen 9090 -- -v"
       .split(" "),
   );
   const filed = read(defineConfig({
@@ -38,6 +38,7 @@ test("a file says what a command line says", () => {
     maxMemory: "1G",
     trap: { HUP: "TERM:500" },
     adoption: false,
+    watch: true,
     permissions: ["--allow-net"],
     statusListen: 9090,
   }));

@@ -10,6 +10,9 @@ import type { ProcessHost } from "../types.ts";
 export interface CaptureOptions {
   /** When it is killed. */
   readonly timeoutMs?: number;
+  readonly cwd?: string;
+  /** Kills it when it aborts. */
+  readonly signal?: AbortSignal;
   /** Where what it prints to standard error goes. */
   readonly stderr?: "inherit" | "null";
 }
@@ -25,7 +28,7 @@ export async function capture(
   host: ProcessHost,
   command: string,
   args: readonly string[],
-  { timeoutMs = 60_000, stderr = "null" }: CaptureOptions = {},
+  { timeoutMs = 60_000, cwd, signal, stderr = "null" }: CaptureOptions = {},
 ): Promise<Captured | undefined> {
   const decoder = new TextDecoder();
   const ended = Promise.withResolvers<void>();
@@ -35,8 +38,14 @@ export async function capture(
     if (chunk.length === 0) ended.resolve();
   };
   try {
-    const { pid, exited } = host.spawn({ command, args, env: { LC_ALL: "C" }, stdout, stderr });
-    using _deadline = host.setTimer(timeoutMs, () => void host.kill(-pid, "SIGKILL"));
+    const place = cwd === undefined ? {} : { cwd };
+    const { pid, exited } = host.spawn({ command, args, env: { LC_ALL: "C" }, stdout, stderr, ...place });
+    const kill = (): void => void host.kill(-pid, "SIGKILL");
+    using stack = new DisposableStack();
+    stack.use(host.setTimer(timeoutMs, kill));
+    signal?.addEventListener("abort", kill);
+    stack.defer(() => signal?.removeEventListener("abort", kill));
+    if (signal?.aborted) kill();
     const [status] = await Promise.all([exited, ended.promise]);
     return { code: status.type === "exited" ? status.code : 128, text };
   } catch {

@@ -81,6 +81,7 @@ const OTHERS = [
   "spare",
   "trap",
   "adoption",
+  "watch",
   "permissions",
 ] as const satisfies readonly (keyof PreforkConfig)[];
 
@@ -175,6 +176,9 @@ function toTokens(file: string, key: string, value: unknown): readonly string[] 
     case "adoption":
       if (typeof value !== "boolean") throw wrong("true or false");
       return value ? [] : ["--no-adoption"];
+    case "watch":
+      if (typeof value !== "boolean") throw wrong("true or false");
+      return value ? ["--watch"] : [];
     case "spare": {
       if (typeof value !== "object" || value === null) return [`--spare=${text(value, "{ min: 3, max: 8 }")}`];
       const { min, max, ...others } = { min: undefined, max: undefined, ...value };

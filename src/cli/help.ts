@@ -34,7 +34,7 @@ Workers
   --runtime RUNTIME       deno, bun, or the path of one (default: the manager's own)
   --allow-... --deny-...  permissions of workers on Deno (default: the manager's own)
   --user U  --group G     run workers as somebody else (root only); --cwd DIR, in another directory
-  --env-file FILE         NAME=value lines for their environment; what is set already wins
+  --env-file FILE         NAME=value lines for what is not set; --watch replaces them at each save
 Manager (docs/operating.md; its commands: prefork status --help)
   --name NAME  --pid-file FILE  --control PATH     what it is called (default: after its worker), and
                           where it is found; --status-listen PORT  --status-token-file FILE, by HTTP

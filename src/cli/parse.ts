@@ -62,6 +62,7 @@ export interface RunOptions {
   readonly socketMode?: number;
   readonly socketOwner?: string;
   readonly adoption?: false;
+  readonly watch?: true;
   readonly name?: string;
   readonly logFormat?: LogFormat;
   readonly logFile?: string;
@@ -151,6 +152,7 @@ const TRAP = "--trap";
 const LISTEN = "--listen";
 const NO_ADOPTION = "--no-adoption";
 const PRINT_CONFIG = "--print-config";
+const WATCH = "--watch";
 /** Options that may be given several times, each with an example. */
 const REPEATED: Readonly<Record<string, string>> = { [TRAP]: "HUP=reload", [LISTEN]: "8080" };
 const SHORT: Readonly<Record<string, string>> = {
@@ -162,7 +164,7 @@ const SHORT: Readonly<Record<string, string>> = {
 };
 const PERMISSIONS = ["read", "write", "net", "env", "run", "ffi", "sys", "import", "all"];
 /** Options without a value. */
-const FLAGS = [NO_ADOPTION, PRINT_CONFIG, "--help", "--version"];
+const FLAGS = [NO_ADOPTION, WATCH, PRINT_CONFIG, "--help", "--version"];
 const DENO_FLAGS = [
   "-A",
   ...PERMISSIONS.map((name) => `--allow-${name}`),
@@ -183,6 +185,7 @@ export const LONG_NAMES: readonly string[] = [
   ...Object.keys(VALUE_OPTIONS),
   ...Object.keys(REPEATED),
   NO_ADOPTION,
+  WATCH,
   PRINT_CONFIG,
   "--help",
   "--version",
@@ -299,6 +302,7 @@ function readTokens(tokens: readonly string[]): Said | { readonly kind: "help" |
     if (FLAGS.includes(name)) {
       if (value !== undefined) throw new UsageError(`Cannot use a value for ${name}, as in ${token}: it takes none`);
       if (name === NO_ADOPTION) options = { ...options, adoption: false };
+      else if (name === WATCH) options = { ...options, watch: true };
       else if (name === PRINT_CONFIG) options = { ...options, printConfig: true };
       else return { kind: name === "--help" ? "help" : "version" };
       given.push({ name, text: "" });

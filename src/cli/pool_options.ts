@@ -15,7 +15,10 @@ import type { RunOptions, RunRequest } from "./parse.ts";
 import type { Prepared, PreparedWork } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";
 
-/** How many workers may fail before a pool in which none ever became ready is given up. */
+/**
+ * How many workers may fail before a pool in which none ever became ready is given up. One that waits for a save then has
+ * nothing to gain by more than one try for each worker.
+ */
 const MAX_BOOT_FAILURES = 5;
 /** How long a worker may take to stop, whatever for. */
 const STOP_TIMEOUT_MS = 30_000;
@@ -34,12 +37,13 @@ export function poolOptions({ options, trapSignals }: RunRequest, prepared: Prep
     spare,
     name,
     adoption,
+    watch,
   } = options;
   return {
     maxWorkers: prepared.workers,
     listen: prepared.sockets.listen,
     trapSignals,
-    maxBootFailures: MAX_BOOT_FAILURES,
+    maxBootFailures: watch ? Math.max(1, Math.min(prepared.workers, MAX_BOOT_FAILURES)) : MAX_BOOT_FAILURES,
     ...(bootTimeoutMs === undefined ? {} : { bootTimeoutMs }),
     ...(readyWhen === undefined ? {} : { readyWhen }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),

@@ -82,6 +82,11 @@ function prepareCommand(
   if ((options.standby ?? 0) > 0) {
     throw new UsageError(`Cannot use --standby with the command ${command}: it cannot be told to wait; leave it out`);
   }
+  if (options.watch) {
+    throw new UsageError(
+      `Cannot use --watch with the command ${command}: nothing tells which files it is made of; leave it out`,
+    );
+  }
   const program = findProgram(command, here, host.getEnv("PATH"));
   if (program === undefined) throw noProgram(command, here);
   const found = command.includes("/") ? program : command;
@@ -186,11 +191,16 @@ function fromEnvironment(host: ProcessHost): number | undefined {
   return text === undefined || text === "" ? undefined : parseCount("WEB_CONCURRENCY", text);
 }
 
+/** What files set, which may be set anew: it was not there before. */
+const filed = new Map<string, string>();
+
 /** What the environment has already wins, so that a file holds defaults and a shell can overrule them. */
 function applyEnvFile(file: string, here: string, host: ProcessHost, line: CommandLineHost): void {
   const path = requireFile("the --env-file", file, here);
   for (const [name, value] of parseEnvFile(file, readText(file, path))) {
-    if (host.getEnv(name) === undefined) line.setEnv(name, value);
+    if (host.getEnv(name) !== filed.get(name)) continue;
+    filed.set(name, value);
+    line.setEnv(name, value);
   }
 }
 

@@ -12,6 +12,7 @@ import { describeError, describeWorker, type PreforkEvent } from "../events.ts";
 import { takeStored } from "../fd_store.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
+import { takeoverOn } from "../succession.ts";
 import type { Relay, WorkerInfo } from "../types.ts";
 import type { Log } from "./log.ts";
 import type { LogFile } from "./log_file.ts";
@@ -27,6 +28,7 @@ import { nameAfter, Presence } from "./presence.ts";
 import { Configuration } from "./reconfigure.ts";
 import type { StatusServer } from "./status_server.ts";
 import { UsageError } from "./usage_error.ts";
+import type { Watch } from "./watch.ts";
 
 const NO_INIT =
   "runs as process 1, which inherits the orphans of all others and does not wait for them: start it by an " +
@@ -43,8 +45,10 @@ export async function run(request: RunRequest, reread?: () => Promise<Request>):
   const outlets = openOutlets(request.options, file);
   try {
     const prepared = await prepare(request, currentHost, currentCommandLine);
-    const configuration = reread && new Configuration(request, prepared, reread);
-    return await keepPool(request, prepared, outlets, configuration);
+    const again = reread ?? rereadEnvFile(request);
+    const configuration = again && new Configuration(request, prepared, again);
+    const configFile = reread && await findConfig(request);
+    return await keepPool(request, prepared, outlets, configuration, configFile);
   } catch (error) {
     if (error instanceof UsageError) outlets.complain(error.message);
     else throw error;
@@ -52,6 +56,16 @@ export async function run(request: RunRequest, reread?: () => Promise<Request>):
   } finally {
     await outlets.drain();
   }
+}
+
+/** What is watched is read again even where there is no configuration file to read. */
+function rereadEnvFile(request: RunRequest): (() => Promise<Request>) | undefined {
+  const { watch, envFile } = request.options;
+  return watch && envFile !== undefined ? () => Promise.resolve(request) : undefined;
+}
+
+async function findConfig({ options: { config } }: RunRequest): Promise<string | undefined> {
+  return config ?? (await import("./config.ts")).findConfigFile(currentCommandLine.cwd());
 }
 
 async function openLogFile({ logFile, output }: RunOptions): Promise<LogFile | undefined> {
@@ -76,6 +90,7 @@ async function keepPool(
   prepared: Prepared,
   outlets: Outlets,
   configuration: Configuration | undefined,
+  configFile: string | undefined,
 ): Promise<number> {
   const { log } = outlets;
   const relay = new OutputRelay(outlets.streams);
@@ -114,10 +129,11 @@ async function keepPool(
     libc: currentLibc,
     warn: (text) => log.tell("warning", text),
   });
+  const watch = await openWatch(request, prepared, log, configFile, () => void reload().catch(() => {})); // told already
   const told = tellEvents(pool, log, [
     operations,
     presence,
-    ...[notifier, statusServer].filter((each) => each !== undefined),
+    ...[notifier, statusServer, watch].filter((each) => each !== undefined),
   ]);
   using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, {
     kill(signal) {
@@ -148,7 +164,9 @@ async function keepPool(
     const note = [...name === undefined ? [] : [name], ...origin === undefined ? [] : [origin]].join(", ");
     log.tell("info", `listens on ${text}${note === "" ? "" : ` (${note})`}`, { event: "listen", address: text, name });
   }
-  const status = await runUntilStopped(pool, prepared.work, log);
+  const mended = (error: unknown) => isMended(error, watch, pool, log, hangUp.signal);
+  const status = await runUntilStopped(pool, prepared.work, log, mended);
+  await watch?.[Symbol.asyncDispose]();
   notifier?.leave();
   await pool[Symbol.asyncDispose]();
   const killed = await told;
@@ -194,16 +212,52 @@ async function openPresence(
   }
 }
 
-async function runUntilStopped(pool: Prefork, work: PreparedWork, log: Log): Promise<number> {
+async function runUntilStopped(
+  pool: Prefork,
+  work: PreparedWork,
+  log: Log,
+  mended: (error: unknown) => Promise<boolean>,
+): Promise<number> {
   try {
     do await startWork(pool, work); while (!isStop(pool.signalReceived));
     await pool.waitAllChildren();
     return 0;
   } catch (error) {
+    if (await mended(error)) return await runUntilStopped(pool, work, log, mended);
     if (error instanceof Error && error.name === "BootFailureError") return 3; // The log has it, as an event.
     log.tell("fatal", describeError(error));
     return error instanceof Error && error.name === "LostSocketError" ? 1 : 2;
   }
+}
+
+/** Whether to try again: a pool that watches its files does so when one was saved, or to find out that it is to stop. */
+async function isMended(
+  error: unknown,
+  watch: Watch | undefined,
+  pool: Prefork,
+  log: Log,
+  stop: AbortSignal,
+): Promise<boolean> {
+  const isBroken = error instanceof Error && error.name === "BootFailureError";
+  if (!isBroken || watch === undefined || takeoverOn(currentHost) !== undefined) return false;
+  const saved = watch.nextSave(stop);
+  log.tell("warning", "waits for the next save, since no worker came to be ready");
+  await pool.waitAllChildren();
+  await saved;
+  return true;
+}
+
+async function openWatch(
+  { options: { watch, envFile } }: RunRequest,
+  { work }: Prepared,
+  log: Log,
+  configFile: string | undefined,
+  reload: () => void,
+): Promise<Watch | undefined> {
+  if (!watch || work.type !== "module") return undefined;
+  const { Watch } = await import("./watch.ts");
+  const others = [configFile, envFile].filter((file) => file !== undefined);
+  return new Watch({ host: currentHost, log, work, others, cwd: currentCommandLine.cwd(), reload });
 }
 
 function isStop(signal: Prefork["signalReceived"]): boolean {

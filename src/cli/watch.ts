@@ -1,0 +1,153 @@
+/**
+ * `--watch`: tells when a file changes that workers are made of.
+ *
+ * @module
+ */
+
+import { realpath } from "node:fs/promises";
+import { relative, resolve } from "node:path";
+import { describeError, type PreforkEvent } from "../events.ts";
+import { STOP_SIGNALS } from "../signals.ts";
+import type { ProcessHost } from "../types.ts";
+import { NEVER_MS } from "../waiting.ts";
+import { Directories } from "./directories.ts";
+import { FileStates } from "./file_states.ts";
+import type { Log } from "./log.ts";
+import { Lull } from "./lull.ts";
+import { findModules, type ModuleGraph, type ModuleWork } from "./module_graph.ts";
+
+/** What is watched, and for whom. */
+export interface WatchOptions {
+  readonly host: ProcessHost;
+  readonly log: Log;
+  readonly work: ModuleWork;
+  /** Files that workers are made by, whatever their modules are: as they were named. */
+  readonly others: readonly string[];
+  readonly cwd: string;
+  /** Replaces the workers. */
+  reload(): void;
+}
+
+/** Watches the files of one pool. */
+export class Watch implements AsyncDisposable {
+  readonly #options: WatchOptions;
+  readonly #lull: Lull;
+  readonly #directories: Directories;
+  readonly #states: FileStates;
+  readonly #ended = new AbortController();
+  #files: readonly string[] = [];
+  /** When the last workers began that were told to: what was modified later they may not have seen. */
+  #begunMs = Date.now();
+  #running: Promise<void> | undefined;
+  #hasFailed = false;
+  /** A pool that has given up waits for this. */
+  #saved: PromiseWithResolvers<void> | undefined;
+
+  /** Begins when the first worker has come as far as it does: finding all the files takes a processor for a while. */
+  constructor(options: WatchOptions) {
+    this.#options = options;
+    this.#lull = new Lull(options.host);
+    this.#directories = new Directories({
+      changed: () => this.#lull.note(),
+      failed: (directory, error) => this.#fail(directory, error),
+    });
+    this.#states = new FileStates((path, error) => this.#fail(path, error));
+  }
+
+  /** Something has happened in the pool. */
+  heed({ type }: PreforkEvent): void {
+    if (type === "ready" || type === "reap" || type === "spawnError") this.#running ??= this.#run();
+  }
+
+  /** Resolves with the next save, of which the pool makes its workers then, or when it is told to stop. */
+  async nextSave(stop: AbortSignal): Promise<void> {
+    const { host } = this.#options;
+    const saved = this.#saved = Promise.withResolvers<void>();
+    using stack = new DisposableStack();
+    for (const signal of STOP_SIGNALS) stack.use(host.onSignal(signal, () => saved.resolve()));
+    stack.use(host.setTimer(NEVER_MS, () => {}));
+    stop.addEventListener("abort", () => saved.resolve(), { once: true });
+    if (stop.aborted) saved.resolve();
+    await saved.promise;
+    this.#saved = undefined;
+  }
+
+  /** Watches no longer. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended.abort();
+    this.#lull[Symbol.dispose]();
+    this.#directories[Symbol.dispose]();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (!this.#ended.signal.aborted) await this.#watchOnce();
+    } catch (error) {
+      this.#options.log.tell("warning", `watches no longer: ${describeError(error)}`);
+    } finally {
+      this.#directories[Symbol.dispose]();
+    }
+  }
+
+  /** Until the first change, which may bring other files. */
+  async #watchOnce(): Promise<void> {
+    const isFirst = this.#files.length === 0;
+    await this.#findFiles();
+    let changed = await this.#look();
+    if (isFirst && !this.#hasFailed) this.#options.log.tell("info", `watches ${count(this.#files.length)}`);
+    while (changed.length === 0) {
+      await this.#lull.next();
+      changed = await this.#look();
+      if (this.#ended.signal.aborted) return;
+    }
+    this.#begunMs = Date.now();
+    this.#tell(changed);
+    if (this.#saved === undefined) this.#options.reload();
+    else this.#saved.resolve();
+  }
+
+  /** What is known of files that cannot be read as modules now holds until they can be. */
+  async #findFiles(): Promise<void> {
+    const { work, others, cwd, host } = this.#options;
+    const graph = await findModules(work, host, this.#ended.signal).catch((error: unknown) => this.#missGraph(error));
+    const known = graph?.isWhole ? [] : this.#files;
+    const files = [...known, ...graph?.files ?? [], ...others.map((file) => resolve(cwd, file))];
+    const real = await Promise.all(files.map((file) => realpath(file).catch(() => file)));
+    this.#files = [...new Set([...files, ...real])];
+  }
+
+  #missGraph(error: unknown): ModuleGraph | undefined {
+    if (!this.#ended.signal.aborted) this.#fail(this.#options.work.module, error);
+    return undefined;
+  }
+
+  async #look(): Promise<readonly string[]> {
+    if (this.#ended.signal.aborted) return [];
+    this.#directories.watch(this.#files);
+    return await this.#states.look(this.#files, this.#begunMs);
+  }
+
+  #tell(changed: readonly string[]): void {
+    const { log, cwd } = this.#options;
+    const [first = "", ...rest] = changed.map((file) => relative(cwd, file));
+    const others = rest.length === 0 ? "" : ` and ${count(rest.length)} more`;
+    log.tell("info", `${first}${others} changed: workers are replaced`, { event: "change", files: changed });
+  }
+
+  #fail(path: string, error: unknown): void {
+    if (this.#hasFailed || this.#ended.signal.aborted) return;
+    this.#hasFailed = true;
+    this.#options.log.tell("warning", `cannot watch ${path}, nor maybe others: ${describeFailure(error)}`);
+  }
+}
+
+function describeFailure(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code !== "ENOSPC" && code !== "EMFILE") return describeError(error);
+  return "too much is watched on this machine already; sysctl fs.inotify.max_user_watches and max_user_instances allow more";
+}
+
+function count(files: number): string {
+  return `${files} file${files === 1 ? "" : "s"}`;
+}
