@@ -41,6 +41,7 @@ export type {
   WorkerServer,
 } from "./src/serving.ts";
 export type { SocketAddress } from "./src/address.ts";
+export type { SpanAttributes, Tracer, TracerSpan } from "./src/telemetry.ts";
 export type * from "./src/types.ts";
 export type { ModuleOptions, StartOptions } from "./src/work.ts";
 export type { ChangeableOption, PoolChanges } from "./src/terms.ts";

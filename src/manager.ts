@@ -35,6 +35,7 @@ import type { Listener } from "./serving.ts";
 import type { SharedSockets } from "./sockets.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Succession } from "./succession.ts";
+import type { Tracer } from "./telemetry.ts";
 import { changeTerms, firstTerms, rulesOf, type Terms } from "./terms.ts";
 import { Traps, warnOfInspector } from "./traps.ts";
 import { findWorker, workerInfo } from "./turn.ts";
@@ -114,8 +115,16 @@ export class Manager {
     });
     this.#traps = new Traps(host, trapped, (signal) => post({ type: "signal", signal }), (signal) => this.#die(signal));
     warnOfInspector(host, trapped, options.logger);
+    if (options.tracer !== undefined) this.#trace(options.tracer, options.name);
     options.signal?.addEventListener("abort", this.#stop, { once: true });
     if (options.signal?.aborted) this.#stop();
+  }
+
+  /** What happens before the module is there waits for it. */
+  #trace(tracer: Tracer, name: string | undefined): void {
+    const events = this.hub.subscribe();
+    const threw = (error: unknown) => this.hub.publish({ type: "hookError", hook: "tracer", error });
+    import("./telemetry.ts").then(({ recordSpans }) => recordSpans(events, tracer, name, threw)).catch(threw);
   }
 
   get generation(): number {

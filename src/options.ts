@@ -12,6 +12,7 @@ import type { PoolConfig, Recycling } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
 import { checkReadyWhen, isShared, type Readiness, type ReadyWhen } from "./ready_when.ts";
 import { isReplacing, isSignal, isStopSignal, isUncatchable, parseSignal } from "./signals.ts";
+import type { Tracer } from "./telemetry.ts";
 import type { ExitStatus, Json, OutputReader, ProcessHost, Relay, Signal, TrapSignals, WorkerInfo } from "./types.ts";
 
 /** Anything that logs: `console`, LogTape's `getLogger()`, the `getLogger()` of `@std/log`. */
@@ -132,6 +133,11 @@ export interface PreforkOptions {
   readonly onChildReap?: (pool: Prefork, pid: number, status: ExitStatus) => void;
   /** Told what happens, one line an event. */
   readonly logger?: Logger;
+  /**
+   * Makes spans of boots, reloads, upgrades and crashes: what `trace.getTracer()` of `@opentelemetry/api` gives, or anything
+   * of that shape. @default none
+   */
+  readonly tracer?: Tracer;
   /** Stops the pool when it aborts, as SIGTERM does. */
   readonly signal?: AbortSignal;
   /** Reads what the workers print; they share the manager's standard output and error by default. */
@@ -184,6 +190,7 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
   afterFork: true,
   onChildReap: true,
   logger: true,
+  tracer: true,
   signal: true,
   output: true,
   listen: true,
@@ -299,7 +306,7 @@ function checkShapes(options: PreforkOptions): void {
       throw new TypeError(`Cannot use '${hook}': it must be a function, not ${show(value)}`);
     }
   }
-  const { policy, logger, signal, adoption } = options;
+  const { policy, logger, tracer, signal, adoption } = options;
   if (adoption !== undefined && typeof adoption !== "boolean") {
     throw new TypeError(`Cannot use 'adoption': it must be true or false, not ${show(adoption)}`);
   }
@@ -310,6 +317,9 @@ function checkShapes(options: PreforkOptions): void {
     logger !== undefined && [logger.debug, logger.info, logger.warn, logger.error].some((f) => typeof f !== "function")
   ) {
     throw new TypeError("Cannot use 'logger': it must have the methods debug, info, warn and error");
+  }
+  if (tracer !== undefined && typeof tracer.startSpan !== "function") {
+    throw new TypeError("Cannot use 'tracer': it must have the method startSpan, as what trace.getTracer() gives");
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new TypeError(

@@ -131,6 +131,8 @@ it("loads the manager and the command line only when they are asked for", () => 
   assert.deepEqual(toManager.map(show), []);
   const toCli = evaluated.filter(({ from, to }) => CLI.includes(to) && !CLI.includes(from) && !CLI_ONLY.includes(from));
   assert.deepEqual(toCli.map(show), []);
+  const toTelemetry = evaluated.filter(({ to }) => to === "src/telemetry.ts");
+  assert.deepEqual(toTelemetry.map(show), []);
   const toCliRuntimes = evaluated.filter(({ from, to }) =>
     to.endsWith("_cli.ts") && !CLI.includes(from) && !CLI_ONLY.includes(from)
   );

@@ -27,6 +27,7 @@ import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";
 import { Configuration } from "./reconfigure.ts";
 import type { StatusServer } from "./status_server.ts";
+import { findTracing } from "./tracing.ts";
 import { UsageError } from "./usage_error.ts";
 import type { Watch } from "./watch.ts";
 
@@ -98,8 +99,10 @@ async function keepPool(
   const hangUp = new AbortController();
   const readsAnew = configuration !== undefined && isReload(request.trapSignals.SIGHUP);
   takeSockets(prepared);
+  const tracing = findTracing((error) => log.tell("warning", `goes without OpenTelemetry: ${describeError(error)}`));
   const pool = makePool({
     ...poolOptions(request, prepared),
+    ...tracing === undefined ? {} : { tracer: tracing.tracer },
     ...readsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: null } } : {},
     signal: hangUp.signal,
     ...readingOutput(relay, request),
@@ -175,6 +178,7 @@ async function keepPool(
   if (status === 0) tellStopped(killed, log);
   operations.end(status === 0 ? describeStop(killed) : "gave up");
   await presence[Symbol.asyncDispose]();
+  await tracing?.flush(currentHost);
   return status;
 }
 
