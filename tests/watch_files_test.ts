@@ -9,7 +9,7 @@ import { Directories } from "../src/cli/directories.ts";
 import { FileStates } from "../src/cli/file_states.ts";
 import { Lull, LULL_MS } from "../src/cli/lull.ts";
 import { findModules, type ModuleGraph } from "../src/cli/module_graph.ts";
-import { FakeHost, settle } from "./fake_host.ts";
+import { FakeHost } from "./fake_host.ts";
 import { otherRuntimeCommand, runtime, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
 function save(dir: TempDir, files: Readonly<Record<string, string>>): void {
@@ -19,7 +19,7 @@ function save(dir: TempDir, files: Readonly<Record<string, string>>): void {
   }
 }
 
-function modulesOf(dir: TempDir, name: string, on: "deno" | "bun"): Promise<ModuleGraph | undefined> {
+function modulesOf(dir: TempDir, name: string, on: "deno" | "bun"): Promise<ModuleGraph> {
   const { command: executable } = otherRuntimeCommand();
   const options = on === runtime ? {} : { runtime: on, executable };
   const work = { type: "module", module: pathToFileURL(dir.file(name)).href, options } as const;
@@ -27,8 +27,8 @@ function modulesOf(dir: TempDir, name: string, on: "deno" | "bun"): Promise<Modu
 }
 
 async function filesOf(dir: TempDir, name: string, on: "deno" | "bun"): Promise<readonly string[]> {
-  const graph = await modulesOf(dir, name, on);
-  const inside = (graph ?? assert.fail("no graph")).files.filter((file) => file.startsWith(`${dir.path}/`));
+  const { files } = await modulesOf(dir, name, on);
+  const inside = files.filter((file) => file.startsWith(`${dir.path}/`));
   return inside.map((file) => file.slice(dir.path.length + 1)).sort();
 }
 
@@ -64,14 +64,14 @@ describe("a lull", () => {
     await lull.next();
   });
 
-  it("is not waited for after the end, and no timer is left", async () => {
+  it("is not waited for after the end", async () => {
     const host = new FakeHost();
     const lull = new Lull(host);
     lull.note();
     const waiting = lull.next();
     lull[Symbol.dispose]();
     await waiting;
-    await settle();
+    await lull.next();
     await host.advance(LULL_MS);
   });
 });
@@ -167,7 +167,7 @@ console.log(a, b, data, pack, process.pid, await import("./late.ts"));
         ]
           .sort(),
       );
-      assert.equal((await modulesOf(dir, "app/main.ts", on))?.isWhole, true);
+      assert.equal((await modulesOf(dir, "app/main.ts", on)).isWhole, true);
     });
 
     it("are not all known where one cannot be read or is not there, but these are", async () => {
@@ -178,9 +178,9 @@ console.log(a, b, data, pack, process.pid, await import("./late.ts"));
         "whole.ts": "export {};\n",
       });
       const graph = await modulesOf(dir, "main.ts", on);
-      assert.equal(graph?.isWhole, false);
+      assert.equal(graph.isWhole, false);
       for (const name of ["main.ts", "broken.ts", "missing.ts", "whole.ts"]) {
-        assert.ok(graph?.files.includes(dir.file(name)), name);
+        assert.ok(graph.files.includes(dir.file(name)), name);
       }
     });
   });
@@ -193,7 +193,7 @@ test("the files of a worker may be a thousand", async () => {
     "main.ts": names.map((name) => `import "./${name}";\n`).join(""),
     ...Object.fromEntries(names.map((name) => [name, "export {};\n"])),
   });
-  const inside = (graph?: ModuleGraph) => graph?.files.filter((file) => file.startsWith(`${dir.path}/`)).sort() ?? [];
+  const inside = ({ files }: ModuleGraph) => files.filter((file) => file.startsWith(`${dir.path}/`)).sort();
   const files = inside(await modulesOf(dir, "main.ts", "deno"));
   assert.equal(files.length, 1001);
   assert.deepEqual(inside(await modulesOf(dir, "main.ts", "bun")), files);
@@ -208,9 +208,13 @@ test("the files of a worker may be a thousand", async () => {
   assert.deepEqual(await states.look(files, 0), [dir.file("d7/m7.ts")]);
 });
 
-test("a search for files that is given up ends at once", async () => {
+test("a search for files that is given up, or fails, finds the worker itself, and what it is set up by", async () => {
   await using dir = await tempDir();
-  save(dir, { "main.ts": "export {};\n" });
+  save(dir, { "main.ts": `import "./more.ts";\n`, "more.ts": "", "deno.json": "{ broken", "tsconfig.json": "{}" });
   const work = { type: "module", module: pathToFileURL(dir.file("main.ts")).href, options: {} } as const;
-  assert.equal(await findModules(work, currentHost, AbortSignal.abort()), undefined);
+  const own = [dir.file("main.ts"), dir.file(runtime === "deno" ? "deno.json" : "tsconfig.json")];
+  const givenUp = await findModules(work, currentHost, AbortSignal.abort());
+  assert.deepEqual([givenUp.files.slice(0, 2), givenUp.isWhole], [own, false]);
+  const failed = await modulesOf(dir, "main.ts", "deno");
+  assert.deepEqual([failed.files.slice(0, 2), failed.isWhole], [[dir.file("main.ts"), dir.file("deno.json")], false]);
 });

@@ -14,6 +14,7 @@ export class Lull implements Disposable {
   readonly #host: Pick<ProcessHost, "setTimer">;
   #timer: Disposable | undefined;
   #come = Promise.withResolvers<void>();
+  #isOver = false;
 
   constructor(host: Pick<ProcessHost, "setTimer">) {
     this.#host = host;
@@ -28,11 +29,12 @@ export class Lull implements Disposable {
   /** Resolves after what was noted since it resolved last, or at the end. One call at a time. */
   async next(): Promise<void> {
     await this.#come.promise;
-    this.#come = Promise.withResolvers();
+    if (!this.#isOver) this.#come = Promise.withResolvers();
   }
 
   /** Waits no longer. */
   [Symbol.dispose](): void {
+    this.#isOver = true;
     this.#timer?.[Symbol.dispose]();
     this.#come.resolve();
   }

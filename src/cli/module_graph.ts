@@ -33,20 +33,29 @@ const SETTINGS = {
   bun: ["package.json", "tsconfig.json", "bunfig.toml"],
 } as const;
 
-/** Finds the files of a worker; undefined if its runtime does not tell them. */
-export async function findModules(
+/** Finds the files of a worker: at least its own, and what says how the others are found. */
+export async function findModules(work: ModuleWork, host: ProcessHost, signal: AbortSignal): Promise<ModuleGraph> {
+  const own = work.module.startsWith("file:") ? [fileURLToPath(work.module)] : [];
+  const directory = dirname(own[0] ?? join(host.directory, "x"));
+  const { files, isWhole } = await askRuntime(work, directory, host, signal).catch(() => NOTHING);
+  const settings = settingsAbove(directory, SETTINGS[work.options.runtime ?? host.name]);
+  return { files: [...new Set([...own, ...files, ...settings])], isWhole };
+}
+
+const NOTHING: ModuleGraph = { files: [], isWhole: false };
+
+async function askRuntime(
   { module, options }: ModuleWork,
+  directory: string,
   host: ProcessHost,
   signal: AbortSignal,
-): Promise<ModuleGraph | undefined> {
+): Promise<ModuleGraph> {
   const { runtime = host.name, executable = process.execPath } = options;
-  const directory = module.startsWith("file:") ? dirname(fileURLToPath(module)) : host.directory;
   const [args, read] = runtime === "deno"
     ? [["info", "--json", ...await denoFlags(module, options, host), module], readDeno] as const
     : [["run", "--no-install", filePath("../../runtimes/bun_modules_cli.ts"), filePath(module)], readBun] as const;
   const answer = await capture(host, executable, args, { timeoutMs: GRAPH_MS, cwd: directory, signal });
-  const graph = answer?.code === 0 ? read(answer.text) : undefined;
-  return graph && { ...graph, files: [...graph.files, ...settingsAbove(directory, SETTINGS[runtime])] };
+  return answer?.code === 0 ? read(answer.text) : NOTHING;
 }
 
 function filePath(url: string): string {
@@ -96,8 +105,16 @@ function readBun(text: string): ModuleGraph {
 /** The nearest of each. */
 function settingsAbove(directory: string, names: readonly string[]): readonly string[] {
   if (names.length === 0) return [];
-  const found = names.filter((name) => existsSync(join(directory, name)));
+  const found = names.filter((name) => isThere(join(directory, name)));
   const rest = names.filter((name) => !found.includes(name));
   const above = dirname(directory);
   return [...found.map((name) => join(directory, name)), ...above === directory ? [] : settingsAbove(above, rest)];
+}
+
+function isThere(path: string): boolean {
+  try {
+    return existsSync(path);
+  } catch {
+    return false; // where it may not even be looked for
+  }
 }

@@ -7,14 +7,14 @@
 import { realpath } from "node:fs/promises";
 import { relative, resolve } from "node:path";
 import { describeError, type PreforkEvent } from "../events.ts";
-import { STOP_SIGNALS } from "../signals.ts";
+import { isStopSignal, STOP_SIGNALS } from "../signals.ts";
 import type { ProcessHost } from "../types.ts";
 import { NEVER_MS } from "../waiting.ts";
 import { Directories } from "./directories.ts";
 import { FileStates } from "./file_states.ts";
 import type { Log } from "./log.ts";
 import { Lull } from "./lull.ts";
-import { findModules, type ModuleGraph, type ModuleWork } from "./module_graph.ts";
+import { findModules, type ModuleWork } from "./module_graph.ts";
 
 /** What is watched, and for whom. */
 export interface WatchOptions {
@@ -36,6 +36,8 @@ export class Watch implements AsyncDisposable {
   readonly #states: FileStates;
   readonly #ended = new AbortController();
   #files: readonly string[] = [];
+  /** Where they are: what a link leads to is elsewhere. */
+  #places: readonly string[] = [];
   /** When the last workers began that were told to: what was modified later they may not have seen. */
   #begunMs = Date.now();
   #running: Promise<void> | undefined;
@@ -55,8 +57,18 @@ export class Watch implements AsyncDisposable {
   }
 
   /** Something has happened in the pool. */
-  heed({ type }: PreforkEvent): void {
-    if (type === "ready" || type === "reap" || type === "spawnError") this.#running ??= this.#run();
+  heed(event: PreforkEvent): void {
+    switch (event.type) {
+      case "ready":
+      case "reap":
+      case "spawnError":
+        if (!this.#ended.signal.aborted) this.#running ??= this.#run();
+        return;
+      case "upgraded":
+        return this.#end();
+      case "signal":
+        if (isStopSignal(event.signal)) this.#end();
+    }
   }
 
   /** Resolves with the next save, of which the pool makes its workers then, or when it is told to stop. */
@@ -74,10 +86,14 @@ export class Watch implements AsyncDisposable {
 
   /** Watches no longer. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#end();
+    await this.#running;
+  }
+
+  #end(): void {
     this.#ended.abort();
     this.#lull[Symbol.dispose]();
     this.#directories[Symbol.dispose]();
-    await this.#running;
   }
 
   async #run(): Promise<void> {
@@ -93,9 +109,9 @@ export class Watch implements AsyncDisposable {
   /** Until the first change, which may bring other files. */
   async #watchOnce(): Promise<void> {
     const isFirst = this.#files.length === 0;
-    await this.#findFiles();
+    const isWhole = await this.#findFiles();
     let changed = await this.#look();
-    if (isFirst && !this.#hasFailed) this.#options.log.tell("info", `watches ${count(this.#files.length)}`);
+    if (isFirst && !this.#hasFailed) this.#tellFiles(isWhole);
     while (changed.length === 0) {
       await this.#lull.next();
       changed = await this.#look();
@@ -107,25 +123,26 @@ export class Watch implements AsyncDisposable {
     else this.#saved.resolve();
   }
 
-  /** What is known of files that cannot be read as modules now holds until they can be. */
-  async #findFiles(): Promise<void> {
+  /** Gives whether all are known. What was known of files that cannot be read as modules now holds until they can be. */
+  async #findFiles(): Promise<boolean> {
     const { work, others, cwd, host } = this.#options;
-    const graph = await findModules(work, host, this.#ended.signal).catch((error: unknown) => this.#missGraph(error));
-    const known = graph?.isWhole ? [] : this.#files;
-    const files = [...known, ...graph?.files ?? [], ...others.map((file) => resolve(cwd, file))];
+    const { files: found, isWhole } = await findModules(work, host, this.#ended.signal);
+    const files = [...isWhole ? [] : this.#files, ...found, ...others.map((file) => resolve(cwd, file))];
     const real = await Promise.all(files.map((file) => realpath(file).catch(() => file)));
-    this.#files = [...new Set([...files, ...real])];
-  }
-
-  #missGraph(error: unknown): ModuleGraph | undefined {
-    if (!this.#ended.signal.aborted) this.#fail(this.#options.work.module, error);
-    return undefined;
+    this.#files = [...new Set(files)];
+    this.#places = [...new Set([...files, ...real])];
+    return isWhole;
   }
 
   async #look(): Promise<readonly string[]> {
     if (this.#ended.signal.aborted) return [];
-    this.#directories.watch(this.#files);
+    this.#directories.watch(this.#places);
     return await this.#states.look(this.#files, this.#begunMs);
+  }
+
+  #tellFiles(isWhole: boolean): void {
+    const rest = isWhole ? "" : ", and more as soon as they can be read";
+    if (!this.#ended.signal.aborted) this.#options.log.tell("info", `watches ${count(this.#files.length)}${rest}`);
   }
 
   #tell(changed: readonly string[]): void {
@@ -142,10 +159,13 @@ export class Watch implements AsyncDisposable {
   }
 }
 
+/** Not every runtime gives a code with it. */
+const EXHAUSTED = /ENOSPC|EMFILE|watch limit|too many open files/i;
+
 function describeFailure(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code !== "ENOSPC" && code !== "EMFILE") return describeError(error);
-  return "too much is watched on this machine already; sysctl fs.inotify.max_user_watches and max_user_instances allow more";
+  const text = describeError(error);
+  if (!EXHAUSTED.test(text)) return text;
+  return "the system gives no more watches; sysctl fs.inotify.max_user_watches and max_user_instances allow more";
 }
 
 function count(files: number): string {
