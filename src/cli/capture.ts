@@ -11,7 +11,7 @@ export interface CaptureOptions {
   /** When it is killed. */
   readonly timeoutMs?: number;
   readonly cwd?: string;
-  /** Kills it when it aborts. */
+  /** Kills it when it aborts, or has it not started. */
   readonly signal?: AbortSignal;
   /** Where what it prints to standard error goes. */
   readonly stderr?: "inherit" | "null";
@@ -23,13 +23,14 @@ export interface Captured {
   readonly text: string;
 }
 
-/** Runs a program to its end. Undefined if it could not be started. */
+/** Runs a program to its end. Undefined if it could not be started, or was not any more. */
 export async function capture(
   host: ProcessHost,
   command: string,
   args: readonly string[],
   { timeoutMs = 60_000, cwd, signal, stderr = "null" }: CaptureOptions = {},
 ): Promise<Captured | undefined> {
+  if (signal?.aborted) return undefined;
   const decoder = new TextDecoder();
   const ended = Promise.withResolvers<void>();
   let text = "";
@@ -45,7 +46,6 @@ export async function capture(
     stack.use(host.setTimer(timeoutMs, kill));
     signal?.addEventListener("abort", kill);
     stack.defer(() => signal?.removeEventListener("abort", kill));
-    if (signal?.aborted) kill();
     const [status] = await Promise.all([exited, ended.promise]);
     return { code: status.type === "exited" ? status.code : 128, text };
   } catch {
