@@ -12,7 +12,6 @@ import { describeError, describeWorker, type PreforkEvent } from "../events.ts";
 import { takeStored } from "../fd_store.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
-import { takeoverOn } from "../succession.ts";
 import type { Relay, WorkerInfo } from "../types.ts";
 import type { Log } from "./log.ts";
 import type { LogFile } from "./log_file.ts";
@@ -29,7 +28,7 @@ import { Configuration } from "./reconfigure.ts";
 import type { StatusServer } from "./status_server.ts";
 import { findTracing } from "./tracing.ts";
 import { UsageError } from "./usage_error.ts";
-import type { Watch } from "./watch.ts";
+import { isMended, openWatch, rereadEnvFile } from "./watching.ts";
 
 const NO_INIT =
   "runs as process 1, which inherits the orphans of all others and does not wait for them: start it by an " +
@@ -48,8 +47,7 @@ export async function run(request: RunRequest, reread?: () => Promise<Request>):
     const prepared = await prepare(request, currentHost, currentCommandLine);
     const again = reread ?? rereadEnvFile(request);
     const configuration = again && new Configuration(request, prepared, again);
-    const configFile = reread && await findConfig(request);
-    return await keepPool(request, prepared, outlets, configuration, configFile);
+    return await keepPool(request, prepared, outlets, configuration, reread !== undefined);
   } catch (error) {
     if (error instanceof UsageError) outlets.complain(error.message);
     else throw error;
@@ -57,16 +55,6 @@ export async function run(request: RunRequest, reread?: () => Promise<Request>):
   } finally {
     await outlets.drain();
   }
-}
-
-/** What is watched is read again even where there is no configuration file to read. */
-function rereadEnvFile(request: RunRequest): (() => Promise<Request>) | undefined {
-  const { watch, envFile } = request.options;
-  return watch && envFile !== undefined ? () => Promise.resolve(request) : undefined;
-}
-
-async function findConfig({ options: { config } }: RunRequest): Promise<string | undefined> {
-  return config ?? (await import("./config.ts")).findConfigFile(currentCommandLine.cwd());
 }
 
 async function openLogFile({ logFile, output }: RunOptions): Promise<LogFile | undefined> {
@@ -91,7 +79,7 @@ async function keepPool(
   prepared: Prepared,
   outlets: Outlets,
   configuration: Configuration | undefined,
-  configFile: string | undefined,
+  hasFile: boolean,
 ): Promise<number> {
   const { log } = outlets;
   const relay = new OutputRelay(outlets.streams);
@@ -132,7 +120,7 @@ async function keepPool(
     libc: currentLibc,
     warn: (text) => log.tell("warning", text),
   });
-  const watch = await openWatch(request, prepared, log, configFile, () => void reload().catch(() => {})); // told already
+  const watch = await openWatch(request, prepared, log, hasFile, () => void reload().catch(() => {})); // told already
   const told = tellEvents(pool, log, [
     operations,
     presence,
@@ -232,36 +220,6 @@ async function runUntilStopped(
     log.tell("fatal", describeError(error));
     return error instanceof Error && error.name === "LostSocketError" ? 1 : 2;
   }
-}
-
-/** Whether to try again: a pool that watches its files does so when one was saved, or to find out that it is to stop. */
-async function isMended(
-  error: unknown,
-  watch: Watch | undefined,
-  pool: Prefork,
-  log: Log,
-  stop: AbortSignal,
-): Promise<boolean> {
-  const isBroken = error instanceof Error && error.name === "BootFailureError";
-  if (!isBroken || watch === undefined || takeoverOn(currentHost) !== undefined) return false;
-  const saved = watch.nextSave(stop);
-  log.tell("warning", "waits for the next save, since no worker came to be ready");
-  await pool.waitAllChildren();
-  await saved;
-  return true;
-}
-
-async function openWatch(
-  { options: { watch, envFile } }: RunRequest,
-  { work }: Prepared,
-  log: Log,
-  configFile: string | undefined,
-  reload: () => void,
-): Promise<Watch | undefined> {
-  if (!watch || work.type !== "module") return undefined;
-  const { Watch } = await import("./watch.ts");
-  const others = [configFile, envFile].filter((file) => file !== undefined);
-  return new Watch({ host: currentHost, log, work, others, cwd: currentCommandLine.cwd(), reload });
 }
 
 function isStop(signal: Prefork["signalReceived"]): boolean {
