@@ -116,9 +116,9 @@ test("Outlet never drops what workers print, and keeps its order", async () => {
   assert.equal(resolved, 100);
 });
 
-test("Outlet drops what waits of those who are gone, once too much waits", async () => {
+test("Outlet drops what waits of those who are gone, once too much of that waits", async () => {
   const reader = new StuckReader();
-  const outlet = new Outlet(reader.write, { describeDropped, maxWaitingBytes: 10 });
+  const outlet = new Outlet(reader.write, { describeDropped, maxWaitingBytes: 7 });
   const [live, gone, late] = [{}, {}, {}];
   outlet.print(live, bytes("live 1\n"));
   const waiting = outlet.print(gone, bytes("gone 1\n"));
@@ -126,11 +126,25 @@ test("Outlet drops what waits of those who are gone, once too much waits", async
   await waiting;
   outlet.print(live, bytes("live 2\n"));
   outlet.abandon(late);
-  await outlet.print(late, bytes("late 1\n"));
+  outlet.print(late, bytes("late 1\n"));
+  await outlet.print(late, bytes("late 2\n"));
   reader.go();
   await outlet.drain(1000);
-  await outlet.print(late, bytes("late 2\n"));
-  assert.equal(reader.written, "live 1\nlive 2\n0 lines, 14 bytes dropped\nlate 2\n");
+  await outlet.print(late, bytes("late 3\n"));
+  assert.equal(reader.written, "live 1\nlive 2\nlate 1\n0 lines, 14 bytes dropped\nlate 3\n");
+});
+
+test("Outlet drops nothing of those who are gone, however much the living print", async () => {
+  const reader = new StuckReader();
+  const outlet = new Outlet(reader.write, { describeDropped, maxWaitingBytes: 20 });
+  const gone = {};
+  for (let line = 0; line < 9; line++) outlet.print({}, bytes(`live ${line}\n`));
+  outlet.print(gone, bytes("gone 1\n"));
+  outlet.abandon(gone);
+  outlet.print(gone, bytes("gone 2\n"));
+  reader.go();
+  await outlet.drain(1000);
+  assert.match(reader.written, /^(live \d\n){9}gone 1\ngone 2\n$/);
 });
 
 test("Outlet writes on after short writes, a full non-blocking stream and errors", async () => {

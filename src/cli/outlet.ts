@@ -10,8 +10,8 @@ import { concat, endsLine } from "./lines.ts";
 /** Writes some bytes and gives how many; rejects with an error that has a `code`. */
 export type Write = (bytes: Uint8Array) => Promise<number>;
 
-/** The most that waits of the log, and of workers that are gone, before it is dropped. */
-const MAX_WAITING_BYTES = 262_144;
+/** The most that waits of the log, and of all workers that are gone, before it is dropped. */
+const MAX_WAITING_BYTES = 1_048_576;
 /** The most that is handed over in one write. */
 const MAX_BATCH_BYTES = 65_536;
 /** How long to wait for a stream that somebody made non-blocking and that is full. */
@@ -41,7 +41,7 @@ const ONE_LINE: Dropped = { lines: 1, bytes: 0 };
 export interface OutletOptions {
   /** Told what was dropped, once the stream takes bytes again; gives the line to write about it. */
   readonly describeDropped: (dropped: Dropped) => string;
-  /** @default {262144} */
+  /** @default {1048576} */
   readonly maxWaitingBytes?: number;
 }
 
@@ -91,8 +91,8 @@ export class Outlet {
   }
 
   /**
-   * `owner` is gone, so waiting slows nobody down, and its successors print too. What it left is dropped where too much
-   * waits already.
+   * `owner` is gone, so waiting slows nobody down, and its successors print too. What it left is dropped where too much of
+   * such waits already.
    */
   abandon(owner: object): void {
     this.#gone.add(owner);
@@ -113,8 +113,10 @@ export class Outlet {
     }
   }
 
+  /** What the live have printed does not count: there is never more of it than they may hold in hand. */
   #isFull(): boolean {
-    return this.#waitingBytes >= this.#maxWaitingBytes;
+    const left = this.#queue.filter(({ owner }) => this.#gone.has(owner));
+    return left.reduce((sum, { bytes }) => sum + bytes.length, 0) >= this.#maxWaitingBytes;
   }
 
   #drop({ lines, bytes }: Dropped): void {

@@ -30,6 +30,8 @@ export class OperatorServer implements AsyncDisposable {
   readonly #obey: Obey;
   readonly #listener: ControlListener;
   readonly #connections = new Set<ControlConnection>();
+  /** What is being done for operators. */
+  readonly #orders = new Set<Promise<void>>();
 
   constructor(host: ProcessHost, path: string, obey: Obey) {
     this.#host = host;
@@ -38,13 +40,18 @@ export class OperatorServer implements AsyncDisposable {
     this.#listener.unref();
   }
 
-  /** Hangs up on all operators, once they have what was said; those who do not read it are not waited for. */
+  /** Hangs up on all operators, once they have the last word; those who do not read it are not waited for. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener[Symbol.dispose]();
     const over = Promise.withResolvers<void>();
     using _timer = this.#host.setTimer(PATIENCE_MS, over.resolve);
-    await Promise.race([over.promise, Promise.all([...this.#connections].map((connection) => connection.flush()))]);
+    await Promise.race([over.promise, this.#sayAll()]);
     for (const connection of this.#connections) connection.close();
+  }
+
+  async #sayAll(): Promise<void> {
+    await Promise.all(this.#orders);
+    await Promise.all([...this.#connections].map((connection) => connection.flush()));
   }
 
   #accept(connection: ControlConnection): ControlHandlers {
@@ -58,7 +65,10 @@ export class OperatorServer implements AsyncDisposable {
     const take = async (line: string): Promise<void> => {
       if (isBusy) return refuse("one order at a time: wait for the answer to the one before, or connect once more");
       isBusy = true;
-      await this.#take(line, say, gone.promise);
+      const taken = this.#take(line, say, gone.promise);
+      this.#orders.add(taken);
+      await taken;
+      this.#orders.delete(taken);
       isBusy = false;
     };
     // Not at once: what comes still and is not read would keep the reason from whoever sent it.

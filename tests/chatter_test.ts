@@ -1,0 +1,293 @@
+/**
+ * A manager whose workers talk all the time, while operators look on and workers come and go. `PREFORK_TEST_CHATTER_MS`
+ * says for how long, `PREFORK_TEST_SEED` repeats what happened: a failure tells it.
+ */
+import assert from "node:assert/strict";
+import { createReadStream, existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import process from "node:process";
+import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { currentHost } from "../runtimes/current.ts";
+import { ask, findManager, type Outcome } from "../src/cli/client.ts";
+import type { StatusReport } from "../src/operator/report.ts";
+import { Audience, VOICES } from "./support/chatter.ts";
+import { keepAlive, load, oneShot } from "./support/load.ts";
+import { end, socketOf, start } from "./support/operator.ts";
+import { memoryKb } from "./support/pool.ts";
+import { Random } from "./support/random.ts";
+import { type Program, runtime, signalProcess, type TempDir, tempDir, waitFor } from "./support/run.ts";
+
+const CHATTER_MS = Number(process.env["PREFORK_TEST_CHATTER_MS"] ?? 10_000);
+const SEED = Number(process.env["PREFORK_TEST_SEED"] ?? Date.now() % 2 ** 32);
+const worker = fileURLToPath(new URL("./fixtures/chatter.ts", import.meta.url));
+
+const WORKERS = 5;
+/** Of each stream of each worker. */
+const LINES_PER_SECOND = 500;
+const REQUESTS_PER_SECOND = 100_000 / WORKERS;
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Does something again and again until told to stop. */
+class Routine implements AsyncDisposable {
+  #isOver = false;
+  readonly #running: Promise<void>;
+
+  constructor(what: () => Promise<unknown>, pauseMs: () => number) {
+    this.#running = this.#run(what, pauseMs);
+    this.#running.catch(() => {}); // told at the end
+  }
+
+  async #run(what: () => Promise<unknown>, pauseMs: () => number): Promise<void> {
+    while (!this.#isOver) {
+      await what();
+      await sleep(pauseMs());
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true;
+    await this.#running;
+  }
+}
+
+/** Where what is printed can be read. */
+interface Outlet {
+  /** What was printed in the beginning. */
+  readonly text: () => string;
+  /** Has the audience hear what was printed since, and forgets it. */
+  readonly hear: (audience: Audience) => Promise<void>;
+}
+
+/** A manager of chatty workers, and all who look on. */
+class Gathering {
+  readonly program: Program;
+  readonly audience: Audience;
+  readonly killed = new Set<number>();
+  readonly memoriesKb: number[] = [];
+  looks = 0;
+  /** The workers whose end somebody was told of who followed what happens. */
+  readonly ended = new Set<number>();
+  readonly #dir: TempDir;
+  readonly #outlet: Outlet;
+  readonly #random = new Random(SEED);
+
+  constructor(program: Program, dir: TempDir, audience: Audience, outlet: Outlet) {
+    this.program = program;
+    this.audience = audience;
+    this.#dir = dir;
+    this.#outlet = outlet;
+  }
+
+  status(): Promise<StatusReport> {
+    return findManager(currentHost, socketOf(this.program, "chatter"));
+  }
+
+  /** Waits until all are there; gives where the manager tells its status, and where its workers serve. */
+  async begin(): Promise<{ readonly url: string; readonly port: number }> {
+    const { text } = this.#outlet;
+    const url = () => /tells its status at (http:[\d.:/]+)/.exec(text())?.[1];
+    await waitFor(() => text().match(/ is ready\b/g)?.length === WORKERS, { what: "all workers" });
+    const { listeners } = await this.status();
+    return { url: url() ?? assert.fail(text()), port: Number(listeners[0]?.address.split(":")[1]) };
+  }
+
+  /** Is told what happens, to the end. */
+  follow(): Promise<Outcome | undefined> {
+    return ask(currentHost, socketOf(this.program, "chatter"), { do: "follow" }, (event) => {
+      const [, pid] = /^worker=\d+ gen=\d+ pid=(\d+) (?:exited|was killed)/.exec(event) ?? [];
+      if (pid !== undefined) this.ended.add(Number(pid));
+      return false;
+    });
+  }
+
+  /** Lets everything happen for a time. */
+  async pass(ms: number, url: string): Promise<void> {
+    const routines: readonly [() => Promise<unknown>, () => number][] = [
+      [() => this.#look(`${url}metrics`), () => 50],
+      [() => this.#kill(), () => this.#random.between(1000, 3000)],
+      [() => this.#reload(), () => this.#random.between(4000, 6000)],
+      [() => this.#outlet.hear(this.audience), () => this.#random.between(300, 1000)],
+    ];
+    await using stack = new AsyncDisposableStack();
+    for (const [what, pauseMs] of routines) stack.use(new Routine(what, pauseMs));
+    const until = performance.now() + ms;
+    while (performance.now() < until) {
+      this.memoriesKb.push(memoryKb(this.program.pid, "status", "VmRSS"));
+      await sleep(100);
+    }
+  }
+
+  async #look(metrics: string): Promise<void> {
+    const text = () => fetch(metrics).then((response) => response.text());
+    const [{ pid }, told] = await Promise.all([this.status(), text()]);
+    assert.equal(pid, this.program.pid);
+    assert.match(told, /^prefork_requests_total \d+$/m);
+    this.looks++;
+  }
+
+  async #reload(): Promise<void> {
+    await ask(currentHost, socketOf(this.program, "chatter"), { do: "reload" });
+  }
+
+  async #kill(): Promise<void> {
+    const { workers } = await this.status();
+    const pid = this.#random.pick(workers.filter(({ state }) => state === "ready"))?.pid;
+    if (pid !== undefined && signalProcess(pid, "SIGKILL")) this.killed.add(pid);
+  }
+
+  /** Each line of each worker was heard, whole and in its turn; of those that were killed as many as they had said. */
+  async expectAllHeard(): Promise<void> {
+    const { audience, killed } = this;
+    await this.#outlet.hear(audience);
+    assert.deepEqual(audience.problems, []);
+    for (const pid of audience.pids) {
+      for (const voice of VOICES) {
+        const { lines, said, isTorn } = audience.heardOf(voice, pid);
+        const least = this.#account(`${voice} ${pid}`);
+        assert.ok(
+          lines >= least,
+          `${voice} ${pid} had said ${least} lines, and ${lines} were heard, killed: ${killed.has(pid)}`,
+        );
+        if (!killed.has(pid)) assert.deepEqual([lines, isTorn], [said, undefined], `${voice} ${pid}`);
+      }
+    }
+  }
+
+  /** The memory of the manager, as it is in the first, the second and the last third of the time. */
+  get thirdsKb(): readonly [number, number, number] {
+    const count = Math.floor(this.memoriesKb.length / 3);
+    const third = (index: number) => median(this.memoriesKb.slice(index * count, (index + 1) * count));
+    return [third(0), third(1), third(2)];
+  }
+
+  /** How many requests the workers made up. */
+  get requests(): number {
+    return this.audience.pids.reduce((sum, pid) => sum + this.#account(`requests ${pid}`), 0);
+  }
+
+  #account(name: string): number {
+    return Number(readFileSync(this.#dir.file(name), "utf8"));
+  }
+}
+
+function median(numbers: readonly number[]): number {
+  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? NaN;
+}
+
+function run(args: readonly string[], dir: TempDir): Program {
+  const directory = dir.path;
+  const rates = { linesPerSecond: LINES_PER_SECOND, requestsPerSecond: REQUESTS_PER_SECOND };
+  const common = ["-l", "127.0.0.1:0", "-w", String(WORKERS), "--status-listen", "0"];
+  return start([worker, ...common, ...args], { env: { TEST_CHATTER: JSON.stringify({ directory, ...rates }) } });
+}
+
+/** The streams of the manager. */
+function streamsOf({ lines, errorLines }: Program): Outlet {
+  return {
+    text: () => errorLines.join("\n"),
+    hear(audience) {
+      for (const line of [...lines.splice(0), ...errorLines.splice(0)]) audience.hear(line);
+      return Promise.resolve();
+    },
+  };
+}
+
+/** The log file of the manager, which is moved away and begun anew each time. */
+function fileOf(program: Program, log: string): Outlet {
+  return {
+    text: () => existsSync(log) ? readFileSync(log, "utf8") : "",
+    async hear(audience) {
+      const moved = `${log}.1`;
+      renameSync(log, moved);
+      const isAlive = await reopen(program);
+      if (isAlive) await waitFor(() => statSync(log).size > 0, { what: "the next log file to be written to" });
+      for await (const line of linesOf(moved)) audience.hear(line);
+      rmSync(moved);
+    },
+  };
+}
+
+/** Whether there is still a manager to do so. */
+async function reopen(program: Program): Promise<boolean> {
+  const path = socketOf(program, "chatter");
+  if (!existsSync(path)) return false;
+  const outcome = await ask(currentHost, path, { do: "reopen" });
+  assert.equal(outcome?.type, "done", JSON.stringify(outcome));
+  return true;
+}
+
+async function* linesOf(file: string): AsyncGenerator<string> {
+  let rest = "";
+  for await (const chunk of createReadStream(file, "utf8")) {
+    const parts = `${rest}${chunk}`.split("\n");
+    rest = parts.pop() ?? "";
+    yield* parts;
+  }
+  if (rest !== "") yield rest;
+}
+
+const CASES = [
+  ["on its streams, with a plain log", "plain", false],
+  ["in a log file that is begun anew again and again, with a log of JSON", "json", true],
+] as const;
+
+const IS_OTHER: Readonly<Record<string, RegExp>> = {
+  plain: /^\d{4}-\d\d-\d\dT\S+ \[\w+\] prefork: /,
+  json: /^\{"@timestamp":.*\}$/,
+};
+
+/**
+ * The most that the memory of a manager may rise from the second third of the time to the last one: what garbage and a
+ * warming runtime do to it. In ten seconds a kilobyte lost for each line is more than that, in five minutes 40 bytes, in
+ * an hour three.
+ */
+const RISE_KB = 16 * 1024;
+
+describe(`workers that talk all the time on ${runtime}`, () => {
+  const options = { timeout: CHATTER_MS + 120_000, skip: process.platform !== "linux" };
+
+  for (const [where, format, isFile] of CASES) {
+    it(`cost no line and no memory, ${where}`, options, async () => {
+      await using dir = await tempDir();
+      const log = dir.file("log");
+      await using program = run(["--log-format", format, ...isFile ? ["--log-file", log] : []], dir);
+      const audience = new Audience((line) =>
+        (IS_OTHER[format]?.test(line) ?? false) && !line.includes("were dropped")
+      );
+      const gathering = new Gathering(program, dir, audience, isFile ? fileOf(program, log) : streamsOf(program));
+      try {
+        const { url, port } = await gathering.begin();
+        const before = await gathering.status();
+        const followed = gathering.follow();
+        const clients = load({ port }, [oneShot, keepAlive(0)]);
+        await gathering.pass(CHATTER_MS, url);
+        await clients.stop();
+        const after = await gathering.status();
+        await end(program, "chatter");
+        assert.deepEqual(await followed, { type: "done", text: "stopped" });
+        assert.ok(gathering.killed.isSubsetOf(gathering.ended), "whoever followed was not told of all kills");
+        await gathering.expectAllHeard();
+        tellFigures(gathering, before, after);
+        const [, second, last] = gathering.thirdsKb;
+        assert.ok(last - second <= RISE_KB, `the memory rose from ${second} to ${last} kB`);
+      } catch (error) {
+        throw new Error(`With PREFORK_TEST_SEED=${SEED}: ${error}`, { cause: error });
+      }
+    });
+  }
+});
+
+/** Long runs are made to be read. */
+function tellFigures(gathering: Gathering, before: StatusReport, after: StatusReport): void {
+  if (process.env["PREFORK_TEST_CHATTER_MS"] === undefined) return;
+  const { audience: { lines, bytes }, thirdsKb, killed, looks, requests, memoriesKb } = gathering;
+  const seconds = (after.uptimeMs - before.uptimeMs) / 1000;
+  const cpu = ((after.cpuMs ?? 0) - (before.cpuMs ?? 0)) / 10 / seconds;
+  process.stdout.write(
+    `seed ${SEED}, ${seconds.toFixed(0)} s: ${lines} lines, ${bytes} bytes, ${after.requests} requests served, ` +
+      `${Math.round(requests / seconds)} made up a second, ${looks} looks, ${killed.size} kills, ` +
+      `${after.restarts} ends; manager: ${cpu.toFixed(1)} % of a CPU, ${thirdsKb.join(" -> ")} kB, ` +
+      `from ${memoriesKb[0]} to ${memoriesKb.at(-1)} kB, at most ${Math.max(...memoriesKb)} kB\n`,
+  );
+}
