@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { existsSync, lstatSync, readFileSync, renameSync } from "node:fs";
 import { describe, it } from "node:test";
-import { ask, end, options, prefork, ready, start, web } from "./support/operator.ts";
-import { runProgram, runtime, tempDir, waitFor } from "./support/run.ts";
+import { ask, end, options, prefork, ready, socketOf, start, web } from "./support/operator.ts";
+import { runCommand, runProgram, runtime, runtimeCommand, tempDir, waitFor } from "./support/run.ts";
 
 describe(`the log file on ${runtime}`, () => {
   it("takes all there is, is shown, and is begun anew without a lost line", options, async () => {
@@ -38,6 +38,37 @@ describe(`the log file on ${runtime}`, () => {
     for (const [index, number] of followed.entries()) assert.equal(number, (followed[0] ?? 0) + index);
     assert.match(text(), /stopped\n$/);
     assert.deepEqual([program.lines, program.errorLines], [[], []]);
+  });
+
+  it("is shown for as long as somebody reads, and no longer", options, async () => {
+    await using dir = await tempDir();
+    const script = "while :; do echo line; sleep 0.01; done";
+    await using program = start([
+      "--log-file",
+      dir.file("log"),
+      "-w",
+      "1",
+      "--name",
+      "web",
+      "--",
+      "/bin/sh",
+      "-c",
+      script,
+    ]);
+    await waitFor(() => existsSync(socketOf(program, "web")), { what: "the manager" });
+    const { command, args } = runtimeCommand();
+    const logs = [command, ...args, prefork, "logs", "web", "-f"].map((word) => `'${word}'`).join(" ");
+    const into = async (reader: string): Promise<readonly [readonly string[], readonly string[]]> => {
+      await using shown = runCommand("sh", ["-c", `{ ${logs}; echo "status $?" >&2; } ${reader}`], {
+        env: { XDG_RUNTIME_DIR: program.temporary },
+      });
+      await shown.waitForErrorLine(/^status/);
+      return [shown.lines, shown.errorLines];
+    };
+    assert.deepEqual(await into("| grep -m1 line"), [["line"], ["status 0"]]);
+    const [, errors] = await into("> /dev/full");
+    assert.match(errors.join("\n"), /^prefork: .*(No space|ENOSPC).*\nstatus 1$/i);
+    await end(program, "web");
   });
 
   it("is not there where nobody asked for it", options, async () => {

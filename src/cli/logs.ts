@@ -6,23 +6,24 @@
 
 import { type FileHandle, open } from "node:fs/promises";
 import { currentHost } from "../../runtimes/current.ts";
-import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import { write } from "./print.ts";
 
 /** How often it is looked whether there is more. */
 const LOOK_MS = 200;
 const CHUNK_BYTES = 65_536;
 
-/** Prints the last `count` lines of a file; goes on with what comes, for ever, if that is wanted. */
+/** Prints the last `count` lines of a file; goes on with what comes, if that is wanted, for as long as somebody reads. */
 export async function showLog(path: string, count: number, follows: boolean): Promise<void> {
   let file = await open(path, "r");
   try {
     const { size } = await file.stat();
     let at = await copy(file, await findLines(file, size, count), size);
-    while (follows) {
+    while (follows && at !== undefined) {
       at = await copy(file, at);
+      if (at === undefined) return;
       await new Promise<void>((resolve) => currentHost.setTimer(LOOK_MS, resolve));
       if (!await isOther(file, path, at)) continue;
-      await copy(file, at);
+      if (await copy(file, at) === undefined) return;
       await file.close();
       file = await open(path, "r");
       at = 0;
@@ -56,16 +57,14 @@ async function findLines(file: FileHandle, size: number, count: number): Promise
   return 0;
 }
 
-/** Prints a file from a place to another; gives how far it came. */
-async function copy(file: FileHandle, from: number, end = Infinity): Promise<number> {
+/** Prints a file from a place to another; gives how far it came, undefined if nobody reads any more. */
+async function copy(file: FileHandle, from: number, end = Infinity): Promise<number | undefined> {
   for (let at = from;;) {
     const length = Math.min(CHUNK_BYTES, end - at);
     if (length === 0) return at;
     const { bytesRead, buffer } = await file.read(new Uint8Array(length), 0, length, at);
     if (bytesRead === 0) return at;
     at += bytesRead;
-    for (let written = 0; written < bytesRead;) {
-      written += await currentCommandLine.write("stdout", buffer.subarray(written, bytesRead));
-    }
+    if (!await write("stdout", buffer.subarray(0, bytesRead))) return undefined;
   }
 }

@@ -4,15 +4,33 @@
  * @module
  */
 
+import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import type { OutputStream } from "./host.ts";
+
+/** How long to wait for a stream that somebody made non-blocking and that is full. */
+const RETRY_MS = 20;
 
 /** Whether it was read: a reader that is gone, as in `--help | head -1`, is no failure. */
-export async function print(stream: "stdout" | "stderr", text: string): Promise<boolean> {
-  const bytes = new TextEncoder().encode(text);
+export async function print(stream: OutputStream, text: string): Promise<boolean> {
+  return await write(stream, new TextEncoder().encode(text)).catch(() => false);
+}
+
+/**
+ * Writes all of it; false if the reader is gone.
+ *
+ * @throws {Error} If it cannot be written for another reason, such as a full disk.
+ */
+export async function write(stream: OutputStream, bytes: Uint8Array): Promise<boolean> {
   for (let at = 0; at < bytes.length;) {
-    const written = await currentCommandLine.write(stream, bytes.subarray(at)).catch(() => undefined);
-    if (written === undefined) return false;
-    at += written;
+    try {
+      at += await currentCommandLine.write(stream, bytes.subarray(at));
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (code === "EPIPE") return false;
+      if (code !== "EAGAIN") throw error;
+      await new Promise<void>((resolve) => currentHost.setTimer(RETRY_MS, resolve));
+    }
   }
   return true;
 }
