@@ -6,11 +6,12 @@ import assert from "node:assert/strict";
 import { createReadStream, existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import process from "node:process";
 import { describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { currentHost } from "../runtimes/current.ts";
 import { ask, findManager, type Outcome } from "../src/cli/client.ts";
 import type { StatusReport } from "../src/operator/report.ts";
-import { Audience, VOICES } from "./support/chatter.ts";
+import { Audience, nameOf, VOICES } from "./support/chatter.ts";
 import { keepAlive, load, oneShot } from "./support/load.ts";
 import { end, socketOf, start } from "./support/operator.ts";
 import { memoryKb } from "./support/pool.ts";
@@ -26,11 +27,9 @@ const WORKERS = 5;
 const LINES_PER_SECOND = 500;
 const REQUESTS_PER_SECOND = 100_000 / WORKERS;
 
-const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
 /** Does something again and again until told to stop. */
 class Routine implements AsyncDisposable {
-  #isOver = false;
+  readonly #end = new AbortController();
   readonly #running: Promise<void>;
 
   constructor(what: () => Promise<unknown>, pauseMs: () => number) {
@@ -39,14 +38,15 @@ class Routine implements AsyncDisposable {
   }
 
   async #run(what: () => Promise<unknown>, pauseMs: () => number): Promise<void> {
-    while (!this.#isOver) {
+    const { signal } = this.#end;
+    while (!signal.aborted) {
       await what();
-      await sleep(pauseMs());
+      await sleep(pauseMs(), undefined, { signal }).catch(() => {});
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isOver = true;
+    this.#end.abort();
     await this.#running;
   }
 }
@@ -63,11 +63,11 @@ interface Outlet {
 class Gathering {
   readonly program: Program;
   readonly audience: Audience;
-  readonly killed = new Set<number>();
+  readonly killed = new Set<string>();
   readonly memoriesKb: number[] = [];
   looks = 0;
   /** The workers whose end somebody was told of who followed what happens. */
-  readonly ended = new Set<number>();
+  readonly ended = new Set<string>();
   readonly #dir: TempDir;
   readonly #outlet: Outlet;
   readonly #random = new Random(SEED);
@@ -95,8 +95,8 @@ class Gathering {
   /** Is told what happens, to the end. */
   follow(): Promise<Outcome | undefined> {
     return ask(currentHost, socketOf(this.program, "chatter"), { do: "follow" }, (event) => {
-      const [, pid] = /^worker=\d+ gen=\d+ pid=(\d+) (?:exited|was killed)/.exec(event) ?? [];
-      if (pid !== undefined) this.ended.add(Number(pid));
+      const [, generation, pid] = /^worker=\d+ gen=(\d+) pid=(\d+) (?:exited|was killed)/.exec(event) ?? [];
+      if (pid !== undefined) this.ended.add(nameOf({ generation: Number(generation), pid: Number(pid) }));
       return false;
     });
   }
@@ -132,8 +132,8 @@ class Gathering {
 
   async #kill(): Promise<void> {
     const { workers } = await this.status();
-    const pid = this.#random.pick(workers.filter(({ state }) => state === "ready"))?.pid;
-    if (pid !== undefined && signalProcess(pid, "SIGKILL")) this.killed.add(pid);
+    const victim = this.#random.pick(workers.filter(({ state }) => state === "ready"));
+    if (victim !== undefined && signalProcess(victim.pid, "SIGKILL")) this.killed.add(nameOf(victim));
   }
 
   /** Each line of each worker was heard, whole and in its turn; of those that were killed as many as they had said. */
@@ -141,15 +141,15 @@ class Gathering {
     const { audience, killed } = this;
     await this.#outlet.hear(audience);
     assert.deepEqual(audience.problems, []);
-    for (const pid of audience.pids) {
+    for (const name of audience.names) {
       for (const voice of VOICES) {
-        const { lines, said, isTorn } = audience.heardOf(voice, pid);
-        const least = this.#account(`${voice} ${pid}`);
+        const { lines, said, isTorn } = audience.heardOf(voice, name);
+        const least = this.#account(`${voice} ${name}`);
         assert.ok(
           lines >= least,
-          `${voice} ${pid} had said ${least} lines, and ${lines} were heard, killed: ${killed.has(pid)}`,
+          `${voice} ${name} had said ${least} lines, and ${lines} were heard`,
         );
-        if (!killed.has(pid)) assert.deepEqual([lines, isTorn], [said, undefined], `${voice} ${pid}`);
+        if (!killed.has(name)) assert.deepEqual([lines, isTorn], [said, undefined], `${voice} ${name}`);
       }
     }
   }
@@ -163,7 +163,7 @@ class Gathering {
 
   /** How many requests the workers made up. */
   get requests(): number {
-    return this.audience.pids.reduce((sum, pid) => sum + this.#account(`requests ${pid}`), 0);
+    return this.audience.names.reduce((sum, name) => sum + this.#account(`requests ${name}`), 0);
   }
 
   #account(name: string): number {

@@ -12,6 +12,7 @@ import { formatMetrics } from "../operator/metrics.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
+import { limitPatience } from "./http_patience.ts";
 import type { Log } from "./log.ts";
 import { outwait } from "./outwait.ts";
 import { UsageError } from "./usage_error.ts";
@@ -73,6 +74,7 @@ export class StatusServer implements Disposable {
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#server.maxConnections = MAX_CONNECTIONS;
     this.#server.on("connection", (socket) => socket.setTimeout(IDLE_MS, () => socket.destroy()));
+    limitPatience(this.#server, parts.host, IDLE_MS);
   }
 
   /** Something has happened in the pool. */

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { WorkerInfo } from "../../mod.ts";
+
 /** The standard streams, as they are named in the lines. */
 export const VOICES = ["out", "err"] as const;
 
@@ -20,14 +22,19 @@ function lengthOf(number: number): number {
   return number % 23;
 }
 
+/** What a worker is called: process ids come again in long runs, but not within a generation. */
+export function nameOf({ generation, pid }: Pick<WorkerInfo, "generation" | "pid">): string {
+  return `${generation}-${pid}`;
+}
+
 /** A line, without its end. */
-export function chat(voice: Voice, pid: number, number: number): string {
-  return `${voice} ${pid} ${number} ${FILLER.repeat(lengthOf(number))}`;
+export function chat(voice: Voice, name: string, number: number): string {
+  return `${voice} ${name} ${number} ${FILLER.repeat(lengthOf(number))}`;
 }
 
 /** The last line of a voice. */
-export function lastChat(voice: Voice, pid: number, lines: number): string {
-  return `${voice} ${pid} ends after ${lines}`;
+export function lastChat(voice: Voice, name: string, lines: number): string {
+  return `${voice} ${name} ends after ${lines}`;
 }
 
 /** What was heard of a voice. */
@@ -55,32 +62,32 @@ export class Audience {
 
   /** Hears a line. */
   hear(line: string): void {
-    const [, voice, pid = "", number] = /^(out|err) (\d+) (?:(\d+) |ends after )/.exec(line) ?? [];
+    const [, voice, name = "", number] = /^(out|err) (\d+-\d+) (?:(\d+) |ends after )/.exec(line) ?? [];
     if (voice !== "out" && voice !== "err") {
       if (!this.#isOther(line)) this.#complain("neither said by a worker nor by the manager", line);
       return;
     }
     this.lines++;
     this.bytes += new TextEncoder().encode(line).length + 1;
-    const heard = this.heardOf(voice, Number(pid));
+    const heard = this.heardOf(voice, name);
     if (heard.isTorn || heard.said !== undefined) this.#complain("after the end", line);
     const next = number === undefined ? this.#hearLast(line, heard) : this.#hearOne(voice, line, Number(number), heard);
-    this.#heard.set(`${voice} ${pid}`, next);
+    this.#heard.set(`${voice} ${name}`, next);
   }
 
   /** What was heard of one so far. */
-  heardOf(voice: Voice, pid: number): Heard {
-    return this.#heard.get(`${voice} ${pid}`) ?? { lines: 0 };
+  heardOf(voice: Voice, name: string): Heard {
+    return this.#heard.get(`${voice} ${name}`) ?? { lines: 0 };
   }
 
   /** The workers that were heard. */
-  get pids(): readonly number[] {
-    return [...new Set([...this.#heard.keys()].map((key) => Number(key.split(" ")[1])))];
+  get names(): readonly string[] {
+    return [...new Set([...this.#heard.keys()].map((key) => key.split(" ")[1] ?? ""))];
   }
 
   #hearOne(voice: Voice, line: string, number: number, heard: Heard): Heard {
-    const [, pid] = line.split(" ");
-    const whole = chat(voice, Number(pid), number);
+    const [, name = ""] = line.split(" ");
+    const whole = chat(voice, name, number);
     if (number !== heard.lines + 1) this.#complain(`in the place of number ${heard.lines + 1}`, line);
     if (line === whole) return { lines: number };
     if (!whole.startsWith(line.replace(/\ufffd+$/, ""))) this.#complain("not what was said", line);
