@@ -161,16 +161,25 @@ export function decodeWorkerMessage(line: string): WorkerMessage {
   if (type === "begin" || type === "ready" || type === "waits" || type === "parked" || type === "stopping") {
     return { type };
   }
-  if (type === "figures" && (requests === null || typeof requests === "number")) return { type, requests };
+  if (type === "figures" && (requests === null || isCount(requests))) return { type, requests };
   if (type === "status" && typeof status === "string") {
     return { type, status, ...(typeof isIdle === "boolean" ? { isIdle } : {}) };
   }
-  if (type === "beat" && typeof lagMs === "number") return { type, lagMs };
-  if (type === "extend" && typeof delayMs === "number" && delayMs >= 0) return { type, delayMs };
+  if (type === "beat" && isNumber(lagMs)) return { type, lagMs };
+  if (type === "extend" && isNumber(delayMs) && delayMs >= 0) return { type, delayMs };
   if (type === "checked" && typeof saw === "string") return { type, saw };
   if (type === "recycle" && typeof reason === "string") return { type, reason };
-  if (type === "hello" && typeof version === "number" && typeof token === "string") return { type, version, token };
+  if (type === "hello" && isNumber(version) && typeof token === "string") return { type, version, token };
   throw new SyntaxError(`sent a message that is not known: ${shorten(line)}`);
+}
+
+/** JSON can say numbers that are none here: `1e999`. */
+function isNumber(value: unknown): value is number {
+  return Number.isFinite(value);
+}
+
+function isCount(value: unknown): value is number {
+  return isNumber(value) && Number.isSafeInteger(value) && value >= 0;
 }
 
 function parseObject(line: string): { readonly [key: string]: unknown } {
