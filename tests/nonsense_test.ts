@@ -266,7 +266,8 @@ describe("a process that talks nonsense to a manager as its worker", () => {
         const { requests, workers } = await askAll(pool);
         assert.ok(isWhole(requests) && workers.every(({ requests }) => requests === null || isWhole(requests)));
         await pool.host.advance(10_000);
-        assert.equal(pool.pm.numWorkers, 2);
+        // It may have asked for time beyond that, and have its heir already.
+        assert.ok(pool.pm.numWorkers >= 2 && pool.pm.numWorkers <= 3, String(pool.pm.numWorkers));
         for (const { process } of pool.workers) if (process.alive) process.exit(0);
         pool.host.raise("SIGTERM");
         await pool.host.advance(60_000);
@@ -313,7 +314,7 @@ describe(`a manager on ${runtime} to whom everybody talks nonsense`, () => {
     const seed = TRIES.seed ?? Date.now() % 2 ** 31;
     const talks = [[operators, QUESTIONS], [join(program.temporary, dir, "worker.sock"), WORDS]] as const;
     for (const [path, good] of talks) {
-      const all = fc.sample(pieces(nonsense(good)), { numRuns: Math.ceil(TRIES.numRuns / 4), seed });
+      const all = fc.sample(pieces(nonsense(good)), { numRuns: 250, seed });
       for (let at = 0; at < all.length; at += 20) {
         await Promise.all(all.slice(at, at + 20).map((cut) => sayTo(path, cut)));
       }

@@ -89,10 +89,10 @@ describe(`the operator's socket on ${runtime}`, () => {
     assert.equal((await asked.waitForEnd()).code, 2);
     assert.match(
       asked.errorLines.join("\n"),
-      /it is not a directory of this user; set XDG_RUNTIME_DIR, or give --control/,
+      /Cannot use .*prefork: it belongs to user 65534, and this is user 0; remove it, or give --control with a path/,
     );
     await using program = start([...web, "-w", "1"], here);
-    await program.waitForErrorLine(/goes without an operator's socket: .* it is not a directory of this user/);
+    await program.waitForErrorLine(/goes without an operator's socket: .* it belongs to user 65534/);
     await ready(program, 1);
     const status = await ask({ temporary: dir.path }, "status");
     assert.deepEqual([status.code, status.errors], [

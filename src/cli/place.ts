@@ -4,7 +4,17 @@
  * @module
  */
 
-import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  type Stats,
+} from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { describeError } from "../events.ts";
@@ -94,11 +104,30 @@ function socketsIn(dir: string): readonly string[] {
  */
 export function makeControlDirectory(host: ProcessHost): void {
   const dir = controlDirectory(host);
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-  if (!isOwn(dir)) {
-    throw new Error(`Cannot use ${dir}: it is not a directory of this user; set XDG_RUNTIME_DIR, or give --control`);
+  const found = lstatSync(dir, { throwIfNoEntry: false }) ?? makeDirectory(dir);
+  const wrong = wrongWith(found);
+  if (wrong !== undefined) throw new Error(`Cannot use ${dir}: ${wrong}; remove it, or ${ELSEWHERE}`);
+  if ((found.mode & 0o077) !== 0) chmodSync(dir, 0o700);
+}
+
+const ELSEWHERE = "give --control with a path in a directory of your own, to the commands as well, or set " +
+  "XDG_RUNTIME_DIR to one for both";
+
+function makeDirectory(dir: string): Stats {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    return lstatSync(dir);
+  } catch (error) {
+    throw new Error(`Cannot make ${dir}: ${describeError(error)}; ${ELSEWHERE}`);
   }
-  if ((lstatSync(dir).mode & 0o077) !== 0) chmodSync(dir, 0o700);
+}
+
+/** Whoever has the directory could answer in the place of this manager, or take its socket away. */
+function wrongWith(found: Stats): string | undefined {
+  if (found.isSymbolicLink()) return "it is a symbolic link";
+  if (!found.isDirectory()) return "it is no directory";
+  const user = process.getuid?.();
+  return found.uid === user ? undefined : `it belongs to user ${found.uid}, and this is user ${user}`;
 }
 
 /** Whether a directory or a socket is this user's: whoever else made it could say what he likes. */
@@ -170,6 +199,11 @@ export class OperatorSocket {
     this.#inode = inode;
   }
 
+  /** Whether it can be found still: directories for what lasts no longer than a session are cleared. */
+  get isThere(): boolean {
+    return inodeOf(this.path) !== undefined;
+  }
+
   /** Says the last word to all operators, and removes the file if it is still this manager's. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (inodeOf(this.path) === this.#inode) rmSync(this.path, { force: true });
@@ -195,6 +229,11 @@ async function place(host: ProcessHost, made: string, path: string): Promise<voi
   throw new SocketTakenError(`others come and go at ${path}`);
 }
 
+/** Undefined also where the way there is none any more, or is closed. */
 function inodeOf(path: string): bigint | undefined {
-  return lstatSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
+  try {
+    return lstatSync(path, { bigint: true }).ino;
+  } catch {
+    return undefined;
+  }
 }

@@ -9,7 +9,7 @@ import { basename } from "node:path";
 import { describeError, type PreforkEvent } from "../events.ts";
 import type { Obey } from "../operator/server.ts";
 import { takeoverOn } from "../succession.ts";
-import type { ProcessHost } from "../types.ts";
+import type { ProcessHost, Timer } from "../types.ts";
 import { findManager } from "./client.ts";
 import type { CommandLineHost } from "./host.ts";
 import type { Log } from "./log.ts";
@@ -24,6 +24,9 @@ import {
   SocketTakenError,
 } from "./place.ts";
 import { UsageError } from "./usage_error.ts";
+
+/** How often it is looked whether somebody has removed the socket. */
+const LOOK_MS = 60_000;
 
 /** How long the old manager may take to say that a socket is its own. */
 const ELDER_MS = 3000;
@@ -56,6 +59,9 @@ export class Presence implements AsyncDisposable {
   readonly #options: PresenceOptions;
   #socket: OperatorSocket | undefined;
   #pidFile: PidFile | undefined;
+  #look: Timer | undefined;
+  /** Whether it was told that the socket cannot be made again. */
+  #isLost = false;
   #isOver = false;
 
   /**
@@ -79,12 +85,13 @@ export class Presence implements AsyncDisposable {
   /** Something has happened in the pool. */
   heed(event: PreforkEvent): void {
     if (event.type === "takeover") void this.#takeOver();
-    if (event.type === "upgraded") this.#leavePidFile();
+    if (event.type === "upgraded") this.#leave();
   }
 
   /** Nobody finds this manager any more. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOver = true;
+    this.#look?.[Symbol.dispose]();
     this.#pidFile?.[Symbol.dispose]();
     await this.#socket?.[Symbol.asyncDispose]();
   }
@@ -133,7 +140,35 @@ export class Presence implements AsyncDisposable {
   async #bind(isInherited: boolean): Promise<OperatorSocket> {
     const { host, control, obey } = this.#options;
     if (control === undefined) makeControlDirectory(host);
-    return await OperatorSocket.open(host, this.#path, isInherited, obey);
+    const socket = await OperatorSocket.open(host, this.#path, isInherited, obey);
+    this.#lookLater();
+    return socket;
+  }
+
+  #lookLater(): void {
+    this.#look?.[Symbol.dispose]();
+    if (this.#isOver) return;
+    this.#look = this.#options.host.setTimer(LOOK_MS, () => void this.#lookAfterSocket());
+    this.#look.unref();
+  }
+
+  /** A socket whose file is gone is made again, as soon as that can be: nobody would find this manager any more. */
+  async #lookAfterSocket(): Promise<void> {
+    const lost = this.#socket;
+    if (lost === undefined || lost.isThere) return this.#lookLater();
+    const { log } = this.#options;
+    try {
+      const made = await this.#bind(false);
+      log.tell("info", `${made.path} had been removed, and is made again`);
+      this.#isLost = false;
+      this.#socket = made;
+      await lost[Symbol.asyncDispose]();
+      if (this.#isOver) await made[Symbol.asyncDispose]();
+    } catch (error) {
+      if (!this.#isLost) log.tell("warning", `the operator's socket was removed: ${describeError(error)}`);
+      this.#isLost = true;
+      this.#lookLater();
+    }
   }
 
   async #nameTaken(): Promise<UsageError> {
@@ -181,7 +216,10 @@ export class Presence implements AsyncDisposable {
     if (!isTaken && !this.#isOver) log.tell("warning", pidFileTaken(line, pidFile).message);
   }
 
-  #leavePidFile(): void {
+  /** To the manager that has taken over. */
+  #leave(): void {
+    this.#isOver = true;
+    this.#look?.[Symbol.dispose]();
     this.#pidFile?.leave();
     this.#pidFile = undefined;
   }
