@@ -97,7 +97,12 @@ describe("a client of an HTTP server", () => {
   it("has the same patience shown by the one that tells a manager's status", async () => {
     const host = new FakeHost();
     const told: string[] = [];
-    const log = { tell: (_: unknown, text: string) => void told.push(text), event() {}, format: () => "" };
+    const log = {
+      tell: (_: unknown, text: string) => void told.push(text),
+      event() {},
+      format: () => "",
+      line: () => "",
+    };
     const address = { host: "127.0.0.1", port: 0 };
     const status = () => Promise.reject(new Error("nobody asked"));
     using _server = await StatusServer.open({ host, log, address, token: undefined, notReady: () => "", status });

@@ -82,7 +82,7 @@ class Found {
   }
 
   open(): Promise<Presence> {
-    const log: Log = { tell: (_, text) => void this.told.push(text), event() {}, format: () => "" };
+    const log: Log = { tell: (_, text) => void this.told.push(text), event() {}, format: () => "", line: () => "" };
     return Presence.open({
       host: hostIn(this.#dir.path, this.clock),
       line: currentCommandLine,

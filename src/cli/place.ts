@@ -104,7 +104,7 @@ function socketsIn(dir: string): readonly string[] {
  */
 export function makeControlDirectory(host: ProcessHost): void {
   const dir = controlDirectory(host);
-  const found = lstatSync(dir, { throwIfNoEntry: false }) ?? makeDirectory(dir);
+  const found = findOrMake(dir);
   const wrong = wrongWith(found);
   if (wrong !== undefined) throw new Error(`Cannot use ${dir}: ${wrong}; remove it, or ${ELSEWHERE}`);
   if ((found.mode & 0o077) !== 0) chmodSync(dir, 0o700);
@@ -113,8 +113,10 @@ export function makeControlDirectory(host: ProcessHost): void {
 const ELSEWHERE = "give --control with a path in a directory of your own, to the commands as well, or set " +
   "XDG_RUNTIME_DIR to one for both";
 
-function makeDirectory(dir: string): Stats {
+function findOrMake(dir: string): Stats {
   try {
+    const found = lstatSync(dir, { throwIfNoEntry: false });
+    if (found !== undefined) return found;
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     return lstatSync(dir);
   } catch (error) {
