@@ -202,7 +202,7 @@ function fileOf(program: Program, log: string): Outlet {
       renameSync(log, moved);
       const isAlive = await reopen(program);
       if (isAlive) await waitFor(() => statSync(log).size > 0, { what: "the next log file to be written to" });
-      for await (const line of linesOf(moved)) audience.hear(line);
+      for await (const line of linesOf(moved)) audience.hear(printed(line));
       rmSync(moved);
     },
   };
@@ -217,6 +217,12 @@ async function reopen(program: Program): Promise<boolean> {
   return true;
 }
 
+/** What a worker has printed, of which that is the record; or that itself. */
+function printed(line: string): string {
+  const { message, properties } = JSON.parse(line);
+  return properties.event === "output" ? message : line;
+}
+
 async function* linesOf(file: string): AsyncGenerator<string> {
   let rest = "";
   for await (const chunk of createReadStream(file, "utf8")) {
@@ -229,13 +235,13 @@ async function* linesOf(file: string): AsyncGenerator<string> {
 
 const CASES = [
   ["on its streams, with a plain log", "plain", false],
-  ["in a log file that is begun anew again and again, with a log of JSON", "json", true],
+  ["as JSON in a log file that is begun anew again and again", "json", true],
 ] as const;
 
-const IS_OTHER: Readonly<Record<string, RegExp>> = {
-  plain: /^\d{4}-\d\d-\d\dT\S+ \[\w+\] prefork: /,
-  json: /^\{"@timestamp":.*\}$/,
-};
+/** Whether that is a whole line of the log, and not one of those that tell of lost ones. */
+function isLog(line: string): boolean {
+  return /^\d{4}-\d\d-\d\dT\S+ \[\w+\] prefork: |^\{"@timestamp":.*\}$/.test(line) && !line.includes("were dropped");
+}
 
 /**
  * The most that the memory of a manager may rise from the second third of the time to the last one: what garbage and a
@@ -251,10 +257,11 @@ describe(`workers that talk all the time on ${runtime}`, () => {
     it(`cost no line and no memory, ${where}`, options, async () => {
       await using dir = await tempDir();
       const log = dir.file("log");
-      await using program = run(["--log-format", format, ...isFile ? ["--log-file", log] : []], dir);
-      const audience = new Audience((line) =>
-        (IS_OTHER[format]?.test(line) ?? false) && !line.includes("were dropped")
+      await using program = run(
+        ["--log-format", format, ...isFile ? ["--log-file", log, "--output", "named"] : []],
+        dir,
       );
+      const audience = new Audience(isLog);
       const gathering = new Gathering(program, dir, audience, isFile ? fileOf(program, log) : streamsOf(program));
       try {
         const { url, port } = await gathering.begin();
