@@ -11,7 +11,7 @@ import { concat, endsLine } from "./lines.ts";
 export type Write = (bytes: Uint8Array) => Promise<number>;
 
 /** The most that waits of the log, and of all workers that are gone, before it is dropped. */
-const MAX_WAITING_BYTES = 1_048_576;
+const MAX_WAITING_BYTES = 4_194_304;
 /** The most that is handed over in one write. */
 const MAX_BATCH_BYTES = 65_536;
 /** How long to wait for a stream that somebody made non-blocking and that is full. */
@@ -41,7 +41,7 @@ const ONE_LINE: Dropped = { lines: 1, bytes: 0 };
 export interface OutletOptions {
   /** Told what was dropped, once the stream takes bytes again; gives the line to write about it. */
   readonly describeDropped: (dropped: Dropped) => string;
-  /** @default {1048576} */
+  /** @default {4194304} */
   readonly maxWaitingBytes?: number;
 }
 
