@@ -33,12 +33,12 @@ export async function showLog(path: string, count: number, follows: boolean): Pr
   }
 }
 
-/** Whether another file has the name by now, or this one has been emptied. */
+/** Whether another file has the name by now and is written to, so that this one is complete; or this one was emptied. */
 async function isOther(file: FileHandle, path: string, at: number): Promise<boolean> {
   const there = await open(path, "r").catch(() => undefined);
   if (there === undefined) return false; // moved away, and not begun anew yet
   const [now, old] = await Promise.all([there.stat(), file.stat()]).finally(() => there.close());
-  return now.ino !== old.ino || now.size < at;
+  return now.ino === old.ino ? now.size < at : now.size > 0;
 }
 
 /** Where the last lines begin. */
