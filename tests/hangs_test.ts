@@ -17,7 +17,7 @@ describe("a worker that hangs is killed and replaced", () => {
       assert.ok(ageMs !== undefined && ageMs >= 1000 && ageMs < 30_000, `${ageMs}`);
       if (process.platform === "linux") {
         assert.ok(usage !== undefined && usage.memoryBytes > 10_000_000, JSON.stringify(usage));
-        if (how === "loop") assert.ok(usage.cpuMs >= 100, JSON.stringify(usage));
+        if (how === "loop") assert.ok(usage.cpuMs > 0, JSON.stringify(usage));
       }
       await waitFor(() => eventsOfType(program, "spawn").length >= 2, { what: "the next worker" });
       const [reaped] = eventsOfType(program, "reap");
