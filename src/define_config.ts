@@ -60,6 +60,10 @@ export interface PreforkConfig {
   readonly group?: string;
   /** Their directory. */
   readonly cwd?: string;
+  /** The file mode creation mask of manager and workers: `"027"`. @default as it was */
+  readonly umask?: string;
+  /** Limits of manager and workers: `{ nofile: 65536, core: "0:unlimited" }`. @default as they were */
+  readonly rlimit?: Readonly<Record<string, string | number>>;
   /** A file of variables for their environment. */
   readonly envFile?: string;
   /** Whether all workers are replaced when a file changes that they are made of. @default {false} */

@@ -24,7 +24,7 @@ function read(config: PreforkConfig, ...args: readonly string[]): RunRequest {
 
 test("a file says what a command line says", () => {
   const typed = parse(
-    "app.ts -w 4 -l 8080 -l admin=127.0.0.1:9000 --spare 3:8 --boot-timeout 500ms --max-lifetime 1h --max-memory 1G -t HUP=TERM:500 --no-adoption --watch --allow-net --status-listen 9090 -- -v"
+    "app.ts -w 4 -l 8080 -l admin=127.0.0.1:9000 --spare 3:8 --boot-timeout 500ms --max-lifetime 1h --max-memory 1G -t HUP=TERM:500 --no-adoption --watch --allow-net --status-listen 9090 --umask 027 --rlimit nofile=65536 --rlimit core=0:unlimited -- -v"
       .split(" "),
   );
   const filed = read(defineConfig({
@@ -41,6 +41,8 @@ test("a file says what a command line says", () => {
     watch: true,
     permissions: ["--allow-net"],
     statusListen: 9090,
+    umask: "027",
+    rlimit: { nofile: 65536, core: "0:unlimited" },
   }));
   assert.ok(typed.kind === "run");
   const said = ({ name, text }: Given): string => `${name}=${text}`;
@@ -100,6 +102,15 @@ const MISTAKES: readonly [unknown, RegExp][] = [
   [{ wrokers: 4 }, /^Cannot understand 'wrokers' in x.json: there is no such option; did you mean 'workers'\?$/],
   [{ worker: "a.ts", workers: "many" }, /^Cannot use 'many' for --workers: .* \('workers' in x.json\)$/],
   [{ worker: "a.ts", workers: [4] }, /^Cannot use \[4\] for 'workers' in x.json: it must be text or a number$/],
+  [
+    { worker: "a.ts", umask: 27 },
+    /^Cannot use 27 for 'umask' in x.json: it must be text of octal digits, such as '027'$/,
+  ],
+  [
+    { worker: "a.ts", rlimit: "nofile=1" },
+    /^Cannot use "nofile=1" for 'rlimit' in x.json: it must be \{ nofile: 65536 \}$/,
+  ],
+  [{ worker: "a.ts", rlimit: { nofil: 1 } }, /did you mean nofile\? \('rlimit' in x.json\)$/],
   [{ worker: "a.ts", bootTimeout: "30" }, /say whether 30s or 30ms is meant \('bootTimeout' in x.json\)$/],
   [{ worker: "a.ts", adoption: "no" }, /for 'adoption' in x.json: it must be true or false$/],
   [{ worker: "a.ts", spare: { max: 4 } }, /for 'spare' in x.json: it must be \{ min: 3, max: 8 \}$/],

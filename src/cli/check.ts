@@ -7,11 +7,13 @@
 
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import { currentLibc } from "../../runtimes/current_libc.ts";
 import { describeError, type PreforkEvent } from "../events.ts";
 import { fixedPool } from "../policy.ts";
 import type { Prefork } from "../prefork.ts";
 import { checkReadyWhen, questionFor } from "../ready_when.ts";
 import { STOP_SIGNALS } from "../signals.ts";
+import { applyLimits } from "./limits.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
 import type { RunRequest } from "./parse.ts";
@@ -29,6 +31,7 @@ const NOT_READY = 3;
 export async function check(request: RunRequest): Promise<number> {
   const outlets = openOutlets(request.options);
   try {
+    applyLimits(request.options, currentLibc);
     const prepared = await prepare(apart(request), currentHost, currentCommandLine);
     return await tryWorker(request, prepared, outlets);
   } catch (error) {

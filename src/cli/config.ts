@@ -80,6 +80,8 @@ const OTHERS = [
   "listen",
   "spare",
   "trap",
+  "umask",
+  "rlimit",
   "adoption",
   "watch",
   "permissions",
@@ -187,6 +189,12 @@ function toTokens(file: string, key: string, value: unknown): readonly string[] 
         `--spare=${text(min, "{ min: 3, max: 8 }")}${max === undefined ? "" : `:${text(max, "{ min: 3, max: 8 }")}`}`,
       ];
     }
+    case "umask":
+      if (typeof value !== "string") throw wrong("text of octal digits, such as '027'");
+      return [`--umask=${value}`];
+    case "rlimit":
+      if (typeof value !== "object" || value === null || Array.isArray(value)) throw wrong("{ nofile: 65536 }");
+      return Object.entries(value).map(([name, limit]) => `--rlimit=${name}=${text(limit, "{ nofile: 65536 }")}`);
     case "trap":
       if (typeof value !== "object" || value === null) throw wrong("{ HUP: 'reload' }");
       return Object.entries(value).map(([signal, action]) => `--trap=${signal}=${text(action, "{ HUP: 'reload' }")}`);

@@ -25,7 +25,7 @@ export class LogFile {
    */
   static async open(path: string): Promise<LogFile> {
     try {
-      return new LogFile(path, await open(path, "a", MODE));
+      return new LogFile(path, await openForAppending(path));
     } catch (error) {
       throw new UsageError(`Cannot use ${path} for --log-file: ${describeError(error)}`);
     }
@@ -49,8 +49,16 @@ export class LogFile {
 
   /** Begins a new file at the path, if the old one is not there any more. */
   async reopen(): Promise<void> {
-    const file = await open(this.path, "a", MODE);
+    const file = await openForAppending(this.path);
     await this.#next?.close();
     this.#next = file;
   }
+}
+
+/** One that is made has its mode whatever the umask is, and one that was there keeps its own. */
+async function openForAppending(path: string): Promise<FileHandle> {
+  const made = await open(path, "ax", MODE).catch(() => undefined);
+  if (made === undefined) return await open(path, "a", MODE);
+  await made.chmod(MODE);
+  return made;
 }

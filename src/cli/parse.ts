@@ -8,6 +8,7 @@ import { nearest } from "../nearest.ts";
 import type { ConfigArguments } from "./config.ts";
 import type { ReadyWhen } from "../ready_when.ts";
 import type { Relay, Signal, TrapSignals } from "../types.ts";
+import { parseRlimit, parseUmask } from "./limits.ts";
 import { isOrder, type OperatorRequest, readOrder } from "./parse_order.ts";
 import { UsageError } from "./usage_error.ts";
 import {
@@ -44,6 +45,10 @@ export interface RunOptions {
   readonly user?: string;
   readonly group?: string;
   readonly cwd?: string;
+  /** Octal digits. */
+  readonly umask?: string;
+  /** Limits as they were typed, each known to be one. */
+  readonly rlimit?: readonly string[];
   readonly envFile?: string;
   readonly standby?: number;
   readonly maxSurge?: number;
@@ -123,6 +128,7 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--group": { example: "www-data", read: (text) => ({ group: text }) },
   "--cwd": { example: "/srv/app", read: (text) => ({ cwd: text }) },
   "--env-file": { example: ".env", read: (text) => ({ envFile: text }) },
+  "--umask": { example: "027", read: (text) => ({ umask: parseUmask(text) }) },
   "--standby": { example: "1", read: (text) => ({ standby: parseCount("--standby", text) }) },
   "--surge": { example: "2", read: (text) => ({ maxSurge: parseCount("--surge", text) }) },
   "--unavailable": { example: "1", read: (text) => ({ maxUnavailable: parseCount("--unavailable", text) }) },
@@ -150,11 +156,12 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
 
 const TRAP = "--trap";
 const LISTEN = "--listen";
+const RLIMIT = "--rlimit";
 const NO_ADOPTION = "--no-adoption";
 const PRINT_CONFIG = "--print-config";
 const WATCH = "--watch";
 /** Options that may be given several times, each with an example. */
-const REPEATED: Readonly<Record<string, string>> = { [TRAP]: "HUP=reload", [LISTEN]: "8080" };
+const REPEATED: Readonly<Record<string, string>> = { [TRAP]: "HUP=reload", [LISTEN]: "8080", [RLIMIT]: "nofile=65536" };
 const SHORT: Readonly<Record<string, string>> = {
   "-w": "--workers",
   "-l": LISTEN,
@@ -321,6 +328,7 @@ function readTokens(tokens: readonly string[]): Said | { readonly kind: "help" |
     given.push({ name, text });
     if (option !== undefined) options = { ...options, ...option.read(text) };
     else if (name === TRAP) traps.push([...parseTrap(text)]);
+    else if (name === RLIMIT) options = { ...options, rlimit: [...options.rlimit ?? [], parseRlimit(text)] };
     else options = { ...options, listen: [...options.listen ?? [], parseListen("-l", text)] };
   }
   return { words, options, traps: Object.fromEntries(traps), denoArgs, given };

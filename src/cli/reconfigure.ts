@@ -94,13 +94,13 @@ function refuseFixed(before: RunRequest, after: RunRequest): void {
 }
 
 function fixedParts({ target, trapSignals, denoArgs, options }: RunRequest): Readonly<Record<string, unknown>> {
-  const { readyWhen, name, runtime, user, group, cwd, envFile, control, pidFile } = options;
+  const { readyWhen, name, runtime, user, group, cwd, umask, rlimit, envFile, control, pidFile } = options;
   const { statusListen, statusTokenFile, logFormat, logFile, output, watch } = options;
   return {
     [target.type === "module" ? "worker" : "command"]: target,
     trap: trapSignals,
     permissions: denoArgs,
-    ...{ readyWhen, name, runtime, user, group, cwd, envFile, control, pidFile },
+    ...{ readyWhen, name, runtime, user, group, cwd, umask, rlimit, envFile, control, pidFile },
     ...{ statusListen, statusTokenFile, logFormat, logFile, output, watch },
   };
 }

@@ -13,6 +13,7 @@ import { takeStored } from "../fd_store.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
 import type { Relay, WorkerInfo } from "../types.ts";
+import { applyLimits } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { LogFile } from "./log_file.ts";
 import { Notifier } from "./notify.ts";
@@ -40,7 +41,7 @@ const NO_INIT =
  * @param reread Reads the configuration file anew, if there is one.
  */
 export async function run(request: RunRequest, reread?: () => Promise<Request>): Promise<number> {
-  const file = await openLogFile(request.options).catch(complain);
+  const file = await begin(request.options).catch(complain);
   if (file === null) return 2;
   const outlets = openOutlets(request.options, file);
   try {
@@ -55,6 +56,12 @@ export async function run(request: RunRequest, reread?: () => Promise<Request>):
   } finally {
     await outlets.drain();
   }
+}
+
+/** Whatever is made comes after the limits. */
+async function begin(options: RunOptions): Promise<LogFile | undefined> {
+  applyLimits(options, currentLibc);
+  return await openLogFile(options);
 }
 
 async function openLogFile({ logFile, output }: RunOptions): Promise<LogFile | undefined> {
