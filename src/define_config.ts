@@ -30,6 +30,8 @@ export interface PreforkConfig {
   readonly readyWhen?: string;
   /** How long a worker may take to stop: `"30s"`, or milliseconds. @default {30000} */
   readonly stopTimeout?: string | number;
+  /** How long workers serve on after a stop before they are told: `"5s"`, or milliseconds. @default {0} */
+  readonly drainDelay?: string | number;
   /** How long it may answer what is open: `"10s"`, or milliseconds. @default {10000} */
   readonly drainTimeout?: string | number;
   /** How long its event loop may stand still: `"30s"`, or milliseconds. @default any time */

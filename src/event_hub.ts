@@ -108,6 +108,7 @@ export function levelOf(event: PreforkEvent): keyof Logger {
     case "activate":
     case "ready":
     case "signal":
+    case "stopDelayed":
     case "relay":
     case "retire":
     case "reload":

@@ -26,6 +26,8 @@ export type PreforkEvent =
   }
   /** The manager acts on a trapped signal. */
   | { readonly type: "signal"; readonly signal: Signal; readonly relay: Relay }
+  /** Workers serve on for this long before they get what a stop has for them. */
+  | { readonly type: "stopDelayed"; readonly signal: Signal; readonly delayMs: number }
   /** A worker was sent a signal. */
   | { readonly type: "relay"; readonly worker: WorkerInfo; readonly signal: Signal }
   /** A worker was told to stop because the pool is to be smaller. */
@@ -134,6 +136,8 @@ export function formatEvent(event: PreforkEvent): string {
       return `${describeWorker(event.worker)} ${event.reason}`;
     case "signal":
       return `received ${event.signal}: ${describeRelay(event.relay)}`;
+    case "stopDelayed":
+      return `workers serve on for ${event.delayMs} ms before they are told of ${event.signal}`;
     case "relay":
       return `${describeWorker(event.worker)} was sent ${event.signal}`;
     case "retire":

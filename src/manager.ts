@@ -72,6 +72,7 @@ export class Manager {
   readonly #waiting: Waiting;
   readonly #inbox: Inbox;
   readonly #stop = (): void => this.#inbox.post({ type: "signal", signal: "SIGTERM" });
+  readonly #leave = (): void => this.#inbox.post({ type: "signal", signal: "SIGTERM", isUrgent: true });
   #state: PoolState;
   /** Sizes that were asked for and that the state has yet to take: the last one, and how many. */
   #asked = { maxWorkers: 0, left: 0 };
@@ -87,7 +88,7 @@ export class Manager {
     const post = (input: Input): void => this.#inbox.post(input);
     const staff = new Staff({ owner, host, options, generations, outputs, hub, post });
     const sockets = (): SharedSockets | undefined => this.#terms.sockets;
-    const succession = new Succession({ host, owner, config, hub, sockets, stop: this.#stop });
+    const succession = new Succession({ host, owner, config, hub, sockets, stop: this.#leave });
     this.hub = hub;
     this.#host = host;
     this.#options = options;
@@ -343,7 +344,6 @@ export class Manager {
         this.#prober?.end(effect.id);
         return this.#staff.reaped(effect);
       case "returned":
-        if (isStopSignal(effect.signal)) this.#succession.abandon(`the pool was told to stop by ${effect.signal}`);
         return this.#settleStart((started) => started.resolve(effect.signal));
       case "gaveUp":
         return this.#settleStart((started) => started.reject(bootFailure(effect)));
@@ -369,8 +369,13 @@ export class Manager {
     this.#inbox.post({ type: "stopAll" });
   }
 
-  /** A reload has ended, and what is to be looked at, and what may be needed yet, are other things now. */
+  /**
+   * A stop is one for whoever was to take over, too. At the end of a reload, what is to be looked at, and what may be
+   * needed yet, are other things than before.
+   */
   #heed(event: PreforkEvent): void {
+    const isStop = event.type === "signal" && isStopSignal(event.signal);
+    if (isStop) this.#succession.abandon(`the pool was told to stop by ${event.signal}`);
     if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
     this.#lookouts.keep();
     this.#generations.forget(this.#state);

@@ -104,6 +104,12 @@ export interface PreforkOptions {
   readonly maxSurge?: number;
   /** How many workers may be told to stop before their replacement is ready. @default {0}, or 1 there */
   readonly maxUnavailable?: number;
+  /**
+   * How long workers serve on after a stop before they are told, so that whoever sends them requests can see that this
+   * pool is to go: for a stop by a signal that is trapped, or by {@linkcode PreforkOptions.signal}, of a pool in which a
+   * worker was ever ready. A second stop signal ends it. @default {0}
+   */
+  readonly drainDelayMs?: number;
   /** How long a worker may answer what is open once it is told to stop, or its manager is gone. @default {10000} */
   readonly drainTimeoutMs?: number;
   /**
@@ -181,6 +187,7 @@ const KNOWN: Readonly<Record<keyof PreforkOptions, true>> = {
   reloadTimeoutMs: true,
   maxSurge: true,
   maxUnavailable: true,
+  drainDelayMs: true,
   drainTimeoutMs: true,
   hangTimeoutMs: true,
   recycle: true,
@@ -235,6 +242,7 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
       ? undefined
       : checkTime("reloadTimeoutMs", options.reloadTimeoutMs),
     ...checkStop(options),
+    drainDelayMs: checkTime("drainDelayMs", options.drainDelayMs ?? 0),
     ...checkLimits(options, readyWhen !== undefined && isShared(readyWhen)),
     settles: listen.length === 0,
     hangTimeoutMs: options.hangTimeoutMs === undefined

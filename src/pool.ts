@@ -3,11 +3,12 @@
  * does no I/O, and knows no runtime. Read it top down: what is heard here, then `pool_size.ts` (how many),
  * `pool_life.ts` (a worker's life), `pool_ready.ts` (who is asked whether it is ready), `pool_roll.ts` (who replaces
  * whom), `pool_standby.ts` (who waits to be needed), `pool_watch.ts` (who hangs, who is due), `pool_signals.ts` (who is
- * sent what).
+ * sent what), `pool_delay.ts` (a stop that may wait).
  *
  * @module
  */
 
+import { cancelDelay, endDelay, heed } from "./pool_delay.ts";
 import {
   becomeReady,
   begin,
@@ -24,16 +25,7 @@ import {
 } from "./pool_life.ts";
 import { isProbed, probe, settle, unready } from "./pool_ready.ts";
 import { beginRoll, dismissSuccessors, endRoll, forgetTroubles } from "./pool_roll.ts";
-import {
-  actOnSignal,
-  enqueueSignal,
-  noteKilled,
-  relayFor,
-  signalWorker,
-  staggerNext,
-  stopAll,
-  stopSignal,
-} from "./pool_signals.ts";
+import { enqueueSignal, noteKilled, relayFor, signalWorker, staggerNext, stopAll, stopSignal } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
 import { dismissStandbys, parked } from "./pool_standby.ts";
 import { beat, examined, extend, makeDue, noBeat, reject } from "./pool_watch.ts";
@@ -79,11 +71,12 @@ function take(turn: Turn, input: Input): void {
     case "unwait":
       return update(turn, { mode: "idle" });
     case "signal":
-      return signal(turn, input.signal);
+      return signal(turn, input.signal, input.isUrgent ?? false);
     case "signalAll":
       return input.slot === undefined ? signalAll(turn, input.signal) : signalSlot(turn, input.signal, input.slot);
     case "stopAll":
       if (turn.pool.mode === "running") update(turn, { mode: "idle" }); // nobody comes after those that go
+      cancelDelay(turn);
       endRoll(turn, "stopped", "the pool was told to stop");
       return stopAll(turn);
     case "setMaxWorkers":
@@ -139,6 +132,8 @@ function take(turn: Turn, input: Input): void {
       return adjust(turn);
     case "stagger":
       return staggerNext(turn);
+    case "delayOver":
+      return endDelay(turn);
     default:
       return input satisfies never;
   }
@@ -157,7 +152,7 @@ function start(turn: Turn, generation: Generation): void {
   const { queue: [first, ...queue], roll } = turn.pool;
   const replaceBy = turn.pool.replaceBy ?? (roll?.fallback ? roll.signal : null);
   update(turn, { mode: "running", generation: generation.number, bootFailures: 0, over: false, killed: [], queue });
-  if (first !== undefined) return act(turn, first);
+  if (first !== undefined) return heed(turn, first, false);
   if (replaceBy === null) replaceNobody(turn, generation);
   else beginRoll(turn, generation, replaceBy);
   update(turn, { replaceBy: null });
@@ -175,8 +170,8 @@ function replaceNobody(turn: Turn, generation: Generation): void {
 
 function reload(turn: Turn, generation: Generation): void {
   update(turn, { generation: generation.number });
-  const { mode, current } = turn.pool;
-  if (mode === "running") {
+  const { mode, current, delayed } = turn.pool;
+  if (mode === "running" && delayed === null) {
     beginRoll(turn, generation, stopSignal(turn.pool));
     return adjust(turn);
   }
@@ -185,26 +180,22 @@ function reload(turn: Turn, generation: Generation): void {
     generation: generation.number,
     serving: current.number,
     cause: "stopped",
-    reason: "start() returned before it began",
+    reason: delayed === null ? "start() returned before it began" : "the pool was told to stop",
   });
 }
 
 /** A signal came. Outside `start` it waits for the next one; a stop also reaches the workers that all are waiting for. */
-function signal(turn: Turn, received: Signal): void {
-  if (turn.pool.mode === "running") return act(turn, received);
+function signal(turn: Turn, received: Signal, isUrgent: boolean): void {
+  if (turn.pool.mode === "running") return heed(turn, received, isUrgent);
   enqueueSignal(turn, received);
   if (turn.pool.mode !== "waiting" || !isStopSignal(received)) return;
   const relayed = relayedSignal(relayFor(turn.pool, received));
   if (relayed !== undefined) stopAll(turn, relayed);
 }
 
-function act(turn: Turn, received: Signal): void {
-  if (isStopSignal(received)) endRoll(turn, "stopped", `the pool was told to stop by ${received}`);
-  actOnSignal(turn, received);
-}
-
 /** The program itself signals all workers. SIGKILL takes those too that are still being made. */
 function signalAll(turn: Turn, sent: Signal): void {
+  if (sent === "SIGKILL") endDelay(turn); // or those that were killed would be replaced
   for (const worker of liveWorkers(turn.pool)) {
     if (sent === "SIGKILL") kill(turn, worker);
     else if (isStandby(worker)) continue; // it is told nothing yet

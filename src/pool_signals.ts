@@ -45,8 +45,18 @@ export function enqueueSignal(turn: Turn, signal: Signal): void {
 
 /** Acts on a signal inside `start`, which returns by it. */
 export function actOnSignal(turn: Turn, signal: Signal): void {
+  tellSignal(turn, signal);
+  returnBy(turn, signal);
+}
+
+/** Tells of a signal that is acted on. */
+export function tellSignal(turn: Turn, signal: Signal): void {
+  tell(turn, { type: "signal", signal, relay: relayFor(turn.pool, signal) });
+}
+
+/** Has `start` return by a signal, of which the workers get what they are to get. */
+export function returnBy(turn: Turn, signal: Signal): void {
   const relay = relayFor(turn.pool, signal);
-  tell(turn, { type: "signal", signal, relay });
   update(turn, { mode: "idle" });
   if (isReplacing(relay)) update(turn, { replaceBy: relay.signal });
   else relayToAll(turn, relay, isStopSignal(signal));

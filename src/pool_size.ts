@@ -19,6 +19,7 @@ export function adjust(turn: Turn): void {
   if (turn.pool.mode !== "running") return;
   retireSurplus(turn);
   follow(turn);
+  if (turn.pool.delayed !== null) return; // who is to stop soon need not be replaced, nor be stood by for
   advance(turn);
   keepStandbys(turn);
 }

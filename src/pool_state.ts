@@ -26,6 +26,8 @@ export interface PoolConfig {
    */
   readonly probeIntervalMs: number | undefined;
   readonly stopTimeoutMs: number;
+  /** How long workers serve on after a stop before they are told. */
+  readonly drainDelayMs: number;
   /** Deadline of a worker that was told to end by a relay that is no stop, or by its replacement; none if undefined. */
   readonly reloadTimeoutMs: number | undefined;
   /** How many replacements may boot beside the workers they are to replace. */
@@ -145,6 +147,12 @@ export interface Stagger {
   readonly rest: readonly WorkerRef[];
 }
 
+/** A stop that workers are not told of yet. */
+export interface Delayed {
+  readonly signal: Signal;
+  readonly since: number;
+}
+
 /** Everything the pool knows. Replaced, never changed. */
 export interface PoolState {
   readonly config: PoolConfig;
@@ -174,6 +182,7 @@ export interface PoolState {
   /** Signals that no `start` has seen yet; each at most once, stops first. */
   readonly queue: readonly Signal[];
   readonly stagger: Stagger | null;
+  readonly delayed: Delayed | null;
   readonly roll: Roll | null;
   /** Workers to be replaced, the first that asked first. */
   readonly due: readonly WorkerRef[];
@@ -220,7 +229,8 @@ export type Input =
   | { readonly type: "start" | "reload"; readonly generation: Generation }
   | { readonly type: "wait" }
   | { readonly type: "unwait" }
-  | { readonly type: "signal"; readonly signal: Signal }
+  /** A signal came; an urgent one is acted on at once. */
+  | { readonly type: "signal"; readonly signal: Signal; readonly isUrgent?: true }
   | { readonly type: "signalAll"; readonly signal: Signal; readonly slot?: number }
   | { readonly type: "stopAll" }
   | { readonly type: "setMaxWorkers"; readonly maxWorkers: number }
@@ -243,7 +253,8 @@ export type Input =
   | { readonly type: "due"; readonly reason: string } & WorkerRef
   | { readonly type: "slotFree"; readonly slot: number }
   | { readonly type: "adjust" }
-  | { readonly type: "stagger" };
+  | { readonly type: "stagger" }
+  | { readonly type: "delayOver" };
 
 /** What the pool wants done. */
 export type Effect =
@@ -284,6 +295,7 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
     troubles: emptySlots(),
     queue: [],
     stagger: null,
+    delayed: null,
     roll: null,
     due: [],
     dueAfter: 0,

@@ -43,6 +43,9 @@ const NUMBERS: Readonly<Record<Signal, number>> = {
 /** Signals that ask a manager to end, the most wanted first. They overtake all others that wait. */
 export const STOP_SIGNALS: readonly Signal[] = ["SIGTERM", "SIGINT", "SIGQUIT"];
 
+/** `timeout` signals its command and then the whole group; `npm run` hands on a Ctrl-C: two in no time are one. */
+export const ECHO_MS = 5;
+
 /** Whether `signal` asks a manager to end. */
 export function isStopSignal(signal: Signal): boolean {
   return STOP_SIGNALS.includes(signal);

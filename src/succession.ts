@@ -30,7 +30,7 @@ export interface SuccessionParts {
   readonly owner: Owner;
   readonly config: PoolConfig;
   readonly sockets: () => SharedSockets | undefined;
-  /** Stops the pool as SIGTERM does. */
+  /** Stops the pool as SIGTERM does, and at once: somebody else serves. */
   stop(): void;
 }
 

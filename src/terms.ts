@@ -28,6 +28,7 @@ export type ChangeableOption =
   | "reloadTimeoutMs"
   | "maxSurge"
   | "maxUnavailable"
+  | "drainDelayMs"
   | "drainTimeoutMs"
   | "hangTimeoutMs"
   | "recycle"
@@ -47,6 +48,7 @@ const CHANGEABLE: Readonly<Record<ChangeableOption, true>> = {
   reloadTimeoutMs: true,
   maxSurge: true,
   maxUnavailable: true,
+  drainDelayMs: true,
   drainTimeoutMs: true,
   hangTimeoutMs: true,
   recycle: true,

@@ -53,6 +53,7 @@ const UNDERSTOOD: readonly [string, Wanted][] = [
   ["app.ts --ready-when=tcp:h:900{slot}", { options: { readyWhen: { tcp: "h:900{slot}" } } }],
   ["app.ts --ready-when tcp:unix:/s", { options: { readyWhen: { tcp: "unix:/s" } } }],
   ["app.ts --ready-when unix:/s", { options: { readyWhen: { tcp: "unix:/s" } } }],
+  ["app.ts --drain-delay 5s", { options: { drainDelayMs: 5000 } }],
   ["app.ts --drain-timeout 5s", { options: { drainTimeoutMs: 5000 } }],
   ["app.ts -l 8080", { options: { listen: ["8080"] } }],
   ["app.ts -l8080 -l=[::1]:80 --listen=a=unix:/x", { options: { listen: ["8080", "[::1]:80", "a=unix:/x"] } }],

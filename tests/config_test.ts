@@ -24,7 +24,7 @@ function read(config: PreforkConfig, ...args: readonly string[]): RunRequest {
 
 test("a file says what a command line says", () => {
   const typed = parse(
-    "app.ts -w 4 -l 8080 -l admin=127.0.0.1:9000 --spare 3:8 --boot-timeout 500ms --max-lifetime 1h --max-memory 1G -t HUP=TERM:500 --no-adoption --watch --allow-net --status-listen 9090 --umask 027 --rlimit nofile=65536 --rlimit core=0:unlimited -- -v"
+    "app.ts -w 4 -l 8080 -l admin=127.0.0.1:9000 --spare 3:8 --boot-timeout 500ms --drain-delay 5s --max-lifetime 1h --max-memory 1G -t HUP=TERM:500 --no-adoption --watch --allow-net --status-listen 9090 --umask 027 --rlimit nofile=65536 --rlimit core=0:unlimited -- -v"
       .split(" "),
   );
   const filed = read(defineConfig({
@@ -34,6 +34,7 @@ test("a file says what a command line says", () => {
     listen: [8080, "admin=127.0.0.1:9000"],
     spare: { min: 3, max: 8 },
     bootTimeout: 500,
+    drainDelay: "5s",
     maxLifetime: "1h",
     maxMemory: "1G",
     trap: { HUP: "TERM:500" },

@@ -21,6 +21,8 @@ const CASES = [
   { maxSurge: 1, maxUnavailable: 0, manners: QUICK, inputs: Infinity, worlds: 12_400 },
   { maxSurge: 0, maxUnavailable: 1, manners: QUICK, inputs: Infinity, worlds: 14_200 },
   { maxSurge: 2, maxUnavailable: 1, manners: QUICK, inputs: Infinity, worlds: 12_300 },
+  { maxSurge: 1, maxUnavailable: 0, drainDelayMs: 1000, manners: QUICK, inputs: 7, worlds: 3000 },
+  { maxSurge: 0, maxUnavailable: 1, drainDelayMs: 1000, manners: QUICK, inputs: Infinity, worlds: 17_500 },
   { maxSurge: 1, maxUnavailable: 0, manners: RECYCLING, inputs: 8, worlds: 12_000 },
   { maxSurge: 0, maxUnavailable: 1, manners: RECYCLING, inputs: 8, worlds: 10_000 },
   { maxSurge: 2, maxUnavailable: 1, manners: RECYCLING, inputs: 8, worlds: 12_400 },
@@ -135,8 +137,9 @@ function nobodyReadyIsMissed({ pool }: World, before: World): void {
 
 for (const { manners, inputs, worlds, ...limits } of CASES) {
   const many = inputs === Infinity ? "any number of" : inputs;
+  const late = limits.drainDelayMs === undefined ? "" : ", stops that wait";
   const who = `${manners.isQuick ? "quick" : "slow"} workers${manners.isRecycling ? " that are due now and then" : ""}`;
-  const named = `${many} inputs, ${who}, maxSurge ${limits.maxSurge}, maxUnavailable ${limits.maxUnavailable}`;
+  const named = `${many} inputs, ${who}, maxSurge ${limits.maxSurge}, maxUnavailable ${limits.maxUnavailable}${late}`;
   it(`holds in any order: ${named}`, { timeout: 120_000 }, () => {
     // Time stands still, so back-offs of those that are due would never be over.
     const rules = manners.isRecycling ? { ...limits, errRespawnIntervalMs: 0 } : limits;

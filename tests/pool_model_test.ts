@@ -211,6 +211,7 @@ const RULES: fc.Arbitrary<Rules> = fc.record({
   maxRespawnIntervalMs: fc.constantFrom(10_007, 3001),
   bootTimeoutMs: fc.constantFrom(30_011, 4001),
   stopTimeoutMs: fc.constantFrom(20_011, 2999),
+  drainDelayMs: fc.constantFrom(0, 1511, 6007),
   reloadTimeoutMs: fc.constantFrom(undefined, 7001),
   hangTimeoutMs: fc.constantFrom(undefined, 4999),
   maxBootFailures: fc.constantFrom(undefined, 3),

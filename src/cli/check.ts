@@ -58,6 +58,7 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
     maxWorkers: 1,
     maxBootFailures: 1,
     standby: 0,
+    drainDelayMs: 0,
     policy: fixedPool(),
     ...readingOutput(relay, request),
   }, outlets.log);

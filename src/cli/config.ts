@@ -70,6 +70,7 @@ const TIMES = {
   maxLifetime: "--max-lifetime",
   bootTimeout: "--boot-timeout",
   stopTimeout: "--stop-timeout",
+  drainDelay: "--drain-delay",
   drainTimeout: "--drain-timeout",
 } as const satisfies Partial<Record<keyof PreforkConfig, string>>;
 

@@ -25,11 +25,11 @@ Pool
   --hang-timeout TIME     how long a worker's event loop may stand still (default: any time)
   --max-requests N  --max-lifetime 1h  --max-memory 512M   when a worker is replaced (default: never)
 Sockets (bound once, shared by all workers; more in docs/serving.md)
-  -l, --listen ADDR       PORT, HOST:PORT, [v6]:PORT, unix:PATH, fd:N or inherit, with a
-                          NAME= in front if wished; repeatable (default: what systemd or
-                          start_server gave, else PORT for modules)
+  -l, --listen ADDR       PORT, HOST:PORT, [v6]:PORT, unix:PATH, fd:N or inherit, with NAME= if wished;
+                          repeatable (default: what systemd or start_server gave, else PORT for modules)
   --backlog N  --socket-mode 660  --socket-owner USER[:GROUP]  --no-adoption
   --drain-timeout TIME    how long a worker told to stop may answer what is open (default 10s)
+  --drain-delay TIME      how long all serve on after a stop before they are told (default 0)
 Workers
   --runtime RUNTIME       deno, bun, or the path of one (default: the manager's own)
   --allow-... --deny-...  permissions of workers on Deno (default: the manager's own)

@@ -5,7 +5,7 @@
  */
 
 import { closeSync, openSync } from "node:fs";
-import { STOP_SIGNALS } from "../signals.ts";
+import { ECHO_MS, STOP_SIGNALS } from "../signals.ts";
 import type { ProcessHost, Signal, TrapSignals } from "../types.ts";
 
 /** What an operator can do. */
@@ -21,9 +21,6 @@ export interface Operations {
   /** A new manager in the place of this one. */
   upgrade(signal: Signal): void;
 }
-
-/** `timeout` signals its command and then the whole group; `npm run` hands on a Ctrl-C: two in no time are one. */
-const ECHO_MS = 5;
 
 /**
  * Listens until disposed of.

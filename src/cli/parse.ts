@@ -60,6 +60,7 @@ export interface RunOptions {
   readonly bootTimeoutMs?: number;
   readonly readyWhen?: ReadyWhen;
   readonly stopTimeoutMs?: number;
+  readonly drainDelayMs?: number;
   readonly drainTimeoutMs?: number;
   /** Addresses as they were typed, each known to be one. */
   readonly listen?: readonly string[];
@@ -139,6 +140,7 @@ const VALUE_OPTIONS: Readonly<Record<string, ValueOption>> = {
   "--boot-timeout": { example: "30s", read: (text) => ({ bootTimeoutMs: parseDuration("--boot-timeout", text) }) },
   "--ready-when": { example: "/healthz", read: (text) => ({ readyWhen: parseReadyWhen(text) }) },
   "--stop-timeout": { example: "30s", read: (text) => ({ stopTimeoutMs: parseDuration("--stop-timeout", text) }) },
+  "--drain-delay": { example: "5s", read: (text) => ({ drainDelayMs: parseDuration("--drain-delay", text) }) },
   "--drain-timeout": { example: "10s", read: (text) => ({ drainTimeoutMs: parseDuration("--drain-timeout", text) }) },
   "--backlog": { example: "4096", read: (text) => ({ backlog: parseBacklog(text) }) },
   "--socket-mode": { example: "660", read: (text) => ({ socketMode: parseMode(text) }) },

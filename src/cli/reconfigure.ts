@@ -23,6 +23,7 @@ const CHANGEABLE: readonly ChangeableOption[] = [
   "bootTimeoutMs",
   "stopTimeoutMs",
   "reloadTimeoutMs",
+  "drainDelayMs",
   "drainTimeoutMs",
   "hangTimeoutMs",
   "maxSurge",

@@ -30,6 +30,7 @@ export interface Rules {
   readonly maxRespawnIntervalMs: number;
   readonly bootTimeoutMs: number;
   readonly stopTimeoutMs: number;
+  readonly drainDelayMs: number;
   readonly reloadTimeoutMs: number | undefined;
   readonly hangTimeoutMs: number | undefined;
   readonly maxBootFailures: number | undefined;
@@ -100,6 +101,8 @@ export interface PoolModel {
   roll: Roll | undefined;
   /** Signals that no `start` returned by yet. */
   queue: Trapped[];
+  /** Since when a stop waits, if one does. */
+  stoppedAt: number | undefined;
   /** The next `start` replaces the workers. */
   replaces: boolean;
   /** Who is to be replaced, the first that asked first. */
@@ -141,6 +144,7 @@ export function newModel(rules: Rules): PoolModel {
     newest: 0,
     roll: undefined,
     queue: [],
+    stoppedAt: undefined,
     replaces: false,
     due: [],
     dueFailures: 0,

@@ -5,7 +5,7 @@
  */
 
 import type { PoolModel, Trapped, Worker } from "./pool_model.ts";
-import { act, type End, expectBeat, expectBoot, killIn, reap, send, stopAll } from "./pool_model_life.ts";
+import { act, actAgain, type End, expectBeat, expectBoot, killIn, reap, send, stopAll } from "./pool_model_life.ts";
 import { follow } from "./pool_model_size.ts";
 import {
   beginRoll,
@@ -48,13 +48,15 @@ export function unwait(model: PoolModel): void {
 
 export function reload(model: PoolModel): void {
   model.newest++;
-  beginRoll(model);
+  if (model.stoppedAt === undefined) beginRoll(model);
+  else say(model, `reload to ${model.newest} stopped, ${model.serving} serves`);
   follow(model);
 }
 
 /** Outside `start` a signal waits for the next one, a stop before all others. */
 export function signal(model: PoolModel, received: Trapped): void {
-  if (model.mode === "running") act(model, received);
+  if (model.mode === "running" && model.stoppedAt === undefined) act(model, received);
+  else if (model.mode === "running" && received === "SIGTERM") actAgain(model);
   else enqueue(model, received);
   follow(model);
 }

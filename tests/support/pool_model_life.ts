@@ -6,7 +6,15 @@
 
 import { everybody, type PoolModel, type Signal, type Trapped, TRAPS, type Worker } from "./pool_model.ts";
 import { adjust } from "./pool_model_size.ts";
-import { failRoll, giveUpRoll, heir, postponeReplacements, prove, takeOver } from "./pool_model_roll.ts";
+import {
+  dismissSuccessors,
+  failRoll,
+  giveUpRoll,
+  heir,
+  postponeReplacements,
+  prove,
+  takeOver,
+} from "./pool_model_roll.ts";
 import { forget, ringIn, say, waitFor } from "./pool_model_clock.ts";
 
 /** How a worker ends. */
@@ -16,10 +24,29 @@ const LAST_LOOK_MS = 100;
 const HANG_KILL_MS = 1000;
 const LEAST_PAUSE_MS = 100;
 
-/** Acts on a signal: `start` returns. */
+/** Acts on a signal: `start` returns, unless it is a stop that waits. */
 export function act(model: PoolModel, signal: Trapped): void {
-  const relay = TRAPS[signal];
+  say(model, `heeds ${signal}`);
   if (signal === "SIGTERM") giveUpRoll(model, "stopped");
+  const { drainDelayMs } = model.rules;
+  if (signal !== "SIGTERM" || drainDelayMs === 0 || !model.everReady) return returnBy(model, signal);
+  say(model, "serves on");
+  dismissSuccessors(model);
+  model.stoppedAt = model.now;
+  ringIn(model, drainDelayMs, "delay", () => returnBy(model, signal));
+}
+
+/** A second stop while one waits; but two at once are one. */
+export function actAgain(model: PoolModel): void {
+  if (model.now - (model.stoppedAt ?? 0) < 5) return;
+  say(model, "heeds SIGTERM");
+  returnBy(model, "SIGTERM");
+}
+
+function returnBy(model: PoolModel, signal: Trapped): void {
+  const relay = TRAPS[signal];
+  model.stoppedAt = undefined;
+  model.alarms.delete("delay");
   model.mode = "idle";
   say(model, `start returns by ${signal}`);
   if (relay === "replace") model.replaces = true;

@@ -30,7 +30,7 @@ export function adjust(model: PoolModel): void {
     shrink(model);
     grow(model);
     if (model.roll) goOn(model, model.roll);
-    if (!model.roll) replaceDue(model);
+    if (!model.roll && model.stoppedAt === undefined) replaceDue(model);
   }
   takeStock(model);
 }

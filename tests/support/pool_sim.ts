@@ -70,6 +70,7 @@ export class PoolSim {
         maxRespawnIntervalMs: 30_000,
         bootTimeoutMs: 30_000,
         stopTimeoutMs: 30_000,
+        drainDelayMs: 0,
         reloadTimeoutMs: undefined,
         maxSurge: 1,
         maxUnavailable: 0,

@@ -37,6 +37,8 @@ export class ToldPool {
     return news.flatMap(({ at, effect }) => {
       const words = effect.type === "event"
         ? this.#inWords(effect.event)
+        : effect.type === "returned"
+        ? `start returns by ${effect.signal}`
         : effect.type === "waited"
         ? "all are gone"
         : undefined;
@@ -57,7 +59,9 @@ export class ToldPool {
       case "hang":
         return `${this.name(event.worker)} hangs`;
       case "signal":
-        return `start returns by ${event.signal}`;
+        return `heeds ${event.signal}`;
+      case "stopDelayed":
+        return "serves on";
       case "reloaded":
         return `reload to ${event.generation} is done`;
       case "reloadFailed":

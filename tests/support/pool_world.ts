@@ -10,6 +10,7 @@ import { type Effect, emptyPool, type Input, type PoolConfig, type PoolState } f
 import { fixedPool } from "../../src/policy.ts";
 import { isHolder } from "../../src/turn.ts";
 import type { PreforkEvent } from "../../src/events.ts";
+import { isStopSignal } from "../../src/signals.ts";
 import type { ExitStatus, Signal } from "../../src/types.ts";
 
 /** A live process. */
@@ -76,6 +77,7 @@ export function newWorld(rules: Partial<PoolConfig>, maxWorkers: number, manners
       bootTimeoutMs: 30_000,
       settles: true,
       stopTimeoutMs: 30_000,
+      drainDelayMs: 0,
       reloadTimeoutMs: undefined,
       maxSurge: 1,
       maxUnavailable: 0,
@@ -149,7 +151,7 @@ function perform(world: MutableWorld, effect: Effect): readonly Input[] {
       without(world, effect.key);
       return [];
     case "returned":
-      world.isStopped ||= effect.signal === "SIGTERM";
+      world.isStopped ||= isStopSignal(effect.signal);
       return [];
     case "waited":
       world.isWaited = true;
@@ -235,6 +237,8 @@ function ofOperator({ pool, isStopped, manners: { sizes } }: World): readonly Mo
   if (isStopped) return [stop];
   return [
     stop,
+    // The world has no time in which the same signal could come a second time.
+    ...pool.delayed === null ? [] : [{ name: "INT", inputs: [{ type: "signal", signal: "SIGINT" }] } as const],
     { name: "HUP", inputs: [{ type: "signal", signal: "SIGHUP" }] },
     {
       name: "reload",
@@ -282,5 +286,10 @@ function ofTimers({ timers, processes }: World): readonly Move[] {
   const killed = processes.filter(({ signals }) => signals.includes("SIGKILL")).map(({ id }) => id);
   return [...timers]
     .filter(([key, input]) => !/^(beat|settle) /.test(key) && !("id" in input && killed.includes(input.id)))
-    .map(([key, input]) => ({ name: `timer ${key}`, fires: key, inputs: [input], isGood: key.startsWith("slot ") }));
+    .map(([key, input]) => ({
+      name: `timer ${key}`,
+      fires: key,
+      inputs: [input],
+      isGood: key.startsWith("slot ") || key === "delay",
+    }));
 }
