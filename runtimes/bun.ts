@@ -50,6 +50,7 @@ export const bunHost: ProcessHost = {
   inheritsDescriptors: false,
   spawn,
   kill,
+  isChild: (pid) => pid in children,
   usage: (pid) => readUsage(pid, (path) => fileSystem().readFileSync(path, "utf8")),
   onSignal,
   isIgnored,
@@ -80,6 +81,9 @@ export const bunHost: ProcessHost = {
   exit: (code) => process.exit(code),
 };
 
+/** The children whose end was not told yet. No `Set`, as in `deno.ts`. */
+const children: Record<number, true> = {};
+
 function spawn(command: SpawnCommand): Child {
   const options: BunSpawnOptions = {
     env: command.clearEnv ? { ...command.env } : { ...process.env, ...command.env },
@@ -95,12 +99,13 @@ function spawn(command: SpawnCommand): Child {
   if (command.uid !== undefined) options.uid = command.uid;
   if (command.gid !== undefined) options.gid = command.gid;
   const child = attempt(`start ${command.command}`, () => Bun.spawn([command.command, ...command.args], options));
+  children[child.pid] = true;
   readOutput(child.stdout, command.stdout);
   readOutput(child.stderr, command.stderr);
   const stdin = typeof child.stdin === "object" ? child.stdin : undefined;
   return {
     pid: child.pid,
-    exited: exitOf(child),
+    exited: exitOf(child).finally(() => delete children[child.pid]),
     writeStdin: (text) => writeSink(stdin, text),
     unref: () => child.unref(),
   };

@@ -40,6 +40,7 @@ const CALLS = {
   epoll_ctl: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   umask: { args: ["u32"], returns: "i32" },
   chown: { args: ["ptr", "u32", "u32"], returns: "i32" },
+  waitid: { args: ["i32", "i32", "ptr", "i32"], returns: "i32" },
   prlimit: { args: ["i32", "i32", "ptr", "ptr"], returns: "i32" },
   unlink: { args: ["ptr"], returns: "i32" },
   flock: { args: ["i32", "i32"], returns: "i32" },

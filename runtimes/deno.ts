@@ -51,6 +51,7 @@ export const denoHost: ProcessHost = {
   inheritsDescriptors: true,
   spawn,
   kill,
+  isChild: (pid) => pid in children,
   usage: (pid) => isGranted({ name: "read" }) ? readUsage(pid, (path) => Deno.readTextFileSync(path)) : undefined,
   onSignal,
   isIgnored,

@@ -31,6 +31,7 @@ export interface Libc {
   umask(mask: number): number;
   chown(path: Bytes, uid: number, gid: number): number;
   unlink(path: Bytes): number;
+  waitid(kind: number, id: number, info: Bytes, options: number): number;
   prlimit(pid: number, resource: number, wanted: Bytes | null, before: Bytes): number;
   flock(fd: number, operation: number): number;
   statx(directory: number, path: Bytes, flags: number, mask: number, result: Bytes): number;

@@ -210,6 +210,8 @@ export interface ProcessHost {
    * Returns false if there is no such process; throws a sentence if it may not be signalled.
    */
   kill(pid: number, signal: Signal): boolean;
+  /** Whether {@linkcode spawn} has started this process, and its end was not told yet. */
+  isChild(pid: number): boolean;
   /** What a process uses; undefined where that cannot be read: not on Linux, without permission, or it is gone. */
   usage(pid: number): ProcessUsage | undefined;
   /** Calls `listener` for each delivery of `signal` until disposed of; the default disposition then returns. */

@@ -114,6 +114,7 @@ export class FakeAdopter {
       write: () => 0,
       clock_gettime: () => 0,
       umask: () => 0,
+      waitid: () => -1,
       prlimit: () => 0,
       chown: () => 0,
       unlink: () => 0,

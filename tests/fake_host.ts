@@ -249,6 +249,10 @@ export class FakeHost implements ProcessHost {
     });
   }
 
+  isChild(pid: number): boolean {
+    return this.processes.some((process) => process.pid === pid && process.alive);
+  }
+
   mayRun(command: string): boolean {
     return this.spawnFailure({ command, args: [], env: {} }) === undefined;
   }

@@ -47,6 +47,15 @@ function processConformance(getRig: () => HostRig): void {
     }
   });
 
+  test("knows its children until their end is told", { timeout }, async () => {
+    const { host, program } = getRig();
+    const { child } = await started(host, program("wait"));
+    assert.deepEqual([host.isChild(child.pid), host.isChild(host.pid)], [true, false]);
+    host.kill(child.pid, "SIGKILL");
+    await child.exited;
+    assert.equal(host.isChild(child.pid), false);
+  });
+
   test("gives the name of the signal a process died of", { timeout }, async () => {
     const { host, program } = getRig();
     for (const signal of DEADLY) {

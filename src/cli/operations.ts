@@ -20,6 +20,8 @@ export interface OperationParts {
   readonly facts: () => Omit<ManagerFacts, "state" | "startedAt" | "logFile">;
   /** Replaces the workers; resolves when that is done. */
   reload(): Promise<void>;
+  /** Brings a new manager; resolves when that has taken over. */
+  upgrade(): Promise<void>;
   /** The log file, if there is one. */
   readonly logFile: LogFile | undefined;
   /** Stops as by a signal. */
@@ -81,7 +83,7 @@ export class Operations {
         });
       case "upgrade":
         return await this.#change("upgrade", tell, async () => {
-          await pool.upgrade();
+          await this.#parts.upgrade();
           return "a new manager has taken over";
         });
       case "reopen":

@@ -13,6 +13,7 @@ import { takeStored } from "../fd_store.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
 import type { Relay, WorkerInfo } from "../types.ts";
+import { Init } from "./init.ts";
 import { applyLimits } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { LogFile } from "./log_file.ts";
@@ -31,16 +32,13 @@ import { findTracing } from "./tracing.ts";
 import { UsageError } from "./usage_error.ts";
 import { isMended, openWatch, rereadEnvFile } from "./watching.ts";
 
-const NO_INIT =
-  "runs as process 1, which inherits the orphans of all others and does not wait for them: start it by an " +
-  "init, as docker run --init does";
-
 /**
  * Does what is asked for, and gives the exit status.
  *
  * @param reread Reads the configuration file anew, if there is one.
  */
 export async function run(request: RunRequest, reread?: () => Promise<Request>): Promise<number> {
+  using init = Init.open(currentHost);
   const file = await begin(request.options).catch(complain);
   if (file === null) return 2;
   const outlets = openOutlets(request.options, file);
@@ -48,7 +46,7 @@ export async function run(request: RunRequest, reread?: () => Promise<Request>):
     const prepared = await prepare(request, currentHost, currentCommandLine);
     const again = reread ?? rereadEnvFile(request);
     const configuration = again && new Configuration(request, prepared, again);
-    return await keepPool(request, prepared, outlets, configuration, reread !== undefined);
+    return await keepPool(request, prepared, outlets, configuration, reread !== undefined, init);
   } catch (error) {
     if (error instanceof UsageError) outlets.complain(error.message);
     else throw error;
@@ -87,11 +85,13 @@ async function keepPool(
   outlets: Outlets,
   configuration: Configuration | undefined,
   hasFile: boolean,
+  init: Init | undefined,
 ): Promise<number> {
   const { log } = outlets;
   const relay = new OutputRelay(outlets.streams);
   const terminalIsGone = watchTerminal(currentHost);
   const hangUp = new AbortController();
+  if (init?.isToStop) hangUp.abort();
   const readsAnew = configuration !== undefined && isReload(request.trapSignals.SIGHUP);
   takeSockets(prepared);
   const tracing = findTracing((error) => log.tell("warning", `goes without OpenTelemetry: ${describeError(error)}`));
@@ -111,11 +111,14 @@ async function keepPool(
       throw error;
     }
   };
+  // deno-lint-ignore require-await
+  const upgrade = async (): Promise<void> => init === undefined ? pool.upgrade() : init.refuseUpgrade();
   const operations: Operations = new Operations({
     pool,
     host: currentHost,
     facts: () => ({ name: presence.name, runtime: currentCommandLine.version, work: describeWork(request) }),
     reload,
+    upgrade,
     logFile: outlets.file,
     stop: () => hangUp.abort(),
   });
@@ -152,11 +155,11 @@ async function keepPool(
     },
     upgrade(signal) {
       log.tell("info", `received ${signal}: upgrade`);
-      pool.upgrade().catch((error: unknown) => tellRefusal(error, log));
+      upgrade().catch((error: unknown) => tellRefusal(error, log));
     },
   });
   log.tell("info", describeStart(request, prepared), { event: "start", pid: currentHost.pid });
-  if (currentHost.pid === 1) log.tell("warning", NO_INIT);
+  init?.reap(currentLibc, (text) => log.tell("warning", text));
   for (const { name, text } of pool.listeners) {
     const { origin } = prepared.sockets;
     const note = [...name === undefined ? [] : [name], ...origin === undefined ? [] : [origin]].join(", ");
