@@ -9,7 +9,7 @@ export const HELP = `Keeps a pool of worker processes alive, and turns the signa
 
   prefork [run] WORKER [options] [-- args...]     a module (path or URL); options before or after it
   prefork [run] [options] -- COMMAND [args...]    any program
-  For "prefork" write "deno run -A mod.ts" or "bun run mod.ts".
+  For "prefork" write "deno run -A mod.ts" or "bun run mod.ts".    -h, --help, -V, --version
 
 Pool
   -w, --workers N         how many workers (default: WEB_CONCURRENCY, else one for each CPU)
@@ -41,7 +41,7 @@ Manager (docs/operating.md; its commands: prefork status --help)
                           where it is found; --status-listen PORT  --status-token-file FILE, by HTTP
   --config FILE  --print-config    options from a file; prefork.config.ts, where no WORKER is named
   --log-format pretty|json|plain  --output named|lines|inherit    how the log looks, and what workers
-                          print; --log-file FILE, where both go instead; -h, --help, -V, --version
+                          print; --log-file FILE, where both go instead; --daemonize, in the background
 
 Signals  TERM, INT, QUIT stop, a second one at once; TTIN, TTOU: one worker more, one less; HUP
          replaces all workers, USR2 the manager with them, if the new ones come to be ready

@@ -51,6 +51,7 @@ async function obey(args: readonly string[]): Promise<number> {
         await print("stdout", (await import("./print_config.ts")).formatConfig(request, currentHost));
         return 0;
       }
+      if (request.options.daemonize) return await (await import("./daemonize.ts")).daemonize(request);
       return await (await import("./run.ts")).run(
         request,
         file === undefined ? undefined : () => parseWithConfig(args, file),

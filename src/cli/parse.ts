@@ -80,6 +80,9 @@ export interface RunOptions {
   /** The configuration file. */
   readonly config?: string;
   readonly printConfig?: true;
+  readonly daemonize?: true;
+  /** The socket of the process that waits for this daemon. */
+  readonly daemonized?: string;
 }
 
 /** A pool to run. */
@@ -162,6 +165,10 @@ const RLIMIT = "--rlimit";
 const NO_ADOPTION = "--no-adoption";
 const PRINT_CONFIG = "--print-config";
 const WATCH = "--watch";
+/** Starts a daemon. */
+export const DAEMONIZE = "--daemonize";
+/** What stands in the place of it for the daemon itself; nobody types it. */
+export const DAEMONIZED = "--daemonized";
 /** Options that may be given several times, each with an example. */
 const REPEATED: Readonly<Record<string, string>> = { [TRAP]: "HUP=reload", [LISTEN]: "8080", [RLIMIT]: "nofile=65536" };
 const SHORT: Readonly<Record<string, string>> = {
@@ -173,7 +180,7 @@ const SHORT: Readonly<Record<string, string>> = {
 };
 const PERMISSIONS = ["read", "write", "net", "env", "run", "ffi", "sys", "import", "all"];
 /** Options without a value. */
-const FLAGS = [NO_ADOPTION, WATCH, PRINT_CONFIG, "--help", "--version"];
+const FLAGS = [NO_ADOPTION, WATCH, PRINT_CONFIG, DAEMONIZE, "--help", "--version"];
 const DENO_FLAGS = [
   "-A",
   ...PERMISSIONS.map((name) => `--allow-${name}`),
@@ -196,6 +203,7 @@ export const LONG_NAMES: readonly string[] = [
   NO_ADOPTION,
   WATCH,
   PRINT_CONFIG,
+  DAEMONIZE,
   "--help",
   "--version",
   ...DENO_FLAGS.slice(1),
@@ -313,8 +321,13 @@ function readTokens(tokens: readonly string[]): Said | { readonly kind: "help" |
       if (name === NO_ADOPTION) options = { ...options, adoption: false };
       else if (name === WATCH) options = { ...options, watch: true };
       else if (name === PRINT_CONFIG) options = { ...options, printConfig: true };
+      else if (name === DAEMONIZE) options = { ...options, daemonize: true };
       else return { kind: name === "--help" ? "help" : "version" };
       given.push({ name, text: "" });
+      continue;
+    }
+    if (name === DAEMONIZED && value !== undefined) {
+      options = { ...options, daemonized: value };
       continue;
     }
     if (DENO_FLAGS.includes(name)) {

@@ -6,7 +6,7 @@
 
 import type { LogLevel } from "@logtape/logtape";
 import { describeError } from "../events.ts";
-import type { PreforkOptions, RecycleOptions } from "../options.ts";
+import type { PreforkOptions, RecycleOptions, WorkerOutput } from "../options.ts";
 import { spareWorkers } from "../policy.ts";
 import { Prefork } from "../prefork.ts";
 import type { Log } from "./log.ts";
@@ -64,10 +64,14 @@ export function poolOptions({ options, trapSignals }: RunRequest, prepared: Prep
 }
 
 /** Has what workers print read, but for what goes straight to the manager's own streams. */
-export function readingOutput(relay: OutputRelay, { options: { output } }: RunRequest): PreforkOptions {
-  if (output === "inherit") return {};
+export function readingOutput(
+  relay: OutputRelay,
+  { options }: RunRequest,
+  output: WorkerOutput = relay.output,
+): PreforkOptions {
+  if (options.output === "inherit") return {};
   return {
-    output: relay.output,
+    output,
     afterFork: (_, pid) => relay.spawned(pid),
     onChildReap: (_, pid) => relay.reaped(pid),
   };

@@ -12,6 +12,7 @@ import { describeError, describeWorker, type PreforkEvent } from "../events.ts";
 import { takeStored } from "../fd_store.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
+import { takeoverOn } from "../succession.ts";
 import type { Relay, WorkerInfo } from "../types.ts";
 import { Init } from "./init.ts";
 import { applyLimits } from "./limits.ts";
@@ -27,6 +28,7 @@ import { describeWork, makePool, poolOptions, readingOutput, startWork } from ".
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";
 import { Configuration } from "./reconfigure.ts";
+import { Starter } from "./starter.ts";
 import type { StatusServer } from "./status_server.ts";
 import { findTracing } from "./tracing.ts";
 import { UsageError } from "./usage_error.ts";
@@ -39,20 +41,33 @@ import { isMended, openWatch, rereadEnvFile } from "./watching.ts";
  */
 export async function run(request: RunRequest, reread?: () => Promise<Request>): Promise<number> {
   using init = Init.open(currentHost);
-  const file = await begin(request.options).catch(complain);
+  const hangUp = new AbortController();
+  const starter = await findStarter(request.options, () => hangUp.abort()).catch(complain);
+  if (starter === null) return 2;
+  using _ = starter;
+  const file = await begin(request.options).catch((error: unknown) => complain(error, starter));
   if (file === null) return 2;
   const outlets = openOutlets(request.options, file);
   try {
     const prepared = await prepare(request, currentHost, currentCommandLine);
     const again = reread ?? rereadEnvFile(request);
     const configuration = again && new Configuration(request, prepared, again);
-    return await keepPool(request, prepared, outlets, configuration, reread !== undefined, init);
+    return await keepPool(request, prepared, {
+      outlets,
+      configuration,
+      hasFile: reread !== undefined,
+      init,
+      starter,
+      hangUp,
+    });
   } catch (error) {
+    starter?.say(`prefork: ${describeError(error)}\n`);
     if (error instanceof UsageError) outlets.complain(error.message);
     else throw error;
     return 2;
   } finally {
     await outlets.drain();
+    await starter?.told();
   }
 }
 
@@ -71,26 +86,42 @@ async function openLogFile({ logFile, output }: RunOptions): Promise<LogFile | u
   return await LogFile.open(resolve(currentCommandLine.cwd(), logFile));
 }
 
-async function complain(error: unknown): Promise<null> {
+/** Whoever waits for this daemon, if it is one. A manager that takes over from one has nobody who does. */
+async function findStarter({ daemonized }: RunOptions, gone: () => void): Promise<Starter | undefined> {
+  if (daemonized === undefined || takeoverOn(currentHost) !== undefined) return undefined;
+  return await Starter.find(currentHost, daemonized, gone);
+}
+
+async function complain(error: unknown, starter?: Starter): Promise<null> {
   if (!(error instanceof UsageError)) throw error;
+  starter?.say(`prefork: ${error.message}\n`);
+  await starter?.told();
   const outlets = openOutlets({});
   outlets.complain(error.message);
   await outlets.drain();
   return null;
 }
 
+/** What a pool is kept with. */
+interface Surroundings {
+  readonly outlets: Outlets;
+  readonly configuration: Configuration | undefined;
+  /** Whether there is a configuration file. */
+  readonly hasFile: boolean;
+  readonly init: Init | undefined;
+  readonly starter: Starter | undefined;
+  /** Stops it. */
+  readonly hangUp: AbortController;
+}
+
 async function keepPool(
   request: RunRequest,
   prepared: Prepared,
-  outlets: Outlets,
-  configuration: Configuration | undefined,
-  hasFile: boolean,
-  init: Init | undefined,
+  { outlets, configuration, hasFile, init, starter, hangUp }: Surroundings,
 ): Promise<number> {
   const { log } = outlets;
   const relay = new OutputRelay(outlets.streams);
   const terminalIsGone = watchTerminal(currentHost);
-  const hangUp = new AbortController();
   if (init?.isToStop) hangUp.abort();
   const readsAnew = configuration !== undefined && isReload(request.trapSignals.SIGHUP);
   takeSockets(prepared);
@@ -100,7 +131,7 @@ async function keepPool(
     ...tracing === undefined ? {} : { tracer: tracing.tracer },
     ...readsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: null } } : {},
     signal: hangUp.signal,
-    ...readingOutput(relay, request),
+    ...readingOutput(relay, request, starter?.listeningTo(relay.output)),
   }, log);
   const reload = async (): Promise<void> => {
     try {
@@ -131,10 +162,14 @@ async function keepPool(
     warn: (text) => log.tell("warning", text),
   });
   const watch = await openWatch(request, prepared, log, hasFile, () => void reload().catch(() => {})); // told already
+  const watching = starter?.watching(pool, () => {
+    const places = pool.listeners.map(({ text }) => text).join(", ");
+    return `${presence.name} pid=${currentHost.pid} ${places === "" ? "runs" : `listens on ${places}`}`;
+  });
   const told = tellEvents(pool, log, [
     operations,
     presence,
-    ...[notifier, statusServer, watch].filter((each) => each !== undefined),
+    ...[notifier, statusServer, watch, watching].filter((each) => each !== undefined),
   ]);
   using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, {
     kill(signal) {
@@ -166,7 +201,11 @@ async function keepPool(
     log.tell("info", `listens on ${text}${note === "" ? "" : ` (${note})`}`, { event: "listen", address: text, name });
   }
   const mended = (error: unknown) => isMended(error, watch, pool, log, hangUp.signal);
-  const status = await runUntilStopped(pool, prepared.work, log, mended);
+  const fail = (text: string): void => {
+    log.tell("fatal", text);
+    starter?.say(`prefork: ${text}\n`);
+  };
+  const status = await runUntilStopped(pool, prepared.work, fail, mended);
   await watch?.[Symbol.asyncDispose]();
   notifier?.leave();
   await pool[Symbol.asyncDispose]();
@@ -217,7 +256,7 @@ async function openPresence(
 async function runUntilStopped(
   pool: Prefork,
   work: PreparedWork,
-  log: Log,
+  fail: (text: string) => void,
   mended: (error: unknown) => Promise<boolean>,
 ): Promise<number> {
   try {
@@ -225,9 +264,9 @@ async function runUntilStopped(
     await pool.waitAllChildren();
     return 0;
   } catch (error) {
-    if (await mended(error)) return await runUntilStopped(pool, work, log, mended);
+    if (await mended(error)) return await runUntilStopped(pool, work, fail, mended);
     if (error instanceof Error && error.name === "BootFailureError") return 3; // The log has it, as an event.
-    log.tell("fatal", describeError(error));
+    fail(describeError(error));
     return error instanceof Error && error.name === "LostSocketError" ? 1 : 2;
   }
 }
