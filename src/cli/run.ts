@@ -4,7 +4,6 @@
  * @module
  */
 
-import { resolve } from "node:path";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { currentLibc } from "../../runtimes/current_libc.ts";
@@ -12,23 +11,20 @@ import { describeError, describeWorker, type PreforkEvent } from "../events.ts";
 import { takeStored } from "../fd_store.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
-import { takeoverOn } from "../succession.ts";
 import type { Relay, WorkerInfo } from "../types.ts";
+import { begin, type Beginning } from "./begin.ts";
 import { Init } from "./init.ts";
-import { applyLimits } from "./limits.ts";
 import type { Log } from "./log.ts";
-import type { LogFile } from "./log_file.ts";
 import { Notifier } from "./notify.ts";
 import { Operations } from "./operations.ts";
 import { listenToOperator, watchTerminal } from "./operator.ts";
-import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
+import { PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
-import type { Request, RunOptions, RunRequest } from "./parse.ts";
+import type { Request, RunRequest } from "./parse.ts";
 import { describeWork, makePool, poolOptions, readingOutput, startWork } from "./pool_options.ts";
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";
 import { Configuration } from "./reconfigure.ts";
-import { Starter } from "./starter.ts";
 import type { StatusServer } from "./status_server.ts";
 import { findTracing } from "./tracing.ts";
 import { UsageError } from "./usage_error.ts";
@@ -41,25 +37,14 @@ import { isMended, openWatch, rereadEnvFile } from "./watching.ts";
  */
 export async function run(request: RunRequest, reread?: () => Promise<Request>): Promise<number> {
   using init = Init.open(currentHost);
-  const hangUp = new AbortController();
-  const starter = await findStarter(request.options, () => hangUp.abort()).catch(complain);
-  if (starter === null) return 2;
-  using _ = starter;
-  const file = await begin(request.options).catch((error: unknown) => complain(error, starter));
-  if (file === null) return 2;
-  const outlets = openOutlets(request.options, file);
+  const beginning = await begin(request.options);
+  if (beginning === undefined) return 2;
+  const { outlets, starter } = beginning;
   try {
     const prepared = await prepare(request, currentHost, currentCommandLine);
     const again = reread ?? rereadEnvFile(request);
     const configuration = again && new Configuration(request, prepared, again);
-    return await keepPool(request, prepared, {
-      outlets,
-      configuration,
-      hasFile: reread !== undefined,
-      init,
-      starter,
-      hangUp,
-    });
+    return await keepPool(request, prepared, { ...beginning, configuration, hasFile: reread !== undefined, init });
   } catch (error) {
     starter?.say(`prefork: ${describeError(error)}\n`);
     if (error instanceof UsageError) outlets.complain(error.message);
@@ -68,50 +53,16 @@ export async function run(request: RunRequest, reread?: () => Promise<Request>):
   } finally {
     await outlets.drain();
     await starter?.told();
+    starter?.[Symbol.dispose]();
   }
-}
-
-/** Whatever is made comes after the limits. */
-async function begin(options: RunOptions): Promise<LogFile | undefined> {
-  applyLimits(options, currentLibc);
-  return await openLogFile(options);
-}
-
-async function openLogFile({ logFile, output }: RunOptions): Promise<LogFile | undefined> {
-  if (logFile === undefined) return undefined;
-  if (output === "inherit") {
-    throw new UsageError("Cannot use --output inherit beside --log-file: what workers print would not go to that file");
-  }
-  const { LogFile } = await import("./log_file.ts");
-  return await LogFile.open(resolve(currentCommandLine.cwd(), logFile));
-}
-
-/** Whoever waits for this daemon, if it is one. A manager that takes over from one has nobody who does. */
-async function findStarter({ daemonized }: RunOptions, gone: () => void): Promise<Starter | undefined> {
-  if (daemonized === undefined || takeoverOn(currentHost) !== undefined) return undefined;
-  return await Starter.find(currentHost, daemonized, gone);
-}
-
-async function complain(error: unknown, starter?: Starter): Promise<null> {
-  if (!(error instanceof UsageError)) throw error;
-  starter?.say(`prefork: ${error.message}\n`);
-  await starter?.told();
-  const outlets = openOutlets({});
-  outlets.complain(error.message);
-  await outlets.drain();
-  return null;
 }
 
 /** What a pool is kept with. */
-interface Surroundings {
-  readonly outlets: Outlets;
+interface Surroundings extends Beginning {
   readonly configuration: Configuration | undefined;
   /** Whether there is a configuration file. */
   readonly hasFile: boolean;
   readonly init: Init | undefined;
-  readonly starter: Starter | undefined;
-  /** Stops it. */
-  readonly hangUp: AbortController;
 }
 
 async function keepPool(
