@@ -83,6 +83,10 @@ test("the command line wins over the file, and the file over what else there is"
     "--workers 8",
   ]);
   assert.throws(() => read(file, "--", "-x"), /no command begins with a dash/);
+  const limited = { worker: "app.ts", rlimit: { nofile: 9, core: 0 } };
+  assert.deepEqual(read(limited).given.map(({ text }) => text), ["nofile=9", "core=0"]);
+  assert.deepEqual(read(limited, "--rlimit", "nofile=8").given.map(({ text }) => text), ["nofile=8"]);
+  assert.deepEqual(read(limited, "--rlimit", "nofile=8").options.rlimit, ["nofile=8"]);
   assert.deepEqual(read(file, "other.ts").target, { type: "module", module: "other.ts", args: [] });
   assert.deepEqual(read(file, "--", "ls").target, { type: "command", command: "ls", args: [] });
 });

@@ -63,7 +63,7 @@ async function startDaemon({ logFile }: RunOptions): Promise<number> {
   const child = await spawnDaemon(starterSocket(dir));
   const interrupted = Promise.withResolvers<Signal>();
   let isInterrupted = false;
-  for (const signal of INTERRUPTS) {
+  for (const signal of INTERRUPTS.filter((signal) => !currentHost.isIgnored(signal))) {
     stack.use(currentHost.onSignal(signal, () => {
       end(child, isInterrupted);
       isInterrupted = true;

@@ -7,10 +7,13 @@
 
 import { describeError } from "../events.ts";
 import type { Bytes, Libc } from "../libc.ts";
-import { STOP_SIGNALS } from "../signals.ts";
-import type { ProcessHost, Timer } from "../types.ts";
+import { isSignal, STOP_SIGNALS } from "../signals.ts";
+import type { ProcessHost, Signal, Timer, TrapSignals } from "../types.ts";
 
 const INIT = 1;
+
+/** What a manager listens for besides those that stop it and those that it traps. */
+const OTHERS: readonly Signal[] = ["SIGHUP", "SIGUSR2", "SIGTTIN", "SIGTTOU"];
 
 /** How often it looks for orphans that have ended: a signal tells of them, but of each worker, too. */
 const LOOK_MS = 1000;
@@ -34,19 +37,24 @@ export class Init implements Disposable {
   #timer: Timer | undefined;
   #isToStop = false;
 
-  /** Undefined in every other process. */
-  static open(host: ProcessHost): Init | undefined {
-    return host.pid === INIT ? new Init(host) : undefined;
+  /**
+   * Undefined in every other process.
+   *
+   * @param traps The signals that a pool will trap.
+   */
+  static open(host: ProcessHost, traps: TrapSignals): Init | undefined {
+    return host.pid === INIT ? new Init(host, Object.keys(traps).filter(isSignal)) : undefined;
   }
 
   /**
-   * The kernel drops what process 1 does not listen for, and Deno crashes by what it has listened for before: so this
-   * does from the beginning to the end, whoever else listens meanwhile.
+   * The kernel drops what process 1 does not listen for; and Deno, once it listens for anything, crashes there by TERM,
+   * INT and HUP, and by whatever it does not listen for any more. So this does from the beginning to the end, whoever
+   * else listens meanwhile.
    */
-  private constructor(host: ProcessHost) {
+  private constructor(host: ProcessHost, traps: readonly Signal[]) {
     this.#host = host;
     for (const signal of STOP_SIGNALS) this.#stack.use(host.onSignal(signal, () => this.#isToStop = true));
-    this.#stack.use(host.onSignal("SIGHUP", () => {}));
+    for (const signal of new Set([...OTHERS, ...traps])) this.#stack.use(host.onSignal(signal, () => {}));
   }
 
   /** Whether a stop came, perhaps before anybody else listened. */

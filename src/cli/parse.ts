@@ -282,7 +282,7 @@ function whatHolds(given: readonly Given[]): readonly Given[] {
     if (DENO_FLAGS.includes(name)) return "permissions";
     return name === TRAP ? String(parseTrap(text)[0]) : name;
   };
-  const isList = (each: Given): boolean => [LISTEN, "permissions"].includes(about(each));
+  const isList = (each: Given): boolean => [LISTEN, RLIMIT, "permissions"].includes(about(each));
   return given.filter((each) => {
     const last = given.findLast((other) => about(other) === about(each));
     return isList(each) ? last?.origin === each.origin : last === each;

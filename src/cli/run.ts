@@ -36,7 +36,7 @@ import { isMended, openWatch, rereadEnvFile } from "./watching.ts";
  * @param reread Reads the configuration file anew, if there is one.
  */
 export async function run(request: RunRequest, reread?: () => Promise<Request>): Promise<number> {
-  using init = Init.open(currentHost);
+  using init = Init.open(currentHost, request.trapSignals);
   const beginning = await begin(request.options);
   if (beginning === undefined) return 2;
   const { outlets, starter } = beginning;
