@@ -38,12 +38,18 @@ describe(`--drain-delay, on ${runtime}`, () => {
   });
 
   it("is over in its time, and loses no request", options, async () => {
-    const { program, port } = await begun(["--drain-delay", "500ms", ...LONG.slice(2)]);
+    const { program, port } = await begun(["--drain-delay", "1s", ...LONG.slice(2)]);
     await using _ = program;
     const stop = ask(program, "stop", "--wait");
-    await program.waitForErrorLine("workers serve on for 500 ms");
-    for (let count = 0; count < 20; count++) assert.match(await answer(port), /^200 /);
+    await program.waitForErrorLine("workers serve on for 1000 ms");
+    const answers: { readonly text: string; readonly at: number }[] = [];
+    const isTold = () => program.errorLines.some((line) => line.includes(" was sent SIGTERM"));
+    while (!isTold()) answers.push({ text: await answer(port).catch(String), at: Date.now() });
     assert.equal((await stop).code, 0);
+    const told = Date.parse((await program.waitForErrorLine(" was sent SIGTERM")).split(" ")[0] ?? "");
+    const inTime = answers.filter(({ at }) => at < told).map(({ text }) => text);
+    assert.ok(inTime.length > 0, program.report());
+    assert.deepEqual(inTime.filter((text) => !text.startsWith("200 ")), []);
     assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null });
     assert.deepEqual(program.errorLines.filter((line) => / had to be killed/.test(line)), []);
   });
