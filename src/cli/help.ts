@@ -34,8 +34,7 @@ Workers
   --runtime RUNTIME       deno, bun, or the path of one (default: the manager's own)
   --allow-... --deny-...  permissions of workers on Deno (default: the manager's own)
   --user U  --group G     run workers as somebody else (root only); --umask 027  --rlimit nofile=65536
-  --cwd DIR  --env-file FILE   where they run, and NAME=value lines for what is not set in their
-                          environment; --watch replaces them at each save
+  --cwd DIR  --env-file FILE   NAME=value lines for what is not set; --watch replaces them at each save
 Manager (docs/operating.md; its commands: prefork status --help)
   --name NAME  --pid-file FILE  --control PATH     what it is called (default: after its worker), and
                           where it is found; --status-listen PORT  --status-token-file FILE, by HTTP
