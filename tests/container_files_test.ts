@@ -113,10 +113,12 @@ describe("the manifest for Kubernetes", () => {
     });
 
     it(`gives the image '${name}' the time that it takes`, () => {
-      const { stopTimeoutMs, drainDelayMs, drainTimeoutMs, bootTimeoutMs } = all();
+      const { drainDelayMs, stopTimeoutMs, drainTimeoutMs, bootTimeoutMs } = all();
       const { startupProbe, readinessProbe, livenessProbe } = container;
       assert.ok(seconds(stopTimeoutMs) > seconds(drainTimeoutMs), "or who answers what is open is killed");
       assert.ok((pod.terminationGracePeriodSeconds ?? 30) >= seconds(drainDelayMs) + seconds(stopTimeoutMs) + 5);
+      const unheard = (readinessProbe?.periodSeconds ?? 10) * (readinessProbe?.failureThreshold ?? 3);
+      assert.ok(seconds(drainDelayMs) > unheard, "or requests come that nobody takes");
       const patience = (startupProbe?.periodSeconds ?? 10) * (startupProbe?.failureThreshold ?? 3);
       assert.ok(patience > seconds(bootTimeoutMs), "or a pod is killed that is about to be ready");
       const paths = [startupProbe, readinessProbe, livenessProbe].map((probe) => probe?.httpGet);
