@@ -163,7 +163,7 @@ describe("prefork on the command line", () => {
       assert.equal((await program.waitForEnd()).code, 2, program.report());
       assert.match(
         program.errorLines.join("\n"),
-        /^prefork: Requires read access .*--allow-read/,
+        /^prefork: Requires (read|sys) access .*--allow-(read|sys)/,
       );
     }
   });
