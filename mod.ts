@@ -23,6 +23,7 @@ import { currentHost } from "./runtimes/current.ts";
 
 export { formatEvent, type PreforkEvent } from "./src/events.ts";
 export type { PoolFigures, WorkerFigures } from "./src/figures.ts";
+export type { Latency, LatencyBucket } from "./src/latency.ts";
 export type { Listen, ListenOptions, SocketOwner } from "./src/listen.ts";
 export type { Logger, PreforkOptions, RecycleOptions, WorkerOutput, WorkerUser } from "./src/options.ts";
 export { fixedPool, type Policy, type PoolView, spareWorkers, type SpareWorkersOptions } from "./src/policy.ts";

@@ -17,6 +17,7 @@ import type {
   ServeOptions,
   ServingHost,
 } from "../src/serving.ts";
+import type { Stopwatch } from "../src/stopwatch.ts";
 
 interface BunServer {
   readonly port: number;
@@ -67,12 +68,13 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
   let pulse = 0;
   let draining = false;
   let begins = (): void => {};
+  let watch: Stopwatch | undefined;
   const sockets = new Set<BunWebSocket>();
   const finish = (response: Answer): Answer => draining && response instanceof Response ? closing(response) : response;
   const ending = (answer: ServeHandler<never>): ServeHandler<never> => (request, info) => {
     pulse++;
     begins();
-    const response = answer(request, info);
+    const response = watch?.isDue() ? watch.time(() => answer(request, info)) : answer(request, info);
     return response instanceof Promise ? response.then(finish) : finish(response);
   };
   const { websocket, error } = options;
@@ -106,6 +108,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     onRequest(listener) {
       begins = both(begins, listener);
     },
+    timeBy: (stopwatch) => void (watch = stopwatch),
     correct: (listener) => correct(server, listener, options.tls !== undefined),
     drain() {
       draining = true;
@@ -204,6 +207,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     open: 0,
     pulse: 0,
     onRequest() {},
+    timeBy() {},
     correct: (listener) => correct(server, listener, false),
     drain() {},
     // deno-lint-ignore require-await

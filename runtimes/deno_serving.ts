@@ -17,6 +17,7 @@ import type {
   ServeOptions,
   ServingHost,
 } from "../src/serving.ts";
+import type { Stopwatch } from "../src/stopwatch.ts";
 import { isGranted, needSocket } from "./deno_socket.ts";
 
 interface GetBuiltin {
@@ -46,6 +47,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
   let pulse = 0;
   let draining = false;
   let begins = (): void => {};
+  let watch: Stopwatch | undefined;
   const end = (): void => {
     open--;
     pulse++;
@@ -62,7 +64,8 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     // Dear (0.7 µs), but nothing else tells when a response has streamed to its end, after which its client may ask for
     // more on the same connection. What is on its way to a slow client then, the server waits for as it closes.
     info.completed.then(end, end);
-    const response = handler(request, info as never); // what it takes of this, only its writer knows
+    const handle = () => handler(request, info as never); // what it takes of this, only its writer knows
+    const response = watch?.isDue() ? watch.time(handle) : handle();
     if (response instanceof Promise) return response.then(settle);
     return response instanceof Response ? finish(response) : Promise.resolve(response).then(settle);
   };
@@ -95,6 +98,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     onRequest(listener) {
       begins = both(begins, listener);
     },
+    timeBy: (stopwatch) => void (watch = stopwatch),
     correct(listener) {
       const addr = addressOf(listener);
       Object.defineProperty(server, "addr", { value: addr, configurable: true });
@@ -151,6 +155,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     open: 0,
     pulse: 0,
     onRequest() {},
+    timeBy() {},
     correct: (listener) => void Object.defineProperty(server, "addr", { value: addressOf(listener) }),
     drain() {},
     // deno-lint-ignore require-await

@@ -6,6 +6,7 @@
 
 import {
   encode,
+  type FiguresMessage,
   type Hold,
   LineReader,
   type ManagerMessage,
@@ -19,13 +20,15 @@ import type { ControlConnection, ProcessHost } from "./types.ts";
 /** The longest status, and the longest of other texts, in characters. */
 const MAX_TEXT = 1024;
 
+type Figures = Omit<FiguresMessage, "type">;
+
 /** Talks with the manager of this worker. */
 export class ControlClient {
   /** Resolves by the word that this worker's own code may run. */
   readonly welcomed: Promise<Welcome>;
   readonly #host: ProcessHost;
   readonly #status: StatusReporter;
-  readonly #requests: () => number | null;
+  readonly #figures: () => Figures;
   /** Resolves by the first word of the manager: to begin, or to stand by. */
   readonly #admitted = Promise.withResolvers<void>();
   #connection: ControlConnection | undefined;
@@ -37,12 +40,12 @@ export class ControlClient {
    * Connects at once.
    *
    * @param path The manager's socket.
-   * @param requests How many requests this worker has served; null if it serves none.
+   * @param figures What this worker has done.
    * @param closed Told when the manager is gone.
    */
-  constructor(host: ProcessHost, path: string, token: string, requests: () => number | null, closed: () => void) {
+  constructor(host: ProcessHost, path: string, token: string, figures: () => Figures, closed: () => void) {
     this.#host = host;
-    this.#requests = requests;
+    this.#figures = figures;
     this.#status = new StatusReporter(host, (message) => this.say(message));
     this.welcomed = this.#connect(path, token, closed);
   }
@@ -128,7 +131,7 @@ export class ControlClient {
 
   /** Tells what this worker has done so far. */
   tellFigures(): void {
-    this.say({ type: "figures", requests: this.#requests() });
+    this.say({ type: "figures", ...this.#figures() });
   }
 
   /** Asks for time. Resolves when the manager will hear of it. */
@@ -157,7 +160,7 @@ export class ControlClient {
   /** Resolves when all that was said is on its way. */
   async flush(): Promise<void> {
     this.#status.flush();
-    if (this.#requests() !== null) this.tellFigures();
+    if (this.#figures().requests !== null) this.tellFigures();
     await undefined; // what ready() has put off
     await this.#connection?.flush();
   }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { addDurations, type Durations, type Latency, latencyOf, NO_DURATIONS } from "./latency.ts";
 import type { WorkerRef } from "./pool_state.ts";
 import { ASK, type FiguresMessage } from "./protocol.ts";
 import { Table } from "./table.ts";
@@ -18,6 +19,8 @@ export interface WorkerFigures {
    * none by them.
    */
   readonly requests: number | null;
+  /** How long these took; null if it serves none. */
+  readonly latency: Latency | null;
   /**
    * How long it took to answer this question, in milliseconds: for as long its event loop was busy with other things. The
    * time it was waited in vain, if no answer came; null for a command, which cannot be asked.
@@ -29,6 +32,8 @@ export interface WorkerFigures {
 export interface PoolFigures {
   /** How many requests all its workers have begun to serve, those that are gone among them as far as they told. */
   readonly requests: number;
+  /** How long these took. */
+  readonly latency: Latency;
   /** The live workers that can be asked. */
   readonly workers: readonly WorkerFigures[];
 }
@@ -38,6 +43,7 @@ interface Entry {
   readonly id: number;
   readonly pid: number;
   readonly requests: number | null;
+  readonly durations: Durations | null;
 }
 
 interface Question {
@@ -54,6 +60,7 @@ export class Figures {
   #questions: readonly Question[] = [];
   /** Of workers that are gone. */
   #requestsBefore = 0;
+  #durationsBefore = NO_DURATIONS;
 
   constructor(host: Pick<ProcessHost, "now" | "setTimer">) {
     this.#host = host;
@@ -61,14 +68,14 @@ export class Figures {
 
   /** A worker that can be asked has come. */
   add({ id }: WorkerRef, pid: number): void {
-    this.#entries.set(id, { id, pid, requests: null });
+    this.#entries.set(id, { id, pid, requests: null, durations: null });
   }
 
   /** A worker has told. */
-  heard({ id }: WorkerRef, { requests }: FiguresMessage): void {
+  heard({ id }: WorkerRef, { requests, durations }: FiguresMessage): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    this.#entries.set(id, { ...entry, requests });
+    this.#entries.set(id, { ...entry, requests, durations });
     for (const { askedAt, lags, answered } of this.#questions) {
       if (!lags.has(id)) lags.set(id, this.#host.now() - askedAt);
       answered();
@@ -80,6 +87,7 @@ export class Figures {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
     this.#requestsBefore += entry.requests ?? 0;
+    this.#durationsBefore = addDurations(this.#durationsBefore, entry.durations ?? NO_DURATIONS);
     this.#entries.delete(id);
     for (const { answered } of this.#questions) answered();
   }
@@ -103,7 +111,16 @@ export class Figures {
     const entries = this.#entries.values();
     return {
       requests: entries.reduce((sum, { requests }) => sum + (requests ?? 0), this.#requestsBefore),
-      workers: entries.map(({ id, pid, requests }) => ({ pid, requests, lagMs: lags.get(id) ?? waitedMs })),
+      latency: latencyOf(
+        entries.reduce(
+          (sum, { durations }) => durations === null ? sum : addDurations(sum, durations),
+          this.#durationsBefore,
+        ),
+      ),
+      workers: entries.map(({ id, pid, requests, durations }) => {
+        const latency = durations === null ? null : latencyOf(durations);
+        return { pid, requests, latency, lagMs: lags.get(id) ?? waitedMs };
+      }),
     };
   }
 }

@@ -6,6 +6,7 @@
 
 import { both } from "./host_common.ts";
 import type { AttachableServer, Listener, NodeServer, PrivateKind, PrivateServer } from "./serving.ts";
+import type { Stopwatch } from "./stopwatch.ts";
 
 /** A response of `node:http`, as far as draining needs it. */
 interface NodeResponse {
@@ -85,6 +86,7 @@ export async function openNodeServer(
       return work.pulse;
     },
     onRequest: (listener) => void (work.begins = both(work.begins, listener)),
+    timeBy: (watch) => work.timeBy(watch),
     correct: (listener) => void (server.address = () => addressOf(listener)),
     drain: () => work.drain(),
     // deno-lint-ignore require-await
@@ -114,6 +116,7 @@ class HttpWork {
   readonly #responses = new Set<NodeResponse>();
   readonly #upgraded = new Set<NodeSocket>();
   #draining = false;
+  #watch: Stopwatch | undefined;
 
   constructor(server: FullServer) {
     // Before the user's own listener, which may send the headers.
@@ -134,6 +137,10 @@ class HttpWork {
     return this.#responses.size;
   }
 
+  timeBy(watch: Stopwatch): void {
+    this.#watch = watch;
+  }
+
   drain(): void {
     this.#draining = true;
     for (const response of this.#responses) if (!response.headersSent) response.setHeader("connection", "close");
@@ -145,7 +152,9 @@ class HttpWork {
     this.begins();
     this.#responses.add(response);
     if (this.#draining) response.setHeader("connection", "close");
+    const stop = this.#watch?.isDue() ? this.#watch.start() : undefined;
     const end = (): void => {
+      if (this.#responses.has(response)) stop?.();
       this.pulse++;
       this.#responses.delete(response);
     };
@@ -170,6 +179,8 @@ class RawWork {
   constructor(server: FullServer) {
     server.prependListener("connection", () => this.begins());
   }
+
+  timeBy(): void {}
 
   drain(): void {}
 }

@@ -33,6 +33,13 @@ export type WorkerCallback<Data = Json | null> = (worker: Worker<Data>) => unkno
 const pools = new Map<string, () => PoolSnapshot>();
 let made = 0;
 
+/** Of a pool that has not begun. */
+const NO_FIGURES: PoolFigures = {
+  requests: 0,
+  latency: { count: 0, sumMs: 0, p50Ms: null, p99Ms: null, buckets: [] },
+  workers: [],
+};
+
 /** Those of them that this process manages, and that were not disposed of. */
 const managed = new Set<Prefork>();
 
@@ -321,7 +328,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    * ```
    */
   async figures({ timeoutMs = 200 }: { readonly timeoutMs?: number } = {}): Promise<PoolFigures> {
-    return await this.#manager?.figures(timeoutMs) ?? { requests: 0, workers: [] };
+    return await this.#manager?.figures(timeoutMs) ?? NO_FIGURES;
   }
 
   /**

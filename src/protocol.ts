@@ -5,6 +5,7 @@
  */
 
 import type { SocketAddress } from "./address.ts";
+import type { Durations } from "./latency.ts";
 import type { WorkerListener } from "./serving.ts";
 import type { Json, Signal } from "./types.ts";
 
@@ -41,6 +42,8 @@ export interface FiguresMessage {
   readonly type: "figures";
   /** How many requests it has served; null if it serves none by this library. */
   readonly requests: number | null;
+  /** How long they took; null if that is not known. */
+  readonly durations: Durations | null;
 }
 
 /** Where another pool of the program stood when a worker was spawned. */
@@ -157,11 +160,16 @@ export function encodeWelcome(welcome: Omit<Welcome, "data" | "type" | "version"
  */
 export function decodeWorkerMessage(line: string): WorkerMessage {
   const message = parseObject(line);
-  const { type, version, token, status, isIdle, lagMs, delayMs, saw, reason, requests } = message;
+  const { type, version, token, status, isIdle, lagMs, delayMs, saw, reason, requests, durations } = message;
   if (type === "begin" || type === "ready" || type === "waits" || type === "parked" || type === "stopping") {
     return { type };
   }
-  if (type === "figures" && (requests === null || isCount(requests))) return { type, requests };
+  if (
+    type === "figures" && (requests === null || isCount(requests)) &&
+    (durations === undefined || durations === null || isDurations(durations))
+  ) {
+    return { type, requests, durations: durations ?? null };
+  }
   if (type === "status" && typeof status === "string") {
     return { type, status, ...(typeof isIdle === "boolean" ? { isIdle } : {}) };
   }
@@ -180,6 +188,11 @@ function isNumber(value: unknown): value is number {
 
 function isCount(value: unknown): value is number {
   return isNumber(value) && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isDurations(value: unknown): value is Durations {
+  return typeof value === "object" && value !== null && "sumMs" in value && isNumber(value.sumMs) &&
+    "counts" in value && Array.isArray(value.counts) && value.counts.every(isCount);
 }
 
 function parseObject(line: string): { readonly [key: string]: unknown } {

@@ -25,6 +25,7 @@ import type {
   WorkerServer,
 } from "./serving.ts";
 import { isListening } from "./socket_facts.ts";
+import type { Stopwatch } from "./stopwatch.ts";
 import type { ProcessHost } from "./types.ts";
 
 /** How long a server may accept, at most, before it looks at the connections it has. */
@@ -55,6 +56,8 @@ export interface ServingWorker extends ServingSite {
   ready(): void;
   /** To be called as each request begins, where somebody counts. */
   readonly served: () => void;
+  /** Takes the time of each. */
+  readonly stopwatch: Stopwatch;
 }
 
 /** A private server and what brings it the connections of a shared socket. */
@@ -176,6 +179,7 @@ async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<S
   const { native, acceptor } = await prepared.begin();
   native.correct(prepared.listener);
   native.onRequest(worker.served);
+  native.timeBy(worker.stopwatch);
   return { native, acceptor };
 }
 

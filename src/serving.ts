@@ -7,6 +7,7 @@
 import type { SocketAddress } from "./address.ts";
 import type { Http, Place } from "./question.ts";
 import type { Net } from "./relay.ts";
+import type { Stopwatch } from "./stopwatch.ts";
 
 /** A listening socket of a pool. */
 export interface Listener {
@@ -102,6 +103,8 @@ export interface PrivateServer {
   readonly pulse: number;
   /** Calls `listener`, among others, as each request begins, before its handler. */
   onRequest(listener: () => void): void;
+  /** Has the time of its requests taken from now on. */
+  timeBy(watch: Stopwatch): void;
   /** Has it say of itself what is true once it serves on `listener`. */
   correct(listener: Listener): void;
   /** From here on each response ends its connection, and WebSockets are told to go elsewhere. */

@@ -56,7 +56,7 @@ export class WorkerSession {
       host,
       control,
       token,
-      () => this.#servers?.served ?? null,
+      () => this.#servers?.figures() ?? { requests: null, durations: null },
       () => this.#orphaned(),
     );
   }

@@ -6,7 +6,7 @@
  */
 
 import type { ControlClient } from "./control_client.ts";
-import { type Hold, listenersOf, type ServingFacts, type Welcome } from "./protocol.ts";
+import { type FiguresMessage, type Hold, listenersOf, type ServingFacts, type Welcome } from "./protocol.ts";
 import type { SelfCheck } from "./self_check.ts";
 import {
   attachServer,
@@ -19,6 +19,7 @@ import {
   type ServingWorker,
 } from "./serve.ts";
 import type { AttachableServer, ServeHandler, ServeOptions, WorkerServer } from "./serving.ts";
+import { Stopwatch } from "./stopwatch.ts";
 import type { ProcessHost } from "./types.ts";
 import type { Worker } from "./worker_context.ts";
 
@@ -43,16 +44,18 @@ export class WorkerServers {
   readonly #parts: ServerParts;
   /** When each server has answered what was open. */
   readonly #servers: Promise<void>[] = [];
+  readonly #stopwatch: Stopwatch;
   #served = 0;
   #selfCheck: SelfCheck | undefined;
 
   constructor(parts: ServerParts) {
     this.#parts = parts;
+    this.#stopwatch = new Stopwatch(() => parts.host.now());
   }
 
-  /** How many requests they have begun to serve. */
-  get served(): number {
-    return this.#served;
+  /** What they have done so far. */
+  figures(): Omit<FiguresMessage, "type"> {
+    return { requests: this.#served, durations: this.#stopwatch.read() };
   }
 
   /** How many there were so far. */
@@ -121,6 +124,7 @@ export class WorkerServers {
       selfCheck: this.#checkOf(welcome),
       ready: () => channel.ready(),
       served: this.#countServed(maxRequests, worker),
+      stopwatch: this.#stopwatch,
     };
   }
 

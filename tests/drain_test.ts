@@ -4,6 +4,7 @@ import { describe, it } from "node:test";
 import { drain } from "../src/drain.ts";
 import { serveOn } from "../src/serve.ts";
 import type { Acceptor, PrivateServer } from "../src/serving.ts";
+import { Stopwatch } from "../src/stopwatch.ts";
 import { FakeHost } from "./fake_host.ts";
 
 /** A server whose work a test decides on, and a record of what was asked of it. */
@@ -39,6 +40,7 @@ class FakeServer {
         return own().pulse;
       },
       onRequest() {},
+      timeBy() {},
       correct() {},
       drain: () => void this.asked.push("drain"),
       close: () => {
@@ -222,7 +224,14 @@ describe("drain", () => {
     const site = { host, signal, listeners: [], adoption: true, selfCheck: undefined };
     const address = { type: "unix", path: "@fake" } as const;
     const listener = { name: undefined, address, text: "unix:@fake", fd: 64 };
-    const serving = serveOn({ ...site, drainTimeoutMs: 3000, served() {}, ready: () => assert.fail("ready") }, [
+    const stopwatch = new Stopwatch(() => host.now());
+    const serving = serveOn({
+      ...site,
+      drainTimeoutMs: 3000,
+      served() {},
+      stopwatch,
+      ready: () => assert.fail("ready"),
+    }, [
       { listener, begin: () => server },
       { listener, begin: () => Promise.reject(new Error("no second")) },
     ]);

@@ -2,11 +2,18 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Figures } from "../src/figures.ts";
+import { bucketOf, type Durations, latencyOf, NO_DURATIONS } from "../src/latency.ts";
 import { FakeHost } from "./fake_host.ts";
 import { outcome } from "./support/pool_on_fake.ts";
 
 const ref = (id: number) => ({ slot: id, id });
-const figures = (requests: number | null) => ({ type: "figures", requests }) as const;
+const durations = (...all: readonly number[]): Durations => ({
+  sumMs: all.reduce((sum, ms) => sum + ms, 0),
+  counts: NO_DURATIONS.counts.map((_, bucket) => all.filter((ms) => bucketOf(ms) === bucket).length),
+});
+const figures = (requests: number | null, ...all: readonly number[]) =>
+  ({ type: "figures", requests, durations: requests === null ? null : durations(...all) }) as const;
+const latency = (...all: readonly number[]) => latencyOf(durations(...all));
 
 describe("figures", () => {
   it("are asked of all, and given when all have told", async () => {
@@ -19,14 +26,18 @@ describe("figures", () => {
       asked.push(id);
     }, 200);
     assert.deepEqual(asked, [1, 2]);
-    pool.heard(ref(1), figures(7));
+    pool.heard(ref(1), figures(7, 1, 2, 400));
     assert.equal(await outcome(asking), "pending");
     await host.advance(30);
     pool.heard(ref(2), figures(null));
     pool.heard(ref(3), figures(99)); // a stranger
     assert.deepEqual(await asking, {
       requests: 7,
-      workers: [{ pid: 101, requests: 7, lagMs: 0 }, { pid: 102, requests: null, lagMs: 30 }],
+      latency: latency(1, 2, 400),
+      workers: [
+        { pid: 101, requests: 7, latency: latency(1, 2, 400), lagMs: 0 },
+        { pid: 102, requests: null, latency: null, lagMs: 30 },
+      ],
     });
     assert.equal(host.timerCount(), 0);
   });
@@ -35,25 +46,37 @@ describe("figures", () => {
     const host = new FakeHost({ name: "bun" });
     const pool = new Figures(host);
     for (const id of [1, 2, 3]) pool.add(ref(id), 100 + id);
-    pool.heard(ref(2), figures(5)); // its last word
+    pool.heard(ref(2), figures(5, 10)); // its last word
     pool.remove(2);
     pool.remove(2);
     const first = pool.ask(() => {}, 200);
     pool.heard(ref(1), figures(1));
     await host.advance(100);
     const second = pool.ask(() => {}, 200);
-    pool.heard(ref(1), figures(2));
+    pool.heard(ref(1), figures(2, 30));
     await host.advance(100);
     assert.deepEqual(await first, {
       requests: 7,
-      workers: [{ pid: 101, requests: 2, lagMs: 0 }, { pid: 103, requests: null, lagMs: 200 }],
+      latency: latency(10, 30),
+      workers: [
+        { pid: 101, requests: 2, latency: latency(30), lagMs: 0 },
+        { pid: 103, requests: null, latency: null, lagMs: 200 },
+      ],
     });
     pool.remove(3);
-    assert.deepEqual(await second, { requests: 7, workers: [{ pid: 101, requests: 2, lagMs: 0 }] });
+    assert.deepEqual(await second, {
+      requests: 7,
+      latency: latency(10, 30),
+      workers: [{ pid: 101, requests: 2, latency: latency(30), lagMs: 0 }],
+    });
   });
 
   it("are given at once where nobody can be asked", async () => {
     const pool = new Figures(new FakeHost({ name: "bun" }));
-    assert.deepEqual(await pool.ask(() => assert.fail("nobody"), 200), { requests: 0, workers: [] });
+    assert.deepEqual(await pool.ask(() => assert.fail("nobody"), 200), {
+      requests: 0,
+      latency: latency(),
+      workers: [],
+    });
   });
 });

@@ -23,6 +23,7 @@ function parseMetrics(text: string): Map<string, number> {
   const samples = new Map<string, number>();
   const seen = new Set<string>();
   let current = "";
+  let isHistogram = false;
   let helped = "";
   assert.ok(text.endsWith("\n"));
   for (const line of text.slice(0, -1).split("\n")) {
@@ -33,15 +34,16 @@ function parseMetrics(text: string): Map<string, number> {
       helped = help;
       continue;
     }
-    const [, name, type] = /^# TYPE ([a-z_]+) (gauge|counter)$/.exec(line) ?? [];
+    const [, name, type] = /^# TYPE ([a-z_]+) (gauge|counter|histogram)$/.exec(line) ?? [];
     if (name !== undefined) {
       assert.equal(name, helped);
       assert.equal(name.endsWith("_total"), type === "counter", name);
       current = name;
+      isHistogram = type === "histogram";
       continue;
     }
     const [, sample = "", labels = "", value = ""] = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
-    assert.equal(sample, current, line);
+    assert.equal(isHistogram ? sample.replace(/_(bucket|sum|count)$/, "") : sample, current, line);
     assert.match(labels, /^(?:[a-z]+="(?:[^"\\]|\\["\\n])*"(?:,(?!$)|$))*$/, line);
     assert.ok(Number.isFinite(Number(value)), line);
     const key = labels === "" ? sample : `${sample}{${labels}}`;
@@ -68,6 +70,13 @@ test("formatMetrics() writes what Prometheus reads", () => {
     ['prefork_worker_lag_seconds{slot="0",pid="100"}', 0.0005],
     ['prefork_worker_cpu_seconds_total{slot="1",pid="101"}', 0.25],
     ["prefork_manager_memory_bytes", undefined],
+    ['prefork_request_duration_seconds_bucket{le="0.001"}', 0],
+    ['prefork_request_duration_seconds_bucket{le="0.002"}', 4],
+    ['prefork_request_duration_seconds_bucket{le="0.016"}', 6],
+    ['prefork_request_duration_seconds_bucket{le="65.536"}', 6],
+    ['prefork_request_duration_seconds_bucket{le="+Inf"}', 7],
+    ["prefork_request_duration_seconds_sum", 0.06],
+    ["prefork_request_duration_seconds_count", 7],
   ];
   for (const [name, value] of expected) assert.equal(samples.get(name), value, name);
 });
@@ -112,6 +121,8 @@ describe(`a manager that tells its status on ${runtime}`, () => {
     assert.equal(code, 200);
     const told: StatusReport = JSON.parse(text);
     assert.deepEqual([told.schema, told.pid, told.requests], [1, program.pid, count]);
+    assert.ok(Math.abs(told.latency.count - count) < 0.05 * count, `${told.latency.count} of ${count} were timed`);
+    assert.ok(told.workers.every(({ p50Ms, p99Ms }) => p50Ms !== null && p99Ms !== null && p50Ms <= p99Ms), text);
     const samples = parseMetrics(`${(await get(`${status}metrics`))[1]}\n`);
     assert.equal(samples.get("prefork_requests_total"), count);
     assert.equal(samples.get('prefork_workers{state="ready"}'), 2);

@@ -27,7 +27,21 @@ export function formatStatus(status: StatusReport): string {
 }
 
 /** The columns that are aligned to the right. */
-const NUMBERS = ["SLOT", "PID", "GEN", "UPTIME", "REQUESTS", "/S", "LAG", "MEMORY", "CPU", "RESTARTS", "WORKERS"];
+const NUMBERS = [
+  "SLOT",
+  "PID",
+  "GEN",
+  "UPTIME",
+  "REQUESTS",
+  "/S",
+  "P50",
+  "P99",
+  "LAG",
+  "MEMORY",
+  "CPU",
+  "RESTARTS",
+  "WORKERS",
+];
 
 /** What is told of a worker, by column. */
 const COLUMNS: Readonly<Record<string, (worker: WorkerReport) => string>> = {
@@ -37,7 +51,9 @@ const COLUMNS: Readonly<Record<string, (worker: WorkerReport) => string>> = {
   STATE: ({ state }) => state,
   UPTIME: ({ uptimeMs }) => formatTime(uptimeMs),
   REQUESTS: ({ requests }) => requests === null ? "-" : String(requests),
-  LAG: ({ lagMs }) => lagMs === null ? "-" : `${lagMs.toFixed(1)}ms`,
+  P50: ({ p50Ms }) => formatMs(p50Ms),
+  P99: ({ p99Ms }) => formatMs(p99Ms),
+  LAG: ({ lagMs }) => formatMs(lagMs),
   MEMORY: ({ memoryBytes }) => formatSize(memoryBytes),
   CPU: ({ cpuMs }) => cpuMs === null ? "?" : formatTime(cpuMs),
   RESTARTS: ({ restarts }) => String(restarts),
@@ -102,6 +118,10 @@ export function formatTime(ms: number): string {
     rest -= count * unit;
     return count === 0 && rest < ms ? "" : `${count}${name}`;
   }).join("");
+}
+
+function formatMs(ms: number | null): string {
+  return ms === null ? "-" : `${ms.toFixed(1)}ms`;
 }
 
 /** Bytes, in MiB. */

@@ -4,18 +4,21 @@
  * @module
  */
 
+import { cumulate } from "../latency.ts";
 import type { StatusReport, WorkerReport } from "./report.ts";
 
 type Labels = Readonly<Record<string, string | number>>;
 
 interface Sample {
+  /** What is added to the name of the metric. */
+  readonly suffix?: "_bucket" | "_sum" | "_count";
   readonly labels?: Labels;
   readonly value: number;
 }
 
 interface Metric {
   readonly name: string;
-  readonly type: "gauge" | "counter";
+  readonly type: "gauge" | "counter" | "histogram";
   readonly help: string;
   readonly samples: readonly Sample[];
 }
@@ -50,6 +53,12 @@ function metricsOf(status: StatusReport): readonly Metric[] {
     gauge("workers", "Live workers by their state.", ...countStates([...workers, ...standbys])),
     counter("worker_exits_total", "Workers that have ended.", { value: status.restarts }),
     counter("requests_total", "Requests that workers have begun to serve.", { value: status.requests }),
+    {
+      name: "prefork_request_duration_seconds",
+      type: "histogram",
+      help: "How long workers took to answer requests.",
+      samples: durations(status),
+    },
     gauge("manager_memory_bytes", "Resident memory of the manager.", ...one(status.memoryBytes)),
     counter("manager_cpu_seconds_total", "CPU time of the manager.", ...one(seconds(status.cpuMs))),
     gauge("worker_memory_bytes", "Resident memory of a worker.", ...each(({ memoryBytes }) => memoryBytes)),
@@ -57,6 +66,19 @@ function metricsOf(status: StatusReport): readonly Metric[] {
     counter("worker_requests_total", "Requests that a worker has begun to serve.", ...each(({ requests }) => requests)),
     gauge("worker_lag_seconds", "How long a worker took to answer.", ...each(({ lagMs }) => seconds(lagMs))),
     gauge("worker_uptime_seconds", "How long a worker has run.", ...each(({ uptimeMs }) => seconds(uptimeMs))),
+  ];
+}
+
+function durations({ latency }: StatusReport): readonly Sample[] {
+  const { count, sumMs } = latency;
+  const buckets = cumulate(latency).map(({ leMs, count }): Sample => {
+    return { suffix: "_bucket", labels: { le: leMs / 1000 }, value: count };
+  });
+  return [
+    ...buckets,
+    { suffix: "_bucket", labels: { le: "+Inf" }, value: count },
+    { suffix: "_sum", value: sumMs / 1000 },
+    { suffix: "_count", value: count },
   ];
 }
 
@@ -72,7 +94,7 @@ function countStates(workers: readonly WorkerReport[]): readonly Sample[] {
 }
 
 function formatMetric({ name, type, help, samples }: Metric): string {
-  const lines = samples.map(({ labels, value }) => `${name}${formatLabels(labels)} ${value}\n`);
+  const lines = samples.map(({ suffix = "", labels, value }) => `${name}${suffix}${formatLabels(labels)} ${value}\n`);
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join("")}`;
 }
 

@@ -6,6 +6,7 @@
  */
 
 import type { WorkerFigures } from "../figures.ts";
+import type { Latency } from "../latency.ts";
 import type { Prefork } from "../prefork.ts";
 import type { ProcessHost, ProcessUsage, WorkerInfo, WorkerState } from "../types.ts";
 import { VERSION } from "../version.ts";
@@ -36,6 +37,10 @@ export interface WorkerReport extends UsageReport {
   readonly uptimeMs: number;
   /** How many requests it has begun to serve; null if it serves none by this library. */
   readonly requests: number | null;
+  /** Half of these took no longer, in milliseconds; null if there were none. */
+  readonly p50Ms: number | null;
+  /** 99 of 100 took no longer. */
+  readonly p99Ms: number | null;
   /** How long its event loop took to answer, in milliseconds; null if it cannot be asked. */
   readonly lagMs: number | null;
   /** How many workers before it have ended in its slot; replacements that were refused are none of them. */
@@ -69,6 +74,8 @@ export interface StatusReport extends UsageReport {
   readonly restarts: number;
   /** How many requests all workers have begun to serve, those that are gone among them. */
   readonly requests: number;
+  /** How long these took. */
+  readonly latency: Latency;
   readonly listeners: readonly { readonly name: string | null; readonly address: string }[];
   /** Lowest slot first. */
   readonly workers: readonly WorkerReport[];
@@ -93,7 +100,7 @@ export async function report(
   manager: ManagerFacts,
 ): Promise<StatusReport> {
   const { name, runtime, work, logFile, startedAt, state } = manager;
-  const { requests, workers: told } = await pool.figures();
+  const { requests, latency, workers: told } = await pool.figures();
   const figures = new Map(told.map((each) => [each.pid, each]));
   const now = host.now();
   const reportEach = (worker: WorkerInfo): WorkerReport => {
@@ -116,6 +123,7 @@ export async function report(
     ready: workers.filter((worker) => worker.state === "ready").length,
     restarts: ledger.restarts,
     requests,
+    latency,
     ...reportUsage(host.usage(host.pid)),
     listeners: pool.listeners.map((listener) => ({ name: listener.name ?? null, address: listener.text })),
     workers,
@@ -139,6 +147,8 @@ function reportWorker(
     status,
     uptimeMs: Math.round(now - (ledger.since(pid) ?? now)),
     requests: figures?.requests ?? null,
+    p50Ms: figures?.latency?.p50Ms ?? null,
+    p99Ms: figures?.latency?.p99Ms ?? null,
     lagMs: figures?.lagMs === undefined || figures.lagMs === null ? null : Math.round(figures.lagMs * 10) / 10,
     ...(slot < 0 ? { restarts: 0, lastReason: null } : ledger.lossesOf(slot)),
     ...reportUsage(host.usage(pid)),
