@@ -234,7 +234,8 @@ async function openStatus(
   operations: Operations,
 ): Promise<StatusServer | undefined> {
   if (address === undefined) return undefined;
-  const { readToken, StatusServer } = await import("./status_server.ts");
+  const { StatusServer } = await import("./status_server.ts");
+  const { readToken } = await import("./status_access.ts");
   const notReady = () => operations.notReady();
   const status = () => operations.report();
   try {

@@ -1,11 +1,9 @@
 /**
- * The state of a manager over HTTP: for probes, for Prometheus, for scripts. Off unless it is asked for.
+ * The state of a manager over HTTP: for probes, for Prometheus, for scripts, for people. Off unless it is asked for.
  *
  * @module
  */
 
-import { createHash, timingSafeEqual } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { describeError, type PreforkEvent } from "../events.ts";
 import { formatMetrics } from "../operator/metrics.ts";
@@ -15,6 +13,10 @@ import type { ProcessHost } from "../types.ts";
 import { limitPatience } from "./http_patience.ts";
 import type { Log } from "./log.ts";
 import { outwait } from "./outwait.ts";
+import { isForeign, isMeant, isVisit, knows } from "./status_access.ts";
+import { PAGE, PAGE_POLICY } from "./status_page.ts";
+import { StatusRecord } from "./status_record.ts";
+import { StatusStreams } from "./status_stream.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** How long a client may be silent, and how many there may be: the descriptors are for workers. */
@@ -43,12 +45,27 @@ interface Answer {
   readonly code: number;
   readonly type: string;
   readonly text: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
+
+/** Of who is told more from then on. A proxy is not to keep it. */
+const STREAM: Answer = { code: 200, type: "text/event-stream", text: "", headers: { "x-accel-buffering": "no" } };
+
+const HEADERS = {
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+};
 
 /** Serves the state of one manager. */
 export class StatusServer implements Disposable {
   readonly #parts: StatusServerParts;
   readonly #server: Server;
+  readonly #record: StatusRecord;
+  readonly #streams: StatusStreams;
   #isOver = false;
 
   /**
@@ -71,6 +88,8 @@ export class StatusServer implements Disposable {
 
   private constructor(parts: StatusServerParts) {
     this.#parts = parts;
+    this.#record = new StatusRecord(parts.host, parts.status);
+    this.#streams = new StatusStreams({ ...parts, record: this.#record });
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#server.maxConnections = MAX_CONNECTIONS;
     this.#server.on("connection", (socket) => socket.setTimeout(IDLE_MS, () => socket.destroy()));
@@ -79,6 +98,8 @@ export class StatusServer implements Disposable {
 
   /** Something has happened in the pool. */
   heed(event: PreforkEvent): void {
+    this.#record.heed(event);
+    this.#streams.hurry();
     if (event.type === "takeover") void this.#takeOver();
     if (event.type === "upgraded") this.#close();
   }
@@ -86,6 +107,7 @@ export class StatusServer implements Disposable {
   /** Serves nobody any more. */
   [Symbol.dispose](): void {
     this.#isOver = true;
+    this.#record[Symbol.dispose]();
     this.#close();
   }
 
@@ -110,6 +132,7 @@ export class StatusServer implements Disposable {
   }
 
   #close(): void {
+    this.#streams[Symbol.dispose]();
     this.#server.close();
     this.#server.closeAllConnections();
   }
@@ -133,83 +156,48 @@ export class StatusServer implements Disposable {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { code, type, text } = await this.#answer(request).catch((error: unknown): Answer => {
-      return plain(500, describeError(error));
-    });
-    response.writeHead(code, {
-      "content-type": type,
-      "cache-control": "no-store",
-      "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-      "cross-origin-resource-policy": "same-origin",
-      "referrer-policy": "no-referrer",
-      "x-content-type-options": "nosniff",
-      ...code === 401 ? { "www-authenticate": "Bearer" } : {},
-      ...code === 405 ? { "allow": "GET, HEAD" } : {},
-    });
-    response.end(request.method === "HEAD" ? undefined : text);
+    const answer = await this.#answer(request).catch((error: unknown) => plain(500, describeError(error)));
+    const isRead = request.method !== "HEAD";
+    const { code, type, text, headers } = answer;
+    response.writeHead(code, { ...HEADERS, "content-type": type, ...headers });
+    if (answer === STREAM && isRead) this.#streams.add(response);
+    else response.end(isRead ? text : undefined);
   }
 
   async #answer(request: IncomingMessage): Promise<Answer> {
-    const { notReady, status, token } = this.#parts;
-    const [pathname = "/"] = (request.url ?? "/").split("?");
-    if (request.method !== "GET" && request.method !== "HEAD") return plain(405, "only GET is answered here");
-    if (!this.#isMeant(request.headers.host)) return plain(421, "this server is known by another name");
-    switch (pathname) {
-      case "/healthz":
-        return plain(200, "ok");
-      case "/readyz": {
-        const reason = notReady();
-        return reason === undefined ? plain(200, "ready") : plain(503, reason);
-      }
+    const { address, notReady, status, token } = this.#parts;
+    const { method, headers, url = "/" } = request;
+    const [pathname = "/"] = url.split("?");
+    if (method !== "GET" && method !== "HEAD") return plain(405, "only GET is answered here", { allow: "GET, HEAD" });
+    if (!isMeant(address.host, headers.host)) return plain(421, "this server is known by another name");
+    if (isForeign(headers) && !(pathname === "/" && isVisit(headers))) {
+      return plain(403, "pages from elsewhere are told nothing");
     }
-    if (token !== undefined && !knows(request.headers.authorization, token)) return plain(401, "give the bearer token");
+    if (pathname === "/healthz") return plain(200, "ok");
+    if (pathname === "/readyz") {
+      const reason = notReady();
+      return reason === undefined ? plain(200, "ready") : plain(503, reason);
+    }
+    const part = PAGE.get(pathname);
+    if (part !== undefined) return { code: 200, ...part, headers: { "content-security-policy": PAGE_POLICY } };
+    if (token !== undefined && !knows(headers.authorization, token)) {
+      return plain(401, "give the bearer token", { "www-authenticate": "Bearer" });
+    }
     switch (pathname) {
       case "/status.json":
         return { code: 200, type: "application/json", text: `${JSON.stringify(await status())}\n` };
       case "/metrics":
         return { code: 200, type: "text/plain; version=0.0.4; charset=utf-8", text: formatMetrics(await status()) };
+      case "/events":
+        return this.#streams.isFull ? plain(503, "there are watchers enough; close a page elsewhere") : STREAM;
       default:
-        return plain(404, "there is /healthz, /readyz, /status.json and /metrics");
+        return plain(404, "there is /, /events, /healthz, /readyz, /status.json and /metrics");
     }
   }
-
-  /** A page of somebody else's whose name is made to mean this machine is not to read what is only for this machine. */
-  #isMeant(name: string | undefined): boolean {
-    if (!isLoopback(this.#parts.address.host)) return true;
-    const host = (name ?? "").toLowerCase().replace(/:\d+$/, "");
-    return host === "localhost" || isLoopback(host.replace(/^\[(.*)\]$/, "$1"));
-  }
 }
 
-/**
- * What clients must know.
- *
- * @throws {UsageError} If the file cannot be read, or holds nothing.
- */
-export function readToken(file: string): string {
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8").trim();
-  } catch (error) {
-    throw new UsageError(`Cannot read ${file} for --status-token-file: ${describeError(error)}`);
-  }
-  if (text !== "") return text;
-  throw new UsageError(`Cannot use ${file} for --status-token-file: it is empty; write a secret into it`);
-}
-
-function plain(code: number, text: string): Answer {
-  return { code, type: "text/plain; charset=utf-8", text: `${text}\n` };
-}
-
-/** In a time that tells nothing of where they differ. */
-function knows(authorization: string | undefined, token: string): boolean {
-  const given = /^Bearer +(.+)$/i.exec(authorization ?? "")?.[1] ?? "";
-  const [a, b] = [given, token].map((text) => createHash("sha256").update(text).digest());
-  return a !== undefined && b !== undefined && timingSafeEqual(a, b);
-}
-
-function isLoopback(host: string): boolean {
-  return host === "::1" || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);
+function plain(code: number, text: string, headers: Readonly<Record<string, string>> = {}): Answer {
+  return { code, type: "text/plain; charset=utf-8", text: `${text}\n`, headers };
 }
 
 function formatPlace({ host, port }: StatusAddress): string {
