@@ -103,7 +103,7 @@ describe(`the status page on ${runtime}`, { skip: !hasBrowser && "needs chromium
     await using page = await browser.open(pool.status);
     await page.shows("#plot-requests strong", /^0$/);
     await using clients = load({ port: pool.port }, [keepAlive(1), keepAlive(1)]);
-    const shown = await page.shows("#plot-requests strong", /^[\d,.]*[1-9][\d,.]*$/);
+    await page.shows("#plot-requests strong", /^[\d,.]*[1-9][\d,.]*$/);
     await page.shows("#plot-latency strong", /^[\d.]+\s*m?s p50\s+[\d.]+\s*m?s p99$/);
     await clients.stop();
     assert.match(await page.text("#plot-memory strong"), /^[\d.]+\s*[MG]iB$/);
@@ -119,7 +119,7 @@ describe(`the status page on ${runtime}`, { skip: !hasBrowser && "needs chromium
     await page.shows("#moment", /^\d+s ago$/);
     await page.page.keyboard.press("End");
     await page.shows("#moment", /^now$/);
-    assert.notEqual(shown, "0");
+    assert.deepEqual(page.requests.filter((path) => path === "/events"), ["/events"], "one stream all the time");
     assertWell(page);
   });
 

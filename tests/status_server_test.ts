@@ -203,6 +203,97 @@ describe(`a manager that tells its status on ${runtime}`, () => {
     await stop(program);
   });
 
+  it("gives its page to everybody, and what that shows to nobody else's", options, async () => {
+    await using dir = await tempDir();
+    const token = dir.file("token");
+    writeFileSync(token, "s3cret\n", { mode: 0o600 });
+    await using program = start(["--status-listen", "0", "--status-token-file", token]);
+    const { status } = await placesOf(program);
+    const page = await fetch(status);
+    const text = await page.text();
+    assert.equal(page.status, 200);
+    const headers: readonly [string, RegExp | null][] = [
+      ["content-type", /^text\/html; charset=utf-8$/],
+      ["content-security-policy", /^default-src 'none'; script-src 'self'; .*base-uri 'none'; form-action 'none'; /],
+      ["content-security-policy", /frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'$/],
+      ["x-content-type-options", /^nosniff$/],
+      ["referrer-policy", /^no-referrer$/],
+      ["cross-origin-resource-policy", /^same-origin$/],
+      ["cross-origin-opener-policy", /^same-origin$/],
+      ["cache-control", /^no-store$/],
+      ["access-control-allow-origin", null],
+    ];
+    for (const [name, expected] of headers) {
+      const value = page.headers.get(name);
+      if (expected === null) assert.equal(value, null, name);
+      else assert.match(value ?? "", expected, name);
+    }
+    const parts = [...text.matchAll(/(?:href|src)="([a-z.]+\.(?:js|css|svg))"/g)].map(([, part]) => part ?? "");
+    const modules = ["format.js", "plot.js", "plots.js", "stream.js", "table.js"];
+    assert.deepEqual(parts, ["icon.svg", "page.css", "page.js"]);
+    for (const part of [...parts, ...modules]) {
+      const response = await fetch(`${status}${part}`);
+      assert.equal(response.status, 200, part);
+      assert.match(response.headers.get("content-type") ?? "", /javascript|css|svg/, part);
+      assert.doesNotMatch(await response.text(), /https?:\/\/(?!www\.w3\.org)/, `${part} loads nothing from elsewhere`);
+    }
+    assert.doesNotMatch(text, /<script(?! type="module" src=)|<style| style=| on[a-z]+=/, "nothing inline");
+    assert.equal((await get(`${status}events`))[0], 401);
+    await stop(program);
+  });
+
+  it("answers no page from elsewhere", options, async () => {
+    await using program = start(["--status-listen", "0"]);
+    const { status } = await placesOf(program);
+    const own = new URL(status).host;
+    const visit = "sec-fetch-site: cross-site\r\nsec-fetch-mode: navigate\r\nsec-fetch-dest: ";
+    const cases: readonly [string, string, number][] = [
+      ["/status.json", "", 200],
+      ["/status.json", "sec-fetch-site: same-origin", 200],
+      ["/status.json", "sec-fetch-site: none", 200],
+      ["/status.json", `origin: http://${own}`, 200],
+      ["/status.json", "sec-fetch-site: cross-site", 403],
+      ["/status.json", "sec-fetch-site: same-site", 403],
+      ["/events", "sec-fetch-site: same-site", 403],
+      ["/metrics", "origin: http://evil.example", 403],
+      ["/status.json", "origin: null", 403],
+      ["/status.json", "origin: http://127.0.0.1:1", 403],
+      ["/healthz", "origin: http://evil.example", 403],
+      ["/", `${visit}document`, 200],
+      ["/", `${visit}iframe`, 403],
+      ["/status.json", `${visit}document`, 403],
+      ["/page.js", "sec-fetch-site: cross-site", 403],
+    ];
+    for (const [path, header, code] of cases) {
+      using client = new Client({ port: Number(new URL(status).port) });
+      client.send(`GET ${path} HTTP/1.1\r\nhost: ${own}\r\n${header}${header === "" ? "" : "\r\n"}\r\n`);
+      assert.equal(await client.waitFor(/^HTTP\/1.1 \d+/), `HTTP/1.1 ${code}`, `${path} ${header}`);
+    }
+    await stop(program);
+  });
+
+  it("has so many watchers and no more, and leaves none of them waiting when it stops", options, async () => {
+    await using program = start(["--status-listen", "0"]);
+    const { status } = await placesOf(program);
+    const port = Number(new URL(status).port);
+    const watch = () => new Client({ port }).send("GET /events HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+    const watchers: Client[] = [];
+    for (let count = 0; count < 16; count++) {
+      watchers.push(watch());
+      await watchers.at(-1)?.waitFor(/^HTTP\/1.1 200 [^]*data: .*"ready":2/);
+    }
+    using late = watch();
+    await late.waitFor(/^HTTP\/1.1 503 [^]*watchers enough/);
+    assert.equal((await get(`${status}readyz`))[0], 200);
+    watchers.shift()?.[Symbol.dispose]();
+    await waitFor(async () => {
+      using next = watch();
+      return (await next.waitFor(/^HTTP\/1.1 \d+/)).endsWith("200");
+    }, { what: "room for another" });
+    await stop(program);
+    for (const watcher of watchers) await watcher.waitForEnd();
+  });
+
   it("has room for so many clients, and no more", options, async () => {
     await using program = start(["--status-listen", "0"]);
     const { status } = await placesOf(program);

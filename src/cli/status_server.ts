@@ -20,7 +20,7 @@ import { StatusStreams } from "./status_stream.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** How long a client may be silent, and how many there may be: the descriptors are for workers. */
-const IDLE_MS = 10_000;
+const IDLE_MS = 5000;
 const MAX_CONNECTIONS = 64;
 
 /** Where to listen. */
@@ -160,8 +160,9 @@ export class StatusServer implements Disposable {
     const isRead = request.method !== "HEAD";
     const { code, type, text, headers } = answer;
     response.writeHead(code, { ...HEADERS, "content-type": type, ...headers });
-    if (answer === STREAM && isRead) this.#streams.add(response);
-    else response.end(isRead ? text : undefined);
+    if (answer !== STREAM || !isRead) return void response.end(isRead ? text : undefined);
+    request.socket.setTimeout(0); // a watcher says nothing, and Bun does not count what it is told
+    this.#streams.add(response);
   }
 
   async #answer(request: IncomingMessage): Promise<Answer> {

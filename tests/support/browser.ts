@@ -55,12 +55,15 @@ export class TestPage implements AsyncDisposable {
   readonly page: Page;
   /** What it complained of, and what its policy did not let it do. */
   readonly problems: string[] = [];
+  /** What it has asked for. */
+  readonly requests: string[] = [];
 
   private constructor(page: Page) {
     this.page = page;
     page.on("console", (message) => {
       if (message.type() === "error" || message.type() === "warn") this.problems.push(message.text());
     });
+    page.on("request", (request) => this.requests.push(new URL(request.url()).pathname));
     page.on("pageerror", (error) => this.problems.push(String(error)));
   }
 

@@ -40,6 +40,16 @@ export class Client implements Disposable {
     return this;
   }
 
+  /** Reads no more. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  /** Reads on. */
+  resume(): void {
+    this.#socket.resume();
+  }
+
   async waitFor(pattern: RegExp): Promise<string> {
     const what = `${pattern} in what the server sends`;
     return (await waitFor(() => pattern.exec(this.text)?.[0], { what }).catch((error) => {
