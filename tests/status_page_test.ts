@@ -6,6 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { StatusReport } from "../src/operator/report.ts";
 import { hasBrowser, SLOW_MS, startBrowser, type TestBrowser, type TestPage } from "./support/browser.ts";
+import { Client } from "./support/client.ts";
 import { keepAlive, load } from "./support/load.ts";
 import { start } from "./support/operator.ts";
 import { type Program, runtime, signalProcess, tempDir, waitFor } from "./support/run.ts";
@@ -100,6 +101,8 @@ describe(`the status page on ${runtime}`, { skip: !hasBrowser && "needs chromium
 
   it("moves its plots under load, and looks back", options, async () => {
     await using pool = await watched();
+    using watcher = new Client({ port: Number(new URL(pool.status).port) });
+    watcher.send("GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n");
     await using page = await browser.open(pool.status);
     await page.shows("#plot-requests strong", /^0$/);
     await using clients = load({ port: pool.port }, [keepAlive(1), keepAlive(1)]);
@@ -120,6 +123,7 @@ describe(`the status page on ${runtime}`, { skip: !hasBrowser && "needs chromium
     await page.page.keyboard.press("End");
     await page.shows("#moment", /^now$/);
     assert.deepEqual(page.requests.filter((path) => path === "/events"), ["/events"], "one stream all the time");
+    assert.equal(watcher.ended, false);
     assertWell(page);
   });
 
