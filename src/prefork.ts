@@ -316,7 +316,8 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   }
 
   /**
-   * Asks the workers what they have done so far: how many requests they have served, and how long they take to answer.
+   * Asks the workers what they have done so far: how many requests they have served, how long these took, and how
+   * long they take to answer.
    * Nothing is counted or sent for it but when it is called.
    *
    * @param options.timeoutMs How long is waited for those that are busy, in milliseconds. @default {200}

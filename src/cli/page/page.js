@@ -151,7 +151,7 @@ function needToken(signal) {
   connection.hidden = true;
   form.hidden = false;
   find("links", HTMLElement).hidden = true; // a link cannot tell a token
-  setText(find("state", HTMLElement), "closed");
+  setText(find("state", HTMLElement), "locked");
   find("state", HTMLElement).dataset["tone"] = "calm";
   setText(find("token-note", HTMLElement), isWrong ? "That is not its token. Try another one." : "");
   field.value = "";
