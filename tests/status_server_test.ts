@@ -108,26 +108,29 @@ async function stop(program: Program): Promise<void> {
 }
 
 describe(`a manager that tells its status on ${runtime}`, () => {
-  it("agrees with its clients to the request", options, async () => {
-    await using program = start(["--status-listen", "0"], {}, loaded);
-    const { status, port } = await placesOf(program);
-    assert.match(status, /^http:\/\/127\.0\.0\.1:\d+\/$/);
-    await using clients = load({ port }, [oneShot, keepAlive(0), keepAlive(0)]);
-    await waitFor(() => total(clients.tally.answered) > 1000, { what: "a thousand answers" });
-    const { sent, failures } = await clients.stop();
-    assert.deepEqual(failures, []);
-    const count = total(sent);
-    const [code, text] = await get(`${status}status.json`);
-    assert.equal(code, 200);
-    const told: StatusReport = JSON.parse(text);
-    assert.deepEqual([told.schema, told.pid, told.requests], [1, program.pid, count]);
-    assert.ok(Math.abs(told.latency.count - count) < 0.05 * count, `${told.latency.count} of ${count} were timed`);
-    assert.ok(told.workers.every(({ p50Ms, p99Ms }) => p50Ms !== null && p99Ms !== null && p50Ms <= p99Ms), text);
-    const samples = parseMetrics(`${(await get(`${status}metrics`))[1]}\n`);
-    assert.equal(samples.get("prefork_requests_total"), count);
-    assert.equal(samples.get('prefork_workers{state="ready"}'), 2);
-    await stop(program);
-  });
+  for (const attach of [false, true]) {
+    it(`agrees with its clients to the request, by ${attach ? "attach" : "serve"}()`, options, async () => {
+      const env = { TEST_LOADED: JSON.stringify({ attach }) };
+      await using program = start(["--status-listen", "0"], { env }, loaded);
+      const { status, port } = await placesOf(program);
+      assert.match(status, /^http:\/\/127\.0\.0\.1:\d+\/$/);
+      await using clients = load({ port }, [oneShot, keepAlive(0), keepAlive(0)]);
+      await waitFor(() => total(clients.tally.answered) > 1000, { what: "a thousand answers" });
+      const { sent, failures } = await clients.stop();
+      assert.deepEqual(failures, []);
+      const count = total(sent);
+      const [code, text] = await get(`${status}status.json`);
+      assert.equal(code, 200);
+      const told: StatusReport = JSON.parse(text);
+      assert.deepEqual([told.schema, told.pid, told.requests], [1, program.pid, count]);
+      assert.ok(Math.abs(told.latency.count - count) < 0.05 * count, `${told.latency.count} of ${count} were timed`);
+      assert.ok(told.workers.every(({ p50Ms, p99Ms }) => p50Ms !== null && p99Ms !== null && p50Ms <= p99Ms), text);
+      const samples = parseMetrics(`${(await get(`${status}metrics`))[1]}\n`);
+      assert.equal(samples.get("prefork_requests_total"), count);
+      assert.equal(samples.get('prefork_workers{state="ready"}'), 2);
+      await stop(program);
+    });
+  }
 
   it("is alive and ready as Kubernetes means it: who drains is not ready", options, async () => {
     await using program = start(["--status-listen", "127.0.0.1:0", "--drain-timeout", "20s"], {}, app);
