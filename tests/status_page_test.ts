@@ -188,9 +188,9 @@ describe(`the status page on ${runtime}`, { skip: !hasBrowser && "needs chromium
   it("can be read on a phone, in the dark, and with a screen reader", options, async () => {
     await using pool = await watched();
     await using page = await browser.open(pool.status);
+    await page.page.setViewport({ width: 360, height: 740, isMobile: true, hasTouch: true }); // which loads it anew
     await page.shows("#workers-note", /2 of 2 ready/);
     await page.shows("#plot-memory strong", /iB$/);
-    await page.page.setViewport({ width: 360, height: 740, isMobile: true, hasTouch: true });
     assert.deepEqual(await page.page.evaluate("[document.documentElement.scrollWidth, innerWidth]"), [360, 360]);
     const light = await page.page.evaluate("getComputedStyle(document.documentElement).backgroundColor");
     await page.page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
