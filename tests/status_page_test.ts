@@ -149,6 +149,23 @@ describe(`the status page on ${runtime}`, { skip: !hasBrowser && "needs chromium
     assertWell(page, true);
   });
 
+  it("asks for nothing while nobody can see it", options, async () => {
+    await using pool = await watched();
+    await using page = await browser.open(pool.status);
+    await page.shows("#workers-note", /2 of 2 ready/);
+    const turn = (isHidden: boolean) =>
+      page.page.evaluate(`Object.defineProperty(document, "hidden", { value: ${isHidden}, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"))`);
+    await turn(true);
+    await waitFor(() => page.broken.includes("/events"), { what: "the stream to end", timeoutMs: SLOW_MS });
+    signalProcess((await statusAt(pool.status)).workers[0]?.pid ?? 0, "SIGKILL");
+    await pool.program.waitForErrorLine("was killed by SIGKILL");
+    assert.doesNotMatch(await page.text("#events"), /SIGKILL/);
+    await turn(false);
+    await page.shows("#events", /was killed by SIGKILL/);
+    assertWell(page);
+  });
+
   it("outlives its manager, and shows the next one", options, async () => {
     const first = await watched();
     await using page = await browser.open(first.status);

@@ -79,6 +79,7 @@ export class StatusServer implements Disposable {
     try {
       await server.#listen();
     } catch (error) {
+      server[Symbol.dispose]();
       throw new UsageError(
         `Cannot listen on ${formatPlace(parts.address)} for --status-listen: ${describeError(error)}`,
       );

@@ -57,6 +57,8 @@ export class TestPage implements AsyncDisposable {
   readonly problems: string[] = [];
   /** What it has asked for. */
   readonly requests: string[] = [];
+  /** What of that it has given up, or was not answered. */
+  readonly broken: string[] = [];
 
   private constructor(page: Page) {
     this.page = page;
@@ -64,6 +66,7 @@ export class TestPage implements AsyncDisposable {
       if (message.type() === "error" || message.type() === "warn") this.problems.push(message.text());
     });
     page.on("request", (request) => this.requests.push(new URL(request.url()).pathname));
+    page.on("requestfailed", (request) => this.broken.push(new URL(request.url()).pathname));
     page.on("pageerror", (error) => this.problems.push(String(error)));
   }
 

@@ -97,7 +97,8 @@ function showEvent({ at, level, text }) {
   const date = new Date(at);
   time.dateTime = date.toISOString();
   time.title = date.toLocaleString();
-  time.textContent = date.toLocaleTimeString("en-GB");
+  const day = date.toDateString() === new Date().toDateString() ? "" : `${date.toLocaleDateString("en-CA").slice(5)} `;
+  time.textContent = day + date.toLocaleTimeString("en-GB");
   name.textContent = level;
   name.className = "level";
   name.dataset["tone"] = level === "error" ? "bad" : level === "warn" ? "busy" : "calm";
@@ -157,8 +158,7 @@ function needToken(signal) {
   field.value = "";
   field.focus();
   return new Promise((resolve) => {
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
+    form.addEventListener("submit", () => {
       keepToken(field.value.trim());
       resolve();
     }, { once: true, signal });
@@ -209,4 +209,5 @@ function watchWhileVisible() {
   turn();
 }
 
+form.addEventListener("submit", (event) => event.preventDefault()); // a token must not get into an address
 watchWhileVisible();
