@@ -4,7 +4,7 @@
  * @module
  */
 
-import { addDurations, type Durations, type Latency, latencyOf, NO_DURATIONS } from "./latency.ts";
+import { addDurations, BUCKETS, type Durations, type Latency, latencyOf, NO_DURATIONS } from "./latency.ts";
 import type { WorkerRef } from "./pool_state.ts";
 import { ASK, type FiguresMessage } from "./protocol.ts";
 import { Table } from "./table.ts";
@@ -75,7 +75,8 @@ export class Figures {
   heard({ id }: WorkerRef, { requests, durations }: FiguresMessage): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    this.#entries.set(id, { ...entry, requests, durations });
+    const isWhole = durations?.counts.length === BUCKETS; // a worker may say anything
+    this.#entries.set(id, { ...entry, requests, durations: isWhole ? durations : null });
     for (const { askedAt, lags, answered } of this.#questions) {
       if (!lags.has(id)) lags.set(id, this.#host.now() - askedAt);
       answered();

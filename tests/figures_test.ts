@@ -71,6 +71,18 @@ describe("figures", () => {
     });
   });
 
+  it("have no durations where these make no sense", async () => {
+    const pool = new Figures(new FakeHost({ name: "bun" }));
+    pool.add(ref(1), 101);
+    const asking = pool.ask(() => {}, 200);
+    pool.heard(ref(1), { type: "figures", requests: 7, durations: { sumMs: 1, counts: [1, 2, 3] } });
+    assert.deepEqual(await asking, {
+      requests: 7,
+      latency: latency(),
+      workers: [{ pid: 101, requests: 7, latency: null, lagMs: 0 }],
+    });
+  });
+
   it("are given at once where nobody can be asked", async () => {
     const pool = new Figures(new FakeHost({ name: "bun" }));
     assert.deepEqual(await pool.ask(() => assert.fail("nobody"), 200), {

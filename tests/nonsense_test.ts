@@ -41,7 +41,7 @@ const WORDS = [
   { type: "ready" },
   { type: "waits" },
   { type: "stopping" },
-  { type: "figures", requests: 7 },
+  { type: "figures", requests: 7, durations: { sumMs: 12.5, counts: [0, 3, 4] } },
   { type: "status", status: "grüßt 🙂", isIdle: false },
   { type: "beat", lagMs: 3 },
   { type: "extend", delayMs: 5000 },
@@ -78,7 +78,9 @@ function isWord(message: WorkerMessage): boolean {
     case "hello":
       return keys === "token,version" && Number.isFinite(message.version) && isText(message.token);
     case "figures":
-      return keys === "requests" && (message.requests === null || isWhole(message.requests));
+      return keys === "durations,requests" && (message.requests === null || isWhole(message.requests)) &&
+        (message.durations === null ||
+          Number.isFinite(message.durations.sumMs) && message.durations.counts.every(isWhole));
     case "status":
       return isText(message.status) && (keys === "status" || keys === "isIdle,status" && message.isIdle !== undefined);
     case "beat":
