@@ -7,6 +7,7 @@
 import { describeError, formatEvent, type PreforkEvent } from "../events.ts";
 import { Ledger } from "../operator/ledger.ts";
 import { type ManagerFacts, type ManagerState, report, type StatusReport } from "../operator/report.ts";
+import type { Changes } from "./changes.ts";
 import type { LogFile } from "./log_file.ts";
 import type { Order, Reply } from "../operator/words.ts";
 import type { Prefork } from "../prefork.ts";
@@ -18,10 +19,7 @@ export interface OperationParts {
   readonly pool: Prefork;
   readonly host: ProcessHost;
   readonly facts: () => Omit<ManagerFacts, "state" | "startedAt" | "logFile">;
-  /** Replaces the workers; resolves when that is done. */
-  reload(): Promise<void>;
-  /** Brings a new manager; resolves when that has taken over. */
-  upgrade(): Promise<void>;
+  readonly changes: Pick<Changes, "reload" | "upgrade">;
   /** The log file, if there is one. */
   readonly logFile: LogFile | undefined;
   /** Stops as by a signal. */
@@ -78,12 +76,12 @@ export class Operations {
         return { type: "status", status: await this.report() };
       case "reload":
         return await this.#change("reload", tell, async () => {
-          await this.#parts.reload();
+          await this.#parts.changes.reload();
           return `generation ${pool.generation} serves, with ${count(this.#ready)}`;
         });
       case "upgrade":
         return await this.#change("upgrade", tell, async () => {
-          await this.#parts.upgrade();
+          await this.#parts.changes.upgrade();
           return "a new manager has taken over";
         });
       case "reopen":

@@ -7,12 +7,12 @@
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { currentLibc } from "../../runtimes/current_libc.ts";
-import { describeError, describeWorker, type PreforkEvent } from "../events.ts";
+import { describeError } from "../events.ts";
 import { takeStored } from "../fd_store.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
-import type { Relay, WorkerInfo } from "../types.ts";
 import { begin, type Beginning } from "./begin.ts";
+import { Changes, readsAnew, tellRefusal } from "./changes.ts";
 import { Init } from "./init.ts";
 import type { Log } from "./log.ts";
 import { Notifier } from "./notify.ts";
@@ -26,6 +26,7 @@ import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";
 import { Configuration } from "./reconfigure.ts";
 import type { StatusServer } from "./status_server.ts";
+import { describeCount, describeStop, tellEvents, tellListeners, tellStart, tellStopped } from "./telling.ts";
 import { findTracing } from "./tracing.ts";
 import { UsageError } from "./usage_error.ts";
 import { isMended, openWatch, rereadEnvFile } from "./watching.ts";
@@ -71,60 +72,43 @@ async function keepPool(
   { outlets, configuration, hasFile, init, starter, hangUp }: Surroundings,
 ): Promise<number> {
   const { log } = outlets;
+  const warn = (text: string): void => log.tell("warning", text);
   const relay = new OutputRelay(outlets.streams);
   const terminalIsGone = watchTerminal(currentHost);
   if (init?.isToStop) hangUp.abort();
-  const readsAnew = configuration !== undefined && isReload(request.trapSignals.SIGHUP);
+  const hupReadsAnew = readsAnew(request, configuration);
   takeSockets(prepared);
-  const tracing = findTracing((error) => log.tell("warning", `goes without OpenTelemetry: ${describeError(error)}`));
-  const pool = makePool({
+  const tracing = findTracing((error) => warn(`goes without OpenTelemetry: ${describeError(error)}`));
+  await using made = new AsyncDisposableStack();
+  const pool = made.use(makePool({
     ...poolOptions(request, prepared),
     ...tracing === undefined ? {} : { tracer: tracing.tracer },
-    ...readsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: null } } : {},
+    ...hupReadsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: null } } : {},
     signal: hangUp.signal,
     ...readingOutput(relay, request, starter?.listeningTo(relay.output)),
-  }, log);
-  const reload = async (): Promise<void> => {
-    try {
-      await (configuration === undefined ? pool.reload() : configuration.reload(pool));
-    } catch (error) {
-      tellRefusal(error, log);
-      if (error instanceof UsageError) notifier?.refuse(describeError(error));
-      throw error;
-    }
-  };
-  // deno-lint-ignore require-await
-  const upgrade = async (): Promise<void> => init === undefined ? pool.upgrade() : init.refuseUpgrade();
+  }, log));
+  const changes: Changes = new Changes({ pool, configuration, init, log, refused: (why) => notifier?.refuse(why) });
+  const reload = (): void => void changes.reload().catch(() => {}); // told already
   const operations: Operations = new Operations({
     pool,
     host: currentHost,
     facts: () => ({ name: presence.name, runtime: currentCommandLine.version, work: describeWork(request) }),
-    reload,
-    upgrade,
+    changes,
     logFile: outlets.file,
     stop: () => hangUp.abort(),
   });
-  const presence = await openPresence(request, log, pool, operations);
-  using statusServer = await openStatus(request, log, pool, presence, operations);
-  using notifier = Notifier.open({
-    host: currentHost,
-    pool,
-    libc: currentLibc,
-    warn: (text) => log.tell("warning", text),
-  });
-  const watch = await openWatch(request, prepared, log, hasFile, () => void reload().catch(() => {})); // told already
+  const presence = made.use(await openPresence(request, log, operations));
+  using statusServer = await openStatus(request, log, operations);
+  using notifier = Notifier.open({ host: currentHost, pool, libc: currentLibc, warn });
+  const watch = await openWatch(request, prepared, log, hasFile, reload);
   const watching = starter?.watching(pool, () => {
     const places = pool.listeners.map(({ text }) => text).join(", ");
     return `${presence.name} pid=${currentHost.pid} ${places === "" ? "runs" : `listens on ${places}`}`;
   });
-  const told = tellEvents(pool, log, [
-    operations,
-    presence,
-    ...[notifier, statusServer, watch, watching].filter((each) => each !== undefined),
-  ]);
+  const told = tellEvents(pool, log, [operations, presence, notifier, statusServer, watch, watching]);
   using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, {
     kill(signal) {
-      log.tell("warning", `received another ${signal}: workers are killed`);
+      warn(`received another ${signal}: workers are killed`);
       pool.signalAllChildren("SIGKILL");
     },
     hangUp() {
@@ -132,7 +116,7 @@ async function keepPool(
       hangUp.abort();
     },
     reload() {
-      if (readsAnew) reload().catch(() => {}); // told already
+      if (hupReadsAnew) reload();
     },
     resize(signal, by) {
       const maxWorkers = Math.max(0, pool.maxWorkers + by);
@@ -141,16 +125,13 @@ async function keepPool(
     },
     upgrade(signal) {
       log.tell("info", `received ${signal}: upgrade`);
-      upgrade().catch((error: unknown) => tellRefusal(error, log));
+      changes.upgrade().catch((error: unknown) => tellRefusal(error, log));
     },
   });
-  log.tell("info", describeStart(request, prepared), { event: "start", pid: currentHost.pid });
-  init?.reap(currentLibc, (text) => log.tell("warning", text));
-  for (const { name, text } of pool.listeners) {
-    const { origin } = prepared.sockets;
-    const note = [...name === undefined ? [] : [name], ...origin === undefined ? [] : [origin]].join(", ");
-    log.tell("info", `listens on ${text}${note === "" ? "" : ` (${note})`}`, { event: "listen", address: text, name });
-  }
+  made.move(); // all is there; what follows has an order of its own for the end
+  tellStart(request, prepared, log);
+  init?.reap(currentLibc, warn);
+  tellListeners(pool, prepared, log);
   const mended = (error: unknown) => isMended(error, watch, pool, log, hangUp.signal);
   const fail = (text: string): void => {
     log.tell("fatal", text);
@@ -180,28 +161,32 @@ function takeSockets({ sockets }: Prepared): void {
 }
 
 /** Whoever cannot be found as was asked does not begin. */
-async function openPresence(
-  { options, target }: RunRequest,
-  log: Log,
-  pool: Prefork,
-  operations: Operations,
-): Promise<Presence> {
+async function openPresence({ options, target }: RunRequest, log: Log, operations: Operations): Promise<Presence> {
   const { control, pidFile, name } = options;
-  try {
-    return await Presence.open({
-      host: currentHost,
-      line: currentCommandLine,
-      log,
-      control,
-      pidFile,
-      name,
-      fallbackName: nameAfter(target.type === "module" ? target.module : target.command),
-      obey: (order, tell, gone) => operations.obey(order, tell, gone),
-    });
-  } catch (error) {
-    await pool[Symbol.asyncDispose]();
-    throw error;
-  }
+  return await Presence.open({
+    host: currentHost,
+    line: currentCommandLine,
+    log,
+    control,
+    pidFile,
+    name,
+    fallbackName: nameAfter(target.type === "module" ? target.module : target.command),
+    obey: (order, tell, gone) => operations.obey(order, tell, gone),
+  });
+}
+
+async function openStatus(
+  { options: { statusListen: address, statusTokenFile } }: RunRequest,
+  log: Log,
+  operations: Operations,
+): Promise<StatusServer | undefined> {
+  if (address === undefined) return undefined;
+  const { StatusServer } = await import("./status_server.ts");
+  const { readToken } = await import("./status_access.ts");
+  const token = statusTokenFile === undefined ? undefined : readToken(statusTokenFile);
+  const notReady = () => operations.notReady();
+  const status = () => operations.report();
+  return await StatusServer.open({ host: currentHost, log, address, token, notReady, status });
 }
 
 async function runUntilStopped(
@@ -224,75 +209,4 @@ async function runUntilStopped(
 
 function isStop(signal: Prefork["signalReceived"]): boolean {
   return signal !== "" && isStopSignal(signal);
-}
-
-async function openStatus(
-  { options: { statusListen: address, statusTokenFile } }: RunRequest,
-  log: Log,
-  pool: Prefork,
-  presence: Presence,
-  operations: Operations,
-): Promise<StatusServer | undefined> {
-  if (address === undefined) return undefined;
-  const { StatusServer } = await import("./status_server.ts");
-  const { readToken } = await import("./status_access.ts");
-  const notReady = () => operations.notReady();
-  const status = () => operations.report();
-  try {
-    const token = statusTokenFile === undefined ? undefined : readToken(statusTokenFile);
-    return await StatusServer.open({ host: currentHost, log, address, token, notReady, status });
-  } catch (error) {
-    await presence[Symbol.asyncDispose]();
-    await pool[Symbol.asyncDispose]();
-    throw error;
-  }
-}
-
-/** Who wants to know what happens. */
-interface Heeder {
-  heed(event: PreforkEvent): void;
-}
-
-/** Logs the events, but the last one: it gives who had to be killed, and is told when all the workers said is told. */
-async function tellEvents(
-  pool: Prefork,
-  log: Log,
-  heeders: readonly Heeder[],
-): Promise<readonly WorkerInfo[]> {
-  let killed: readonly WorkerInfo[] = [];
-  for await (const event of pool) {
-    for (const heeder of heeders) heeder.heed(event);
-    if (event.type === "stopped") killed = event.killed;
-    else log.event(event);
-  }
-  return killed;
-}
-
-function isReload(relay: Relay | undefined): boolean {
-  return relay !== undefined && relay !== null && typeof relay === "object" && "replace" in relay;
-}
-
-/** What went wrong after it had begun is an event. */
-function tellRefusal(error: unknown, log: Log): void {
-  const isTold = error instanceof Error && (error.name === "UpgradeError" || error.name === "ReloadError");
-  if (!isTold) log.tell("warning", describeError(error));
-}
-
-function tellStopped(killed: readonly WorkerInfo[], log: Log): void {
-  if (killed.length === 0) return log.tell("info", describeStop(killed), { event: "stop" });
-  log.tell("warning", describeStop(killed), { event: "stop", killed: killed.map(({ pid }) => pid) });
-}
-
-function describeStop(killed: readonly WorkerInfo[]): string {
-  if (killed.length === 0) return "stopped";
-  return `stopped; ${describeCount(killed.length)} had to be killed: ${killed.map(describeWorker).join(", ")}`;
-}
-
-function describeStart(request: RunRequest, { workers }: Prepared): string {
-  const who = `pid=${currentHost.pid} ${currentCommandLine.version}`;
-  return `${who} keeps ${describeCount(workers)} of ${describeWork(request)}`;
-}
-
-function describeCount(workers: number): string {
-  return `${workers} worker${workers === 1 ? "" : "s"}`;
 }
