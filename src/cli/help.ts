@@ -15,10 +15,8 @@ Pool
   -w, --workers N         how many workers (default: WEB_CONCURRENCY, else one for each CPU)
   --spare MIN:MAX         as many as keep MIN to MAX idle, at most N (workers tell by setStatus)
   --standby N             how many booted workers wait to take the place of one that ends (default 0)
-  -t, --trap SIG=ACTION   USR2=reload, or what workers get: HUP=TERM, WINCH=none,
-                          HUP=TERM:500 (one worker every 500 ms)
-  --surge N  --unavailable N   in a reload, how many new workers may boot beside the old ones
-                          (default 1), and how many old ones may stop before (default 0)
+  -t, --trap SIG=ACTION   USR2=reload, or what workers get: HUP=TERM, HUP=TERM:500 (staggered), HUP=none
+  --surge N  --unavailable N   how many more workers a reload may have (1), how many less (0)
   --boot-timeout TIME     how long a worker may take to be ready (30s, 500ms; default 30s)
   --ready-when CHECK      what is asked until it is: /healthz, or tcp:HOST:PORT (docs/serving.md)
   --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s)
@@ -34,13 +32,14 @@ Workers
   --runtime RUNTIME       deno, bun, or the path of one (default: the manager's own)
   --allow-... --deny-...  permissions of workers on Deno (default: the manager's own)
   --user U  --group G     run workers as somebody else (root only); --umask 027  --rlimit nofile=65536
-  --cwd DIR  --env-file FILE   NAME=value lines for what is not set; --watch replaces them at each save
+  --cwd DIR  --env-file FILE   their directory, and NAME=value lines for what their environment lacks
+  --watch                 new workers whenever a file is saved that they are made of (for development)
 Manager (docs/operating.md; its commands: prefork status --help)
-  --name NAME  --pid-file FILE  --control PATH     what it is called (default: after its worker), and
-                          where it is found; --status-listen PORT  --status-token-file FILE, by HTTP
+  --name NAME  --pid-file FILE  --control PATH    what it is called, and where it is found
+  --status-listen PORT  --status-token-file FILE  a page for people, metrics and probes, by HTTP
   --config FILE  --print-config    options from a file; prefork.config.ts, where no WORKER is named
-  --log-format pretty|json|plain  --output named|lines|inherit    how the log looks, and what workers
-                          print; --log-file FILE, where both go instead; --daemonize, in the background
+  --log-format pretty|json|plain  --output named|lines|inherit   the log, and what workers print
+  --log-file FILE  --daemonize    both to a file; and in the background, once all is ready
 
 Signals  TERM, INT, QUIT stop, a second one at once; TTIN, TTOU: one worker more, one less; HUP
          replaces all workers, USR2 the manager with them, if the new ones come to be ready
