@@ -1,8 +1,8 @@
 /** The log file of a manager. */
 import assert from "node:assert/strict";
-import { existsSync, lstatSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { ask, end, options, prefork, ready, socketOf, start, web } from "./support/operator.ts";
+import { ask, build, end, options, prefork, ready, socketOf, start, web } from "./support/operator.ts";
 import { runCommand, runProgram, runtime, runtimeCommand, tempDir, waitFor } from "./support/run.ts";
 
 describe(`the log file on ${runtime}`, () => {
@@ -68,6 +68,23 @@ describe(`the log file on ${runtime}`, () => {
     assert.deepEqual(await into("| grep -m1 line"), [["line"], ["status 0"]]);
     const [, errors] = await into("> /dev/full");
     assert.match(errors.join("\n"), /^prefork: .*(No space|ENOSPC).*\nstatus 1$/i);
+    await end(program, "web");
+  });
+
+  it("is named where the reason of a failure stands in it", options, async () => {
+    await using dir = await tempDir();
+    const file = dir.file("build");
+    writeFileSync(file, "good");
+    const args = [build, "-l", "127.0.0.1:0", "-w", "1", "--name", "web", "--log-file", dir.file("log")];
+    await using program = start(args, { env: { TEST_BUILD: file } });
+    await waitFor(() => existsSync(dir.file("log")) && readFileSync(dir.file("log"), "utf8").includes("is ready"), {
+      what: "a worker",
+    });
+    writeFileSync(file, "throws");
+    const { code, errors } = await ask(program, "reload", "--wait");
+    assert.equal(code, 1);
+    assert.match(errors, /Generation 1 goes on serving; 'prefork logs web' shows what was printed$/);
+    assert.match((await ask(program, "logs", "web")).out, /broken on purpose/);
     await end(program, "web");
   });
 

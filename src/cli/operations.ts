@@ -132,10 +132,16 @@ export class Operations {
     try {
       return { type: "done", text: await change() };
     } catch (error) {
-      return { type: "failed", reason: describeError(error) };
+      return { type: "failed", reason: `${describeError(error)}${this.#whereToLook()}` };
     } finally {
       this.#followers.delete(tell);
     }
+  }
+
+  /** Why a worker ended it has printed, and not to whoever asked for the change. */
+  #whereToLook(): string {
+    const { logFile, facts } = this.#parts;
+    return logFile === undefined ? "" : `; 'prefork logs ${facts().name}' shows what was printed`;
   }
 
   async #reopen(): Promise<Reply> {
