@@ -130,7 +130,7 @@ describe(`--daemonize, on ${runtime}`, () => {
     );
     server.close();
     await using file = runProgram(prefork, ["--daemonize", "--log-file", "/nowhere/log", ...web]);
-    await expectFailure(file, 2, /^prefork: Cannot use \/nowhere\/log for --log-file: /);
+    await expectFailure(file, 2, /^prefork: Cannot use \/nowhere\/log for --log-file: .*\n.*before it was ready$/);
   });
 
   it("tells what the workers printed of which none came to be ready", options, async () => {

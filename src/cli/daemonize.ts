@@ -5,6 +5,8 @@
  * @module
  */
 
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError, describeStatus } from "../events.ts";
@@ -79,7 +81,10 @@ async function startDaemon({ logFile }: RunOptions): Promise<number> {
   const status = await child.exited;
   if (typeof outcome === "string") return 128 + signalNumber(outcome);
   await words.over(LAST_WORDS_MS);
-  const more = `prefork: the daemon ${describeStatus(status)} before it was ready; its log is in ${logFile}\n`;
+  const where = logFile !== undefined && existsSync(resolve(currentCommandLine.cwd(), logFile))
+    ? `; its log is in ${logFile}`
+    : "";
+  const more = `prefork: the daemon ${describeStatus(status)} before it was ready${where}\n`;
   await print("stderr", `${words.said}${/(^|\n)$/.test(words.said) ? "" : "\n"}${more}`);
   return codeOf(status);
 }
