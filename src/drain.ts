@@ -32,22 +32,23 @@ export async function drain(host: ProcessHost, servers: readonly SharedServer[],
   const deadline = start + timeoutMs;
   for (const { acceptor } of servers) acceptor.leave();
   for (const { native } of servers) native.drain();
-  let quietSince = start;
+  let quietMs = 0;
   let pulse = -1;
   while (host.now() < deadline) {
     const begun = host.now();
     const beat = servers.reduce((sum, { native }) => sum + native.pulse, 0);
     const isBusy = countOpen(servers) > 0;
-    if (isBusy || beat !== pulse) quietSince = host.now();
+    if (isBusy || beat !== pulse) quietMs = 0;
     pulse = beat;
     if (!isBusy && servers.every(({ acceptor }) => acceptor.connections() === 0)) {
       return void await close(host, servers, deadline);
     }
-    if (host.now() - quietSince >= IDLE_MS) break;
+    if (quietMs >= IDLE_MS) break;
     const rest = Math.min(Math.max(LOOK_MS, (host.now() - begun) * REST), IDLE_MS);
     const due = host.now() + rest;
     await pause(host, Math.min(rest, deadline - host.now()));
-    if (host.now() - due > STANDSTILL_MS) quietSince = host.now(); // what came meanwhile is still to be read
+    // Time in which this process did not run is not counted: what came meanwhile is still to be read.
+    quietMs = host.now() - due > STANDSTILL_MS ? 0 : quietMs + rest;
   }
   const left = countOpen(servers);
   if (left > 0) {

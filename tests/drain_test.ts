@@ -143,6 +143,20 @@ describe("drain", () => {
     assert.equal(endedAt(), 3500);
   });
 
+  it("gives it half a second of its own where the machine has little time for this process", async () => {
+    const server = new FakeServer();
+    server.connections = 1;
+    const { host, endedAt } = begin([server]);
+    for (let look = 0; look < 40; look++) {
+      await host.advance(5);
+      host.standStill(90);
+    }
+    await host.advance(0);
+    assert.equal(endedAt(), undefined);
+    await host.advance(110);
+    assert.ok((endedAt() ?? 0) > 3800);
+  });
+
   it("waits for each of several servers", async () => {
     const [busy, idle] = [new FakeServer(), new FakeServer()];
     busy.begin();
