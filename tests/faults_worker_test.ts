@@ -14,7 +14,9 @@ import { isAlive, processState, type Program, signalProcess, type TempDir, tempD
 const LONG = { timeout: 60_000 };
 const SERVING = { ...LONG, skip: process.platform !== "linux" };
 const module = fileURLToPath(new URL("./fixtures/serve/faulty.ts", import.meta.url));
-const CLIENTS = [oneShot, oneShot, keepAlive(0), keepAlive(100), post, stream, stream, stream];
+/** So many that one worker cannot take all that comes, and each gets some. */
+const CROWD = Array.from({ length: 8 }, () => oneShot);
+const CLIENTS = [...CROWD, keepAlive(0), keepAlive(100), post, stream, stream, stream];
 
 /** A pool of three workers under load, of which some die as `setFaults` says. */
 class Battered implements AsyncDisposable {
