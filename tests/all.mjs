@@ -14,7 +14,8 @@ import { env, inTurn, root, runFile, RUNTIMES } from "./support/runtimes.mjs";
 const JOBS = Number(process.env.PREFORK_TEST_JOBS ?? 4);
 
 /** These take longest, and come first, so that none of them is waited for alone. */
-const LONGEST = ["chatter", "loss", "ready_when", "upgrade", "chaos", "serve", "attach"].map((name) => `tests/${name}_test.ts`);
+const LONGEST = ["chatter", "loss", "ready_when", "upgrade", "chaos", "serve", "attach"]
+  .map((name) => `tests/${name}_test.ts`);
 
 const reports = mkdtempSync(join(tmpdir(), "prefork-reports-"));
 
