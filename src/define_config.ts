@@ -88,7 +88,7 @@ export interface PreforkConfig {
    */
   readonly output?: "named" | "lines" | "inherit";
   /** How the log looks. */
-  readonly logFormat?: "pretty" | "json" | "plain";
+  readonly logFormat?: "pretty" | "json" | "plain" | "journal";
 }
 
 /**

@@ -122,7 +122,7 @@ const REFUSED: readonly [string, RegExp][] = [
   ["app.ts --stop-timeout 30", /^Cannot use '30' for --stop-timeout: say whether 30s or 30ms is meant$/],
   ["app.ts --stop-timeout soon", /it must be a time, such as 30s, 500ms or 2m$/],
   ["app.ts --stop-timeout 3d", /it must be a time/],
-  ["app.ts --log-format xml", /the formats are pretty, json, plain$/],
+  ["app.ts --log-format xml", /the formats are pretty, json, plain, journal$/],
   ["app.ts -t HUP", /it must be SIG=ACTION/],
   ["app.ts -t HUPP=TERM", /^Cannot use 'HUPP' in -t HUPP=TERM: there is no such signal; did you mean HUP\?$/],
   [

@@ -294,6 +294,31 @@ describe("prefork on the command line", () => {
   });
 });
 
+test("the log has its levels, and no time of its own, where the journal reads it", SLOW, async () => {
+  await using dir = await tempDir();
+  const { command, args } = runtimeCommand();
+  const line = [command, ...args, prefork, worker, "-w", "1"].map((word) => `'${word}'`).join(" ");
+  const begin = ': >log; export JOURNAL_STREAM="$(stat -c %d:%i log)";';
+  for (
+    const [how, form] of [["2>>log", /^<6>pid=\d+ \S+ \S+ keeps 1 worker of /], ["2>other", /^\{"@timestamp"/]] as const
+  ) {
+    await using program = runCommand("sh", ["-c", `${begin} exec ${line} ${how}`], { cwd: dir.path });
+    const log = dir.file(how.slice(how.lastIndexOf(">") + 1));
+    const read = () => readFile(log, "utf8").catch(() => "");
+    await waitFor(async () => (await read()).includes("is ready"), { what: "a worker" });
+    assert.match(await read(), form);
+    process.kill(liveWorkerIn(await read()), "SIGKILL");
+    await waitFor(async () => (await read()).includes("was killed by SIGKILL"), { what: "its end" });
+    if (how === "2>>log") assert.match(await read(), /^<4>worker=0 gen=1 pid=\d+ was killed by SIGKILL$/m);
+    program.kill("SIGTERM");
+    assert.deepEqual(await program.status, { code: 0, signal: null });
+  }
+});
+
+function liveWorkerIn(log: string): number {
+  return pidIn(/worker=0 gen=1 pid=\d+ is ready/.exec(log)?.[0] ?? "");
+}
+
 describe("prefork --output", () => {
   const script = 'echo "one  \\"two\\""; readlink /proc/self/fd/1; echo oops >&2; exec sleep 60';
   const print = (...args: string[]): Program => start([...args, "-w", "1", "--", "sh", "-c", script]);

@@ -38,7 +38,7 @@ Manager (docs/operating.md; its commands: prefork status --help)
   --name NAME  --pid-file FILE  --control PATH    what it is called, and where it is found
   --status-listen PORT  --status-token-file FILE  a page for people, metrics and probes, by HTTP
   --config FILE  --print-config    options from a file; prefork.config.ts, where no WORKER is named
-  --log-format pretty|json|plain  --output named|lines|inherit   the log, and what workers print
+  --log-format pretty|json|plain|journal  --output named|lines|inherit   the log, and what workers print
   --log-file FILE  --daemonize    both to a file; and in the background, once all is ready
 
 Signals  TERM, INT, QUIT stop, a second one at once; TTIN, TTOU: one worker more, one less; HUP

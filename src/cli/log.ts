@@ -107,6 +107,8 @@ function formatterOf({ format, color }: LogOptions): TextFormatter {
   switch (format) {
     case "json":
       return getJsonLinesFormatter();
+    case "journal":
+      return ({ level, message }) => `<${PRIORITIES[level]}>${message.join("")}\n`;
     case "plain":
       return getTextFormatter({ ...LINE, timestamp: "rfc3339" });
     case "pretty":
@@ -115,6 +117,9 @@ function formatterOf({ format, color }: LogOptions): TextFormatter {
         : getTextFormatter({ ...LINE, timestamp: "time", timeZone: null });
   }
 }
+
+/** As syslog(3) and sd-daemon(3) have them. */
+const PRIORITIES: Readonly<Record<LogLevel, number>> = { trace: 7, debug: 7, info: 6, warning: 4, error: 3, fatal: 2 };
 
 const LINE = {
   level: "full",

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { fstatSync } from "node:fs";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { takeoverOn } from "../succession.ts";
@@ -14,6 +15,8 @@ import { type Dropped, Outlet, type OutletOptions } from "./outlet.ts";
 import { byPrefix, byRecord, type Naming, unnamed } from "./naming.ts";
 import type { Destination } from "./output.ts";
 import type { RunOptions } from "./parse.ts";
+
+const STDERR = 2;
 
 /** How long the end waits for a reader that takes nothing. */
 export const PATIENCE_MS = 2000;
@@ -37,7 +40,7 @@ export interface Outlets {
  */
 export function openOutlets({ logFormat, name, output }: RunOptions, file?: LogFile): Outlets {
   const isPretty = file === undefined && currentCommandLine.isTerminal("stderr");
-  const format = logFormat ?? (isPretty ? "pretty" : "json");
+  const format = logFormat ?? (isPretty ? "pretty" : file === undefined && isJournal() ? "journal" : "json");
   const log = openLog({
     format,
     color: isPretty && wantsColor("stderr"),
@@ -77,6 +80,18 @@ function describing(stream: string, log: Log): OutletOptions {
 
 function openOutlet(stream: OutputStream, log: Log): Outlet {
   return new Outlet((bytes) => currentCommandLine.write(stream, bytes), describing(stream, log));
+}
+
+/** Whether systemd's journal reads standard error, which has times and names of its own; systemd.exec(5) tells how to know. */
+function isJournal(): boolean {
+  const told = currentHost.getEnv("JOURNAL_STREAM");
+  if (told === undefined) return false;
+  try {
+    const { dev, ino } = fstatSync(STDERR, { bigint: true });
+    return told === `${dev}:${ino}`;
+  } catch {
+    return false; // Deno may not be allowed to look
+  }
 }
 
 function wantsColor(stream: OutputStream): boolean {

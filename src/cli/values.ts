@@ -20,7 +20,7 @@ export interface SpareRange {
 }
 
 /** The formats of the log. */
-export const LOG_FORMATS = ["pretty", "json", "plain"] as const;
+export const LOG_FORMATS = ["pretty", "json", "plain", "journal"] as const;
 
 /** How log lines look. */
 export type LogFormat = (typeof LOG_FORMATS)[number];
