@@ -58,6 +58,11 @@ const CHANGEABLE: Readonly<Record<ChangeableOption, true>> = {
   adoption: true,
 };
 
+/** Whether a reload may change an option. */
+export function isChangeable(name: string): name is ChangeableOption {
+  return Object.hasOwn(CHANGEABLE, name);
+}
+
 /** The options of {@linkcode Prefork} that a reload may change. One that is `undefined` gets its default back. */
 export type PoolChanges = {
   readonly [Name in ChangeableOption]?: PreforkOptions[Name] | undefined;
@@ -115,7 +120,7 @@ function checkChanges(changes: PoolChanges): void {
   if (typeof changes !== "object" || changes === null) {
     throw new TypeError(`Cannot reload with the options ${String(changes)}: they must be an object`);
   }
-  const fixed = Object.keys(changes).find((name) => isOption(name) && !(name in CHANGEABLE));
+  const fixed = Object.keys(changes).find((name) => isOption(name) && !isChangeable(name));
   if (fixed !== undefined) {
     throw new TypeError(
       `Cannot change '${fixed}' by a reload: it holds for as long as the manager lives; upgrade() it, or start it anew`,

@@ -8,29 +8,11 @@ import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import type { PreforkOptions } from "../options.ts";
 import type { Prefork } from "../prefork.ts";
-import type { ChangeableOption, PoolChanges } from "../terms.ts";
+import { type ChangeableOption, isChangeable, type PoolChanges } from "../terms.ts";
 import type { Request, RunRequest } from "./parse.ts";
 import { poolOptions } from "./pool_options.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";
-
-/** What a reload may change of what a file says. */
-const CHANGEABLE: readonly ChangeableOption[] = [
-  "maxWorkers",
-  "listen",
-  "policy",
-  "standby",
-  "bootTimeoutMs",
-  "stopTimeoutMs",
-  "reloadTimeoutMs",
-  "drainDelayMs",
-  "drainTimeoutMs",
-  "hangTimeoutMs",
-  "maxSurge",
-  "maxUnavailable",
-  "recycle",
-  "adoption",
-];
 
 /** The configuration of a running manager. */
 export class Configuration {
@@ -81,7 +63,8 @@ export class Configuration {
       if (name === "policy") return differ(this.#request.options.spare, request.options.spare);
       return differ(this.#options[name], options[name]);
     };
-    return Object.fromEntries(CHANGEABLE.filter(isOther).map((name) => [name, options[name]]));
+    const names = Object.keys({ ...this.#options, ...options }).filter(isChangeable);
+    return Object.fromEntries(names.filter(isOther).map((name) => [name, options[name]]));
   }
 }
 
