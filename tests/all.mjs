@@ -11,7 +11,7 @@ import process from "node:process";
 import { env, inTurn, root, runFile, RUNTIMES } from "./support/runtimes.mjs";
 
 /** How many files run at a time: they wait more than they compute. */
-const JOBS = Number(process.env.PREFORK_TEST_JOBS ?? 4);
+const JOBS = Math.max(1, Number(process.env.PREFORK_TEST_JOBS) || 4);
 
 /** These take longest, and come first, so that none of them is waited for alone. */
 const LONGEST = ["chatter", "loss", "ready_when", "upgrade", "chaos", "serve", "attach"]

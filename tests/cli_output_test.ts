@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { LineSplitter, prefixLines } from "../src/cli/lines.ts";
+import { inPieces, LineSplitter, prefixLines } from "../src/cli/lines.ts";
 import { openLog } from "../src/cli/log.ts";
 import { type Dropped, Outlet } from "../src/cli/outlet.ts";
 import { byPrefix, byRecord, unnamed, workerPrefix } from "../src/cli/naming.ts";
@@ -35,6 +35,26 @@ test("LineSplitter passes a line that is too long in pieces, and nothing is lost
   assert.deepEqual(cut(["1234", "5678", "9\n"], 8), ["", "12345678", "9\n", ""]);
   assert.deepEqual(cut(["a\n1234", "5678", "9\nb"], 8), ["a\n", "12345678", "9\n", "b"]);
   assert.deepEqual(cut(["a\n12345678"], 8), ["a\n12345678", ""]);
+});
+
+test("LineSplitter cuts no character in two", () => {
+  const line = "aé€😀".repeat(40);
+  for (let size = 5; size < 40; size++) {
+    const splitter = new LineSplitter(20);
+    const all = bytes(line);
+    const pieces: string[] = [];
+    for (let at = 0; at < all.length; at += size) pieces.push(text(splitter.push(all.subarray(at, at + size))));
+    pieces.push(text(splitter.end()));
+    assert.equal(pieces.join(""), line, `${size}`);
+  }
+});
+
+test("inPieces() cuts after so many lines, and loses nothing", () => {
+  const cut = (block: string) => [...inPieces(bytes(block), 2)].map((piece) => text(piece));
+  assert.deepEqual(cut("1\n2\n3\n4\n5"), ["1\n2\n", "3\n4\n", "5"]);
+  assert.deepEqual(cut("1\n2\n"), ["1\n2\n"]);
+  assert.deepEqual(cut("\n\n\n"), ["\n\n", "\n"]);
+  assert.deepEqual(cut(""), []);
 });
 
 test("LineSplitter keeps its own copy of what it holds back", () => {

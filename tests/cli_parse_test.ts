@@ -134,6 +134,7 @@ const REFUSED: readonly [string, RegExp][] = [
   ["app.ts --umask 8", /^Cannot use '8' for --umask: it must be octal digits, such as 027, and leave this user all/],
   ["app.ts --umask 700", /^Cannot use '700' for --umask/],
   ["app.ts --rlimit nofile", /^Cannot use 'nofile' for --rlimit: it must be NAME=LIMIT or NAME=SOFT:HARD, such as/],
+  ["app.ts --rlimit constructor=5", /there is no such limit as 'constructor'/],
   ["app.ts --rlimit nofiles=1", /there is no such limit as 'nofiles'; did you mean nofile\?$/],
   ["app.ts --rlimit RLIMIT_CORE=0", /did you mean core\?$/],
   ["app.ts --rlimit x=1", /there is no such limit as 'x'; they are cpu, fsize, /],

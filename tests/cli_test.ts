@@ -157,6 +157,18 @@ describe("prefork on the command line", () => {
     await stop(program);
   });
 
+  test(
+    "fails where what it has to say cannot be written",
+    { ...SLOW, skip: process.platform !== "linux" },
+    async () => {
+      const { command, args } = runtimeCommand();
+      const line = [command, ...args, prefork, "--help"].map((word) => `'${word}'`).join(" ");
+      await using program = runCommand("sh", ["-c", `${line} >/dev/full`]);
+      assert.equal((await program.waitForEnd()).code, 1, program.report());
+      assert.match(program.errorLines.join("\n"), /^prefork: .*(No space|ENOSPC)/i);
+    },
+  );
+
   test("names the permission that Deno lacks, in a sentence", { ...SLOW, skip: runtime !== "deno" }, async () => {
     for (const args of [[worker], ["--print-config"], ["list"]]) {
       await using program = runProgram(prefork, args, { runtimeArgs: ["run", "--no-prompt", "--allow-env"] });

@@ -1,7 +1,7 @@
 /** `--daemonize`: the shell has its prompt back when the daemon is ready, or the reason why it did not come to be. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -86,6 +86,18 @@ describe(`--daemonize, on ${runtime}`, () => {
     await expectNothingLeft(program);
   });
 
+  it("waits for no worker that is not wanted any more", options, async () => {
+    await using dir = await tempDir();
+    const slow = 'if (process.env.PREFORK_SLOT === "1") await new Promise(() => setInterval(() => {}, 1000));\n';
+    writeFileSync(dir.file("app.ts"), `${slow}export default { fetch: () => new Response("ok") };\n`);
+    await using program = daemonize(dir, ["-w", "2", "-l", "127.0.0.1:0", dir.file("app.ts")]);
+    await logged(dir, /worker=0 gen=1 pid=\d+ is ready/);
+    assert.equal((await ask(program, "scale", "1")).code, 0);
+    assert.deepEqual(await program.waitForEnd(PATIENT), { code: 0, signal: null }, program.report());
+    assert.equal((await ask(program, "stop", "--now", "--wait")).code, 0);
+    await expectNothingLeft(program);
+  });
+
   it("outlives the terminal it was started from", inTerminal, async () => {
     await using dir = await tempDir();
     const { command, args } = runtimeCommand();
@@ -152,6 +164,8 @@ describe(`--daemonize, on ${runtime}`, () => {
     await expectFailure(wrong, 2, /^prefork: Cannot find .*nowhere\.ts/);
     await using without = runProgram(prefork, ["--daemonize", ...web]);
     await expectFailure(without, 2, /^prefork: Cannot use --daemonize without --log-file: /);
+    await using watching = runProgram(prefork, ["--daemonize", "--log-file", "/dev/null", "--watch", ...web]);
+    await expectFailure(watching, 2, /^prefork: Cannot use --daemonize: --watch waits for saves, .*; leave it out$/);
   });
 
   it("is refused where somebody watches over the process that was started", options, async () => {

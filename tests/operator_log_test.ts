@@ -17,6 +17,7 @@ describe(`the log file on ${runtime}`, () => {
     const shown = await ask(program, "logs", "web", "-n", "3");
     assert.equal(shown.code, 0, shown.errors);
     assert.match(shown.out, /^line \d+\nline \d+\nline \d+$/);
+    assert.deepEqual((await ask(program, "logs", "web", "-n", "0")).out, "");
     await using follower = runProgram(prefork, ["logs", "-f", "-n", "1"], {
       env: { XDG_RUNTIME_DIR: program.temporary },
     });

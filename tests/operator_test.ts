@@ -159,6 +159,13 @@ describe(`the operator's commands on ${runtime}`, () => {
 });
 
 describe(`prefork check on ${runtime}`, () => {
+  it("says why there never was a worker", { ...options, skip: options.skip || runtime !== "deno" }, async () => {
+    const flags = ["run", "-A", "--no-prompt", "--deny-write"];
+    await using command = runProgram(prefork, ["check", build], { runtimeArgs: flags });
+    assert.equal((await command.waitForEnd()).code, 3, command.report());
+    assert.match(command.errorLines.join("\n"), /Cannot use .*build\.ts: its worker cannot run: .*--allow-write/);
+  });
+
   it("tells whether a worker comes to be ready, beside a pool that serves", options, async () => {
     await using dir = await tempDir();
     const file = dir.file("build");

@@ -5,7 +5,7 @@ import { controlDirectories, type Surroundings } from "../src/cli/place.ts";
 
 const CASES: readonly [Partial<Surroundings>, readonly string[]][] = [
   [{}, ["/tmp/prefork-1000", "/run/user/1000/prefork"]],
-  [{ temporary: "/var/tmp" }, ["/var/tmp/prefork-1000", "/run/user/1000/prefork"]],
+  [{ temporary: "/var/tmp" }, ["/var/tmp/prefork-1000", "/run/user/1000/prefork", "/tmp/prefork-1000"]],
   [{ user: 0 }, ["/run/prefork", "/run/user/0/prefork"]],
   [{ runtimeDir: "/run/user/1000" }, ["/run/user/1000/prefork", "/tmp/prefork-1000"]],
   [{ runtimeDir: "/run/user/1000/" }, ["/run/user/1000/prefork", "/tmp/prefork-1000"]],

@@ -74,11 +74,11 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
   }
   const begun = currentHost.now();
   const watched = watch(pool, () => isInterrupted);
-  await startWork(pool, prepared.work).catch(() => {}); // told by an event
+  const failure: unknown = await startWork(pool, prepared.work).then(() => undefined, (error) => error);
   const ms = Math.round(currentHost.now() - begun);
   await pool[Symbol.asyncDispose](); // the last event, even if there never was a worker
   const seen = await watched;
-  const end = isInterrupted ? INTERRUPTED : seen;
+  const end = isInterrupted ? INTERRUPTED : seen ?? withoutWorker(failure);
   await relay.ended(PATIENCE_MS);
   const what = describeWork(request);
   if (end.isGood) outlets.streams.stdout.outlet.log(`${what} ${end.what} after ${ms} ms\n`);
@@ -113,7 +113,7 @@ interface End {
 const INTERRUPTED: End = { isGood: false, what: "was not ready when the check was interrupted" };
 
 /** Waits until a worker is ready, or has ended, and stops the pool then. */
-async function watch(pool: Prefork, isInterrupted: () => boolean): Promise<End> {
+async function watch(pool: Prefork, isInterrupted: () => boolean): Promise<End | undefined> {
   for await (const event of pool) {
     if (event.type === "spawn" && isInterrupted()) pool.signalAllChildren("SIGKILL"); // it was in the making
     const end = endBy(event);
@@ -121,7 +121,11 @@ async function watch(pool: Prefork, isInterrupted: () => boolean): Promise<End> 
     pool.signalReceived = "SIGTERM";
     return end;
   }
-  return { isGood: false, what: "was told to stop" };
+  return undefined;
+}
+
+function withoutWorker(failure: unknown): End {
+  return { isGood: false, what: failure === undefined ? "was told to stop" : `cannot run: ${describeError(failure)}` };
 }
 
 function endBy(event: PreforkEvent): End | undefined {

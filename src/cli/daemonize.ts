@@ -36,8 +36,8 @@ export async function daemonize({ options }: RunRequest): Promise<number> {
 }
 
 /** Where nobody could read what it says, or where somebody waits for the end of this very process. */
-function refuse({ logFile, listen = [] }: RunOptions): void {
-  const why = reasonAgainst(listen);
+function refuse({ logFile, listen = [], watch }: RunOptions): void {
+  const why = watch ? "--watch waits for saves, with somebody who looks on" : reasonAgainst(listen);
   if (why !== undefined) throw new UsageError(`Cannot use ${DAEMONIZE}: ${why}; leave it out`);
   if (logFile !== undefined) return;
   throw new UsageError(

@@ -82,7 +82,7 @@ function toLimit(text: string): Limit {
       `Cannot use '${text}' for --rlimit: it must be NAME=LIMIT or NAME=SOFT:HARD, such as nofile=65536`,
     );
   }
-  const resource = RESOURCES[name];
+  const resource = Object.hasOwn(RESOURCES, name) ? RESOURCES[name] : undefined;
   if (resource === undefined) throw unknownResource(name, text);
   const [soft, hard] = [toValue(first, text), toValue(second, text)];
   if (soft <= hard) return { name, resource, soft, hard };

@@ -24,7 +24,7 @@ export class LineSplitter {
   push(chunk: Uint8Array): Uint8Array {
     const end = chunk.lastIndexOf(NEWLINE) + 1;
     const tooLong = chunk.length - end + (end > 0 ? 0 : this.#heldBytes) >= this.#limit;
-    const whole = tooLong ? chunk.length : end;
+    const whole = tooLong ? chunk.length - unfinished(chunk) : end;
     const block = whole === 0 ? new Uint8Array(0) : this.#join(chunk.subarray(0, whole));
     if (whole < chunk.length) this.#hold(chunk.slice(whole));
     return block;
@@ -47,6 +47,29 @@ export class LineSplitter {
     this.#heldBytes = 0;
     return concat(parts);
   }
+}
+
+/** How many bytes at the end are of a character of UTF-8 that is not whole. */
+function unfinished(bytes: Uint8Array): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back] ?? 0;
+    if (byte < 0x80) return 0;
+    if (byte < 0xc0) continue; // not its first one
+    const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2;
+    return length > back ? back : 0;
+  }
+  return 0;
+}
+
+/** Cuts a block into pieces of so many lines at most. */
+export function* inPieces(block: Uint8Array, lines: number): Generator<Uint8Array> {
+  let [begin, count] = [0, 0];
+  for (let at = block.indexOf(NEWLINE); at >= 0; at = block.indexOf(NEWLINE, at + 1)) {
+    if (++count < lines) continue;
+    yield block.subarray(begin, at + 1);
+    [begin, count] = [at + 1, 0];
+  }
+  if (begin < block.length) yield block.subarray(begin);
 }
 
 /** Whether a block ends with a whole line. */

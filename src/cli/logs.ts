@@ -43,6 +43,7 @@ async function isOther(file: FileHandle, path: string, at: number): Promise<bool
 
 /** Where the last lines begin. */
 async function findLines(file: FileHandle, size: number, count: number): Promise<number> {
+  if (count === 0) return size;
   let left = count + 1;
   for (let end = size; end > 0;) {
     const begin = Math.max(0, end - CHUNK_BYTES);

@@ -15,10 +15,15 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
   try {
     return await obey(args);
   } catch (error) {
-    if (!isForbidden(error)) throw error;
-    await print("stderr", `prefork: ${error.message}\n`);
-    return 2;
+    if (!isForbidden(error) && !isOfSystem(error)) throw error;
+    await print("stderr", `prefork: ${error.message}\n`).catch(() => false);
+    return isForbidden(error) ? 2 : 1;
   }
+}
+
+/** Such as a full disk. */
+function isOfSystem(error: unknown): error is Error {
+  return error instanceof Error && "code" in error && typeof error.code === "string" && /^E[A-Z]+$/.test(error.code);
 }
 
 async function obey(args: readonly string[]): Promise<number> {

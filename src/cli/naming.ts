@@ -39,7 +39,7 @@ export type RecordLine = (line: string, by: Printer, stream: OutputStream) => st
 
 /** Makes a record of each line, and of each piece of one that is too long. */
 export function byRecord(stream: OutputStream, record: RecordLine): Naming {
-  const [encoder, decoder] = [new TextEncoder(), new TextDecoder()];
+  const [encoder, decoder] = [new TextEncoder(), new TextDecoder("utf-8", { ignoreBOM: true })];
   return (block, by) => {
     const lines = decoder.decode(block).split("\n");
     if (lines.at(-1) === "") lines.pop();

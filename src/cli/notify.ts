@@ -137,6 +137,7 @@ export class Notifier implements Disposable {
 
   #endReload(note: string): void {
     this.#isReloading = false;
+    if (this.#isStopping) return;
     this.#say("READY=1");
     this.#tellStatus(note);
   }

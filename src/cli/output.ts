@@ -8,9 +8,12 @@
 import type { WorkerOutput } from "../options.ts";
 import type { OutputReader } from "../types.ts";
 import type { OutputStream } from "./host.ts";
-import { LineSplitter } from "./lines.ts";
+import { inPieces, LineSplitter } from "./lines.ts";
 import type { Naming } from "./naming.ts";
 import type { Outlet } from "./outlet.ts";
+
+/** How many lines are named and written at once. */
+const LINES_AT_ONCE = 512;
 
 /** A standard stream, and how to name a worker on it. */
 export interface Destination {
@@ -45,8 +48,13 @@ export class OutputRelay {
       if (ended) this.#streamEnded();
       const block = ended ? splitter.end() : splitter.push(chunk);
       if (block.length === 0) return;
-      return outlet.print(owner, name(block));
+      return this.#print(outlet, owner, block, name);
     };
+  }
+
+  /** Not all at once: a name before each of many thousand lines keeps this process from all else. */
+  async #print(outlet: Outlet, owner: object, block: Uint8Array, name: (block: Uint8Array) => Uint8Array) {
+    for (const piece of inPieces(block, LINES_AT_ONCE)) await outlet.print(owner, name(piece));
   }
 
   /** A worker was started: two streams to read to their end. */

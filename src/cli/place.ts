@@ -46,9 +46,10 @@ export interface Surroundings {
 export function controlDirectories({ user, runtimeDir, temporary }: Surroundings): readonly [string, ...string[]] {
   const login = `/run/user/${user}`;
   const bare = user === 0 ? "/run/prefork" : join(temporary ?? "/tmp", `prefork-${user}`);
+  const others = user === 0 ? [] : [`/tmp/prefork-${user}`].filter((path) => path !== bare);
   const given = runtimeDir !== undefined && runtimeDir.startsWith("/") ? resolve(runtimeDir) : undefined;
-  if (given === undefined) return [bare, join(login, "prefork")];
-  return given === login ? [join(login, "prefork"), bare] : [join(given, "prefork")];
+  if (given === undefined) return [bare, join(login, "prefork"), ...others];
+  return given === login ? [join(login, "prefork"), bare, ...others] : [join(given, "prefork")];
 }
 
 function surroundings(host: ProcessHost): Surroundings {
@@ -171,9 +172,11 @@ export class OperatorSocket {
    */
   static async open(host: ProcessHost, path: string, isInherited: boolean, obey: Obey): Promise<OperatorSocket> {
     const absolute = resolve(path);
-    if (new TextEncoder().encode(absolute).length > MAX_PATH_BYTES) {
+    const longest = Math.max(...[absolute, join(dirname(absolute), ".sXXXXXX", "s")].map(bytesOf));
+    if (longest > MAX_PATH_BYTES) {
       throw new Error(
-        `Cannot use ${absolute}: a socket's path has ${MAX_PATH_BYTES} bytes at most; give a shorter one`,
+        `Cannot use ${absolute}: a socket's path has ${MAX_PATH_BYTES} bytes at most, and that of its directory ` +
+          `${MAX_PATH_BYTES - 11}; give a shorter one`,
       );
     }
     // Made where nobody else may enter, so that it is private before anybody can find it.
@@ -232,6 +235,10 @@ async function place(host: ProcessHost, made: string, path: string): Promise<voi
 }
 
 /** Undefined also where the way there is none any more, or is closed. */
+function bytesOf(path: string): number {
+  return new TextEncoder().encode(path).length;
+}
+
 function inodeOf(path: string): bigint | undefined {
   try {
     return lstatSync(path, { bigint: true }).ino;

@@ -11,9 +11,13 @@ import type { OutputStream } from "./host.ts";
 /** How long to wait for a stream that somebody made non-blocking and that is full. */
 const RETRY_MS = 20;
 
-/** Whether it was read: a reader that is gone, as in `--help | head -1`, is no failure. */
+/**
+ * Writes a text; false if nobody reads it: a reader that is gone, as in `--help | head -1`, is no failure.
+ *
+ * @throws {Error} If it cannot be written for another reason, such as a full disk.
+ */
 export async function print(stream: OutputStream, text: string): Promise<boolean> {
-  return await write(stream, new TextEncoder().encode(text)).catch(() => false);
+  return await write(stream, new TextEncoder().encode(text));
 }
 
 /**

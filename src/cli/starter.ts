@@ -83,12 +83,16 @@ export class Starter implements Disposable {
   /** What of the events it wants to hear. A pool serves, too, if it lacks workers that fail, or does short jobs. */
   watching(pool: Prefork, describe: () => string): { heed(event: PreforkEvent): void } {
     const look = (): void => {
-      if (pool.workers.every(({ state }) => state === "ready")) this.#ready(describe());
+      const staff = pool.workers.filter(({ state }) => state !== "stopping");
+      if (staff.length >= Math.min(1, pool.maxWorkers) && staff.every(({ state }) => state === "ready")) {
+        this.#ready(describe());
+      }
     };
     if (pool.maxWorkers === 0) look();
     return {
       heed: (event) => {
-        if (event.type === "ready") look();
+        // Whoever was waited for may also have gone, or have been told to.
+        if (["ready", "reap", "replace", "retire", "reloaded"].includes(event.type)) look();
         if (event.type === "degraded" || isJobDone(event)) this.#ready(describe());
         if (event.type === "giveUp" || event.type === "spawnError") this.say(`prefork: ${formatEvent(event)}\n`);
       },

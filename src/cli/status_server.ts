@@ -115,13 +115,19 @@ export class StatusServer implements Disposable {
   #listen(): Promise<void> {
     const { host, port } = this.#parts.address;
     return new Promise((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen({ host, port }, () => {
-        this.#server.off("error", reject);
+      const bound = (): void => {
+        this.#server.off("error", refused);
         this.#server.unref();
         this.#tell();
         resolve();
-      });
+      };
+      const refused = (error: Error): void => {
+        this.#server.off("listening", bound);
+        reject(error);
+      };
+      this.#server.once("error", refused);
+      this.#server.once("listening", bound);
+      this.#server.listen({ host, port });
     });
   }
 

@@ -24,13 +24,21 @@ export const RUNTIMES = {
 /** No file takes longer, unless it hangs. */
 const HANGS_MS = 15 * 60_000;
 
+/** How long the streams of a process may outlive it. */
+const LEFT_MS = 10_000;
+
 /** Runs one file to its end; gives how it ended, and all it printed. */
 export async function runFile(runtime, file, report, timeout = HANGS_MS) {
   const options = { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], timeout, killSignal: "SIGKILL" };
   const child = spawn(runtime, RUNTIMES[runtime](file, report), options);
   const printed = [];
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => printed.push(chunk));
-  const status = await new Promise((resolve) => child.on("close", (code, signal) => resolve(signal ?? code)));
+  const status = await new Promise((resolve) => {
+    child.on("error", (error) => resolve(error.message));
+    child.on("close", (code, signal) => resolve(signal ?? code));
+    // Who is left behind may hold on to the streams.
+    child.on("exit", (code, signal) => setTimeout(resolve, LEFT_MS, signal ?? code).unref());
+  });
   return { status, output: Buffer.concat(printed) };
 }
 
