@@ -164,6 +164,24 @@ describe("a pool that watches its files", () => {
     await watched.ends();
   });
 
+  it("forgets no save that came while others had yet to fail", options, async () => {
+    await using watched = await project();
+    const broken = `import { existsSync } from "node:fs";
+      const pause = () => new Promise((resolve) => setTimeout(resolve, 20));
+      while (process.env.PREFORK_SLOT === "1" && !existsSync("go")) await pause();
+      throw new Error("broken");\n`;
+    watched.save("app.ts", broken);
+    watched.start([...serving, "-w", "2"]);
+    await watched.program.waitForErrorLine(/watches \d+ files?/);
+    watched.save("app.ts", `await new Promise((resolve) => setTimeout(resolve, 1000));\n${APP}`);
+    await watched.program.waitForErrorLine("app.ts changed: workers are replaced");
+    await watched.program.waitForErrorLine("generation 2 has to prove itself");
+    watched.save("go", "");
+    await watched.program.waitForErrorLine(/ is ready$/, { count: 2 });
+    await watched.willSay("one");
+    await watched.ends();
+  });
+
   it("waits for the next save where no worker ever came to be ready, or for its end", options, async () => {
     await using watched = await project({ "lib/hello.ts": BROKEN });
     watched.start(serving);

@@ -42,6 +42,8 @@ export class Watch implements AsyncDisposable {
   #begunMs = Date.now();
   #running: Promise<void> | undefined;
   #hasFailed = false;
+  /** Whether there is a save that the pool has not yet made workers of, nor refused. */
+  #isDue = false;
   /** A pool that has given up waits for this. */
   #saved: PromiseWithResolvers<void> | undefined;
 
@@ -64,6 +66,12 @@ export class Watch implements AsyncDisposable {
       case "spawnError":
         if (!this.#ended.signal.aborted) this.#running ??= this.#run();
         return;
+      case "reloaded":
+        this.#isDue = false;
+        return;
+      case "reloadFailed":
+        if (event.cause === "failed") this.#isDue = false;
+        return;
       case "upgraded":
         return this.#end();
       case "signal":
@@ -71,9 +79,16 @@ export class Watch implements AsyncDisposable {
     }
   }
 
-  /** Resolves with the next save, of which the pool makes its workers then, or when it is told to stop. */
+  /**
+   * Resolves with the next save, of which the pool makes its workers then, or when it is told to stop. At once if the last
+   * one came too late for workers that had yet to fail.
+   */
   async nextSave(stop: AbortSignal): Promise<void> {
     const { host } = this.#options;
+    if (this.#isDue) {
+      this.#isDue = false;
+      return;
+    }
     const saved = this.#saved = Promise.withResolvers<void>();
     using stack = new DisposableStack();
     for (const signal of STOP_SIGNALS) stack.use(host.onSignal(signal, () => saved.resolve()));
@@ -119,8 +134,9 @@ export class Watch implements AsyncDisposable {
     }
     this.#begunMs = Date.now();
     this.#tell(changed);
-    if (this.#saved === undefined) this.#options.reload();
-    else this.#saved.resolve();
+    if (this.#saved !== undefined) return this.#saved.resolve();
+    this.#isDue = true;
+    this.#options.reload();
   }
 
   /** Gives whether all are known. What was known of files that cannot be read as modules now holds until they can be. */
