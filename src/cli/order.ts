@@ -104,7 +104,7 @@ async function send(request: OrderRequest): Promise<number> {
 
 /** Shows how it goes, or waits no longer than until it has begun. */
 function hear(progress: string, { wait }: OrderRequest): boolean {
-  if (wait) void print("stderr", `  ${printable(progress, 1000)}\n`);
+  if (wait) print("stderr", `  ${printable(progress, 1000)}\n`).catch(() => {}); // what comes of it is told all the same
   return !wait;
 }
 
