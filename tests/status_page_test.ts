@@ -1,10 +1,10 @@
 /** The status page, in a real browser. */
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { StatusReport } from "../src/operator/report.ts";
+import { freePort } from "./support/free_port.ts";
 import { hasBrowser, SLOW_MS, startBrowser, type TestBrowser, type TestPage } from "./support/browser.ts";
 import { Client } from "./support/client.ts";
 import { keepAlive, load } from "./support/load.ts";
@@ -49,14 +49,6 @@ async function rowsOf(page: TestPage): Promise<readonly Readonly<Record<string, 
         )
       ),
   );
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : assert.fail("no port");
 }
 
 /** A browser logs each answer that is no success, and each connection that is refused, itself. */

@@ -7,6 +7,7 @@ import { describe, it, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { formatMetrics } from "../src/operator/metrics.ts";
 import type { StatusReport } from "../src/operator/report.ts";
+import { freePort } from "./support/free_port.ts";
 import { begin, Client } from "./support/client.ts";
 import { keepAlive, load, oneShot } from "./support/load.ts";
 import { type Program, type RunOptions, runProgram, runtime, signalProcess, tempDir, waitFor } from "./support/run.ts";
@@ -362,12 +363,4 @@ async function statusByName(status: string, name: string): Promise<number> {
   const head = `GET /status.json HTTP/1.1\r\nhost: ${name}\r\nauthorization: Bearer s3cret\r\n\r\n`;
   using client = new Client({ port: Number(port) }).send(head);
   return Number((await client.waitFor(/^HTTP\/1.1 \d+/)).slice("HTTP/1.1 ".length));
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : assert.fail("no port");
 }

@@ -26,6 +26,9 @@ const ENDING = ".sock";
 /** The longest path that fits `sun_path` on Linux, without the NUL at its end. */
 const MAX_PATH_BYTES = 107;
 
+/** The longest directory in which a socket can be made apart, before it gets its name. */
+const MAX_DIRECTORY_BYTES = MAX_PATH_BYTES - "/.s123456/s".length;
+
 /** How often a name is tried that somebody else takes and leaves at the same time. */
 const TRIES = 10;
 
@@ -172,11 +175,10 @@ export class OperatorSocket {
    */
   static async open(host: ProcessHost, path: string, isInherited: boolean, obey: Obey): Promise<OperatorSocket> {
     const absolute = resolve(path);
-    const longest = Math.max(...[absolute, join(dirname(absolute), ".sXXXXXX", "s")].map(bytesOf));
-    if (longest > MAX_PATH_BYTES) {
+    if (bytesOf(absolute) > MAX_PATH_BYTES || bytesOf(dirname(absolute)) > MAX_DIRECTORY_BYTES) {
       throw new Error(
         `Cannot use ${absolute}: a socket's path has ${MAX_PATH_BYTES} bytes at most, and that of its directory ` +
-          `${MAX_PATH_BYTES - 11}; give a shorter one`,
+          `${MAX_DIRECTORY_BYTES}; give a shorter one`,
       );
     }
     // Made where nobody else may enter, so that it is private before anybody can find it.

@@ -30,6 +30,7 @@ export function formatConfig(request: RunRequest, host: ProcessHost): string {
   const { target, targetOrigin, given } = request;
   const what = target.type === "module" ? target.module : target.command;
   const told = given.filter(({ name }) => name !== "--print-config" && name !== "--config");
+  const byVariable = byVariables(request, host);
   const rows: readonly Given[] = [
     {
       name: target.type === "module" ? "worker" : "command",
@@ -37,8 +38,8 @@ export function formatConfig(request: RunRequest, host: ProcessHost): string {
       origin: targetOrigin,
     },
     ...told,
-    ...byVariables(request, host),
-    ...byDefault(request, host),
+    ...byVariable,
+    ...byDefault([...given, ...byVariable]),
   ];
   const [name, text] = [widest(rows.map((row) => row.name)), widest(rows.map((row) => row.text))];
   return rows.map((row) => `${row.name.padEnd(name)}  ${row.text.padEnd(text)}  ${row.origin}\n`).join("");
@@ -53,9 +54,8 @@ function byVariables({ target, given }: RunRequest, host: ProcessHost): readonly
   });
 }
 
-function byDefault(request: RunRequest, host: ProcessHost): readonly Given[] {
-  const said = [...request.given, ...byVariables(request, host)];
-  const trapped = new Set(request.given.filter(({ name }) => name === "--trap").map(({ text }) => parseTrap(text)[0]));
+function byDefault(said: readonly Given[]): readonly Given[] {
+  const trapped = new Set(said.filter(({ name }) => name === "--trap").map(({ text }) => parseTrap(text)[0]));
   return [
     ...DEFAULT_TRAPS.filter((text) => !trapped.has(parseTrap(text)[0])).map((text) => ({ name: "--trap", text })),
     ...Object.entries(DEFAULTS).filter(([name]) => !isGiven(said, name)).map(([name, text]) => ({ name, text })),

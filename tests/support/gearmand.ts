@@ -4,9 +4,10 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import process from "node:process";
 import { delimiter, join } from "node:path";
+import { freePort } from "./free_port.ts";
 import { type Program, runCommand, type TempDir, waitFor } from "./run.ts";
 
 /** What gearmand tells of one function. */
@@ -99,19 +100,6 @@ function ask(port: number, question: string): Promise<string> {
       if (answer !== ".\n" && !answer.endsWith("\n.\n")) return;
       resolve(answer);
       socket.destroy();
-    });
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("No port is free"))
-      );
     });
   });
 }
