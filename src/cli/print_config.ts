@@ -6,7 +6,7 @@
 
 import type { ProcessHost } from "../types.ts";
 import type { Given, RunRequest } from "./parse.ts";
-import { parseTrap } from "./values.ts";
+import { DEFAULT_TRAP_TEXTS, parseTrap } from "./values.ts";
 
 /** What holds where nobody says otherwise. Options that are not here are off. */
 const DEFAULTS: Readonly<Record<string, string>> = {
@@ -19,8 +19,6 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   "--drain-timeout": "10s",
   "--backlog": "4095",
 };
-
-const DEFAULT_TRAPS = ["TERM=TERM", "INT=TERM", "QUIT=TERM", "HUP=reload"];
 
 /** Variables that stand for an option which nobody gives. */
 const VARIABLES: Readonly<Record<string, string>> = { "--workers": "WEB_CONCURRENCY", "--listen": "PORT" };
@@ -57,7 +55,7 @@ function byVariables({ target, given }: RunRequest, host: ProcessHost): readonly
 function byDefault(said: readonly Given[]): readonly Given[] {
   const trapped = new Set(said.filter(({ name }) => name === "--trap").map(({ text }) => parseTrap(text)[0]));
   return [
-    ...DEFAULT_TRAPS.filter((text) => !trapped.has(parseTrap(text)[0])).map((text) => ({ name: "--trap", text })),
+    ...DEFAULT_TRAP_TEXTS.filter((text) => !trapped.has(parseTrap(text)[0])).map((text) => ({ name: "--trap", text })),
     ...Object.entries(DEFAULTS).filter(([name]) => !isGiven(said, name)).map(([name, text]) => ({ name, text })),
   ].map((row) => ({ ...row, origin: "default" }));
 }

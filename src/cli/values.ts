@@ -210,10 +210,8 @@ function parseAction(text: string, where: string): Relay {
   return { signal, intervalMs: /^\d+$/.test(time) ? Number(time) : parseDuration(`the time in ${where}`, time) };
 }
 
-/** What a pool does for signals unless `-t` says otherwise. TTIN and TTOU, which change its size, are not among them. */
-export const DEFAULT_TRAPS: TrapSignals = {
-  SIGTERM: "SIGTERM",
-  SIGINT: "SIGTERM",
-  SIGQUIT: "SIGTERM",
-  SIGHUP: RELOAD,
-};
+/** What a pool does for signals unless `-t` says otherwise, as it would be typed. */
+export const DEFAULT_TRAP_TEXTS: readonly string[] = ["TERM=TERM", "INT=TERM", "QUIT=TERM", "HUP=reload"];
+
+/** The same, read. TTIN and TTOU, which change the size of the pool, are not among them. */
+export const DEFAULT_TRAPS: TrapSignals = Object.fromEntries(DEFAULT_TRAP_TEXTS.map(parseTrap));
