@@ -12,6 +12,7 @@ import { readStoreName, storeName } from "../src/fd_store.ts";
 import { FakeHost } from "./fake_host.ts";
 import { socketAddress } from "./support/addresses.ts";
 import { Client, get, type Where } from "./support/client.ts";
+import { hello, options, prefork } from "./support/operator.ts";
 import {
   type Program,
   runCommand,
@@ -23,10 +24,7 @@ import {
   waitFor,
 } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const serviceManager = fileURLToPath(new URL("./fixtures/fdstore/service_manager.pl", import.meta.url));
-const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
-const hello = fileURLToPath(new URL("../examples/hello.ts", import.meta.url));
 
 const named = (asked: string, more: { name?: string; bound?: string; fileId?: string } = {}) =>
   storeName({ asked, name: more.name, bound: more.bound ?? asked, ...more.fileId ? { fileId: more.fileId } : {} });

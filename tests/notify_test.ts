@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { existsSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { describe, it } from "node:test";
-import { fileURLToPath } from "node:url";
 import { processState } from "./support/processes.ts";
+import { build, hello, prefork } from "./support/operator.ts";
 import {
   type Program,
   runCommand,
@@ -17,9 +17,6 @@ import {
 } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 60_000 };
-const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
-const hello = fileURLToPath(new URL("../examples/hello.ts", import.meta.url));
-const build = fileURLToPath(new URL("./fixtures/serve/build.ts", import.meta.url));
 
 /** Prints each datagram as a line, and what the clock says when one tells of it. */
 const LISTENER = `
