@@ -37,19 +37,22 @@ const queue = Array.from({ length: Number(values.rounds) }, (_, round) => {
 const tally = new Map();
 
 async function run({ round, runtime, file }) {
+  const begun = performance.now();
   const { status, output } = await runFile(runtime, file);
   const key = `${runtime} ${file}`;
-  const { row = 0, failed = [] } = tally.get(key) ?? {};
-  if (status === 0) return tally.set(key, { row: row + 1, failed });
-  tally.set(key, { row: 0, failed: [...failed, round] });
+  const { row = 0, failed = [], ms = 0 } = tally.get(key) ?? {};
+  const sum = ms + performance.now() - begun;
+  if (status === 0) return tally.set(key, { row: row + 1, failed, ms: sum });
+  tally.set(key, { row: 0, failed: [...failed, round], ms: sum });
   const name = join(kept, `${runtime}-${file.replaceAll("/", "-")}-${round}.log`);
   writeFileSync(name, output);
   console.log(`${key}: round ${round} ended with ${status}: ${name}`);
 }
 
 await inTurn(queue, Number(values.jobs), run, () => Date.now() >= end);
-for (const [key, { row, failed }] of [...tally].sort()) {
-  console.log(`${key}: ${row} in a row${failed.length === 0 ? "" : `; failed in round ${failed.join(", ")}`}`);
+for (const [key, { row, failed, ms }] of [...tally].sort()) {
+  const failures = failed.length === 0 ? "" : `; failed in round ${failed.join(", ")}`;
+  console.log(`${key}: ${row} in a row, ${Math.round(ms / 1000)} s in all${failures}`);
 }
 if (queue.length > 0) console.log(`the time was up: ${queue.length} runs were left`);
 if ([...tally.values()].every(({ failed }) => failed.length === 0)) rmdirSync(kept);
