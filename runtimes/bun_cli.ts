@@ -4,13 +4,19 @@
  * @module
  */
 
-import type { CommandLineHost, LockedFile, OutputStream } from "../src/cli/host.ts";
+import type { AppendedFile, CommandLineHost, LockedFile, OutputStream } from "../src/cli/host.ts";
 import type { BunSink } from "./bun_api.ts";
 import { withSwallowedDashes } from "./bun_cmdline.ts";
 import { currentLibc } from "./current_libc.ts";
 
 interface BunFile {
   writer(): Omit<BunSink, "write"> & { write(bytes: Uint8Array): number | Promise<number> };
+}
+
+interface FileHandle {
+  chmod(mode: number): Promise<void>;
+  write(bytes: Uint8Array): Promise<{ readonly bytesWritten: number }>;
+  close(): Promise<void>;
 }
 
 interface FileSystem {
@@ -27,6 +33,7 @@ interface FileSystem {
     position: null,
     done: (error: Error | null, written: number) => void,
   ): void;
+  readonly promises: { open(path: string, flags: string, mode: number): Promise<FileHandle> };
 }
 
 declare const Bun: { readonly version: string; readonly stdout: BunFile; readonly stderr: BunFile };
@@ -49,11 +56,23 @@ export const bunCommandLine: CommandLineHost = {
   cwd: () => process.cwd(),
   isTerminal: (stream) => process.getBuiltinModule("node:tty").isatty(DESCRIPTORS[stream]),
   write: (stream, bytes) => (writers[stream] ??= writerOf(stream))(bytes),
+  append,
   lock,
   setEnv(name, value) {
     process.env[name] = value;
   },
 };
+
+async function append(path: string, mode: number): Promise<AppendedFile> {
+  const { open } = process.getBuiltinModule("node:fs").promises;
+  const made = await open(path, "ax", mode).catch(() => undefined);
+  await made?.chmod(mode);
+  const file = made ?? await open(path, "a", mode);
+  return {
+    write: async (bytes) => (await file.write(bytes)).bytesWritten,
+    close: () => file.close(),
+  };
+}
 
 const O_RDWR_CREAT_CLOEXEC = 0o2 | 0o100 | 0o2000000;
 const LOCK_EX_NB = 2 | 4;

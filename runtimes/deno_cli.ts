@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CommandLineHost, LockedFile } from "../src/cli/host.ts";
+import type { AppendedFile, CommandLineHost, LockedFile } from "../src/cli/host.ts";
 
 /** The {@linkcode CommandLineHost} of Deno. */
 export const denoCommandLine: CommandLineHost = {
@@ -14,9 +14,22 @@ export const denoCommandLine: CommandLineHost = {
   isTerminal: (stream) => Deno[stream].isTerminal(),
   // Runs on a thread of its own. `node:fs` and `console` wait on the main thread for a pipe or terminal that is full.
   write: (stream, bytes) => Deno[stream].write(bytes),
+  append,
   lock,
   setEnv: (name, value) => Deno.env.set(name, value),
 };
+
+/** As for streams: `node:fs` would wait on the main thread for a disk that is slow. */
+async function append(path: string, mode: number): Promise<AppendedFile> {
+  const made = await Deno.open(path, { append: true, createNew: true, mode }).catch(() => undefined);
+  if (made !== undefined) await Deno.chmod(path, mode);
+  const file = made ?? await Deno.open(path, { append: true, create: true, mode });
+  return {
+    write: (bytes) => file.write(bytes),
+    // deno-lint-ignore require-await
+    close: async () => file.close(),
+  };
+}
 
 function lock(path: string): LockedFile | undefined {
   const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o644 });

@@ -52,7 +52,7 @@ async function openLogFile({ logFile, output }: RunOptions): Promise<LogFile | u
     throw new UsageError("Cannot use --output inherit beside --log-file: what workers print would not go to that file");
   }
   const { LogFile } = await import("./log_file.ts");
-  return await LogFile.open(resolve(currentCommandLine.cwd(), logFile));
+  return await LogFile.open(currentCommandLine, resolve(currentCommandLine.cwd(), logFile));
 }
 
 async function complain(text: string, starter: Starter | undefined): Promise<void> {

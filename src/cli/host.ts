@@ -18,6 +18,17 @@ export interface LockedFile {
   release(): void;
 }
 
+/** A file that is appended to. */
+export interface AppendedFile {
+  /**
+   * Appends some of `bytes` and gives how many. However long the disk takes, everything else in this process goes on
+   * meanwhile. Rejects with an error that has a `code`. One call at a time.
+   */
+  write(bytes: Uint8Array): Promise<number>;
+  /** Closes it. */
+  close(): Promise<void>;
+}
+
 /** The process as the one who typed the command sees it. */
 export interface CommandLineHost {
   /** The arguments of the program, its `--` included. */
@@ -33,6 +44,8 @@ export interface CommandLineHost {
    * meanwhile. Rejects with an error that has a `code` (`EPIPE`, `EAGAIN`). One call at a time for each stream.
    */
   write(stream: OutputStream, bytes: Uint8Array): Promise<number>;
+  /** Opens a file to append to. One that is made has that mode, whatever the umask is; one that is there keeps its own. */
+  append(path: string, mode: number): Promise<AppendedFile>;
   /**
    * Opens a file, makes it if need be, and locks it (flock(2)) until it is released or this process ends. Undefined if
    * another process has locked it; throws if it cannot be opened.

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { type FileHandle, open } from "node:fs/promises";
 import { describeError } from "../events.ts";
+import type { AppendedFile, CommandLineHost } from "./host.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** For its user, and a group that is to read it. */
@@ -14,51 +14,54 @@ const MODE = 0o640;
 /** A file that is appended to. */
 export class LogFile {
   readonly path: string;
-  #file: FileHandle;
+  readonly #line: Pick<CommandLineHost, "append">;
+  #file: AppendedFile;
   /** The one to be written to from the next write on. */
-  #next: FileHandle | undefined;
+  #next: AppendedFile | undefined;
+  /** The write in hand. */
+  #writing: Promise<unknown> = Promise.resolve();
 
   /**
    * Opens the file.
    *
    * @throws {UsageError} If it cannot be.
    */
-  static async open(path: string): Promise<LogFile> {
+  static async open(line: Pick<CommandLineHost, "append">, path: string): Promise<LogFile> {
     try {
-      return new LogFile(path, await openForAppending(path));
+      return new LogFile(line, path, await line.append(path, MODE));
     } catch (error) {
       throw new UsageError(`Cannot use ${path} for --log-file: ${describeError(error)}`);
     }
   }
 
-  private constructor(path: string, file: FileHandle) {
+  private constructor(line: Pick<CommandLineHost, "append">, path: string, file: AppendedFile) {
+    this.#line = line;
     this.path = path;
     this.#file = file;
   }
 
   /** Appends some bytes, and gives how many. One call at a time. */
-  async write(bytes: Uint8Array): Promise<number> {
+  write(bytes: Uint8Array): Promise<number> {
+    const writing = this.#append(bytes);
+    this.#writing = writing.catch(() => {});
+    return writing;
+  }
+
+  /** Begins a new file at the path, if the old one is not there any more. To that one nothing is written from then on. */
+  async reopen(): Promise<void> {
+    const file = await this.#line.append(this.path, MODE);
+    await this.#next?.close();
+    this.#next = file;
+    await this.#writing;
+  }
+
+  async #append(bytes: Uint8Array): Promise<number> {
     const next = this.#next;
     if (next !== undefined) {
       this.#next = undefined;
       await this.#file.close().catch(() => {});
       this.#file = next;
     }
-    return (await this.#file.write(bytes)).bytesWritten;
+    return await this.#file.write(bytes);
   }
-
-  /** Begins a new file at the path, if the old one is not there any more. */
-  async reopen(): Promise<void> {
-    const file = await openForAppending(this.path);
-    await this.#next?.close();
-    this.#next = file;
-  }
-}
-
-/** One that is made has its mode whatever the umask is, and one that was there keeps its own. */
-async function openForAppending(path: string): Promise<FileHandle> {
-  const made = await open(path, "ax", MODE).catch(() => undefined);
-  if (made === undefined) return await open(path, "a", MODE);
-  await made.chmod(MODE);
-  return made;
 }
