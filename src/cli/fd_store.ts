@@ -36,6 +36,8 @@ export class FdStore implements Disposable {
   readonly #socket: StoreSocket;
   /** The names in it. */
   readonly #kept: Set<string>;
+  /** The addresses that cannot be in it, of which it was told. */
+  readonly #refused = new Set<string>();
   #retry: Timer | undefined;
 
   constructor(parts: FdStoreParts, socket: StoreSocket) {
@@ -83,6 +85,8 @@ export class FdStore implements Disposable {
   }
 
   #warn({ bound }: HandedSocket): void {
+    if (this.#refused.has(bound)) return;
+    this.#refused.add(bound);
     this.#parts.warn(`does not leave ${bound} with systemd: its name would be too long`);
   }
 }
