@@ -90,11 +90,13 @@ export class Watch implements AsyncDisposable {
       return;
     }
     const saved = this.#saved = Promise.withResolvers<void>();
+    const end = (): void => saved.resolve();
     using stack = new DisposableStack();
-    for (const signal of STOP_SIGNALS) stack.use(host.onSignal(signal, () => saved.resolve()));
+    for (const signal of STOP_SIGNALS) stack.use(host.onSignal(signal, end));
     stack.use(host.setTimer(NEVER_MS, () => {}));
-    stop.addEventListener("abort", () => saved.resolve(), { once: true });
-    if (stop.aborted) saved.resolve();
+    stop.addEventListener("abort", end);
+    stack.defer(() => stop.removeEventListener("abort", end));
+    if (stop.aborted) end();
     await saved.promise;
     this.#saved = undefined;
   }
