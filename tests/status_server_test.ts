@@ -207,6 +207,25 @@ describe(`a manager that tells its status on ${runtime}`, () => {
     await stop(program);
   });
 
+  it("warns of an address that is not only this machine's, unless one must know a token", options, async () => {
+    await using dir = await tempDir();
+    const token = dir.file("token");
+    writeFileSync(token, "s3cret\n", { mode: 0o600 });
+    const cases = [
+      [["--status-listen", "0.0.0.0:0"], 1],
+      [["--status-listen", "0.0.0.0:0", "--status-token-file", token], 0],
+      [["--status-listen", "[::1]:0"], 0],
+    ] as const;
+    for (const [args, expected] of cases) {
+      await using program = start([...args]);
+      await placesOf(program);
+      await stop(program);
+      const warnings = program.errorLines.filter((line) => line.includes("is told its status"));
+      assert.equal(warnings.length, expected, args.join(" "));
+      if (expected === 1) assert.match(warnings[0] ?? "", /whoever reaches 0\.0\.0\.0:\d+ .* by --status-token-file/);
+    }
+  });
+
   it("gives its page to everybody, and what that shows to nobody else's", options, async () => {
     await using dir = await tempDir();
     const token = dir.file("token");

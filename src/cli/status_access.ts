@@ -43,7 +43,8 @@ export function isMeant(address: string, name: string | undefined): boolean {
   return host === "localhost" || isLoopback(host.replace(/^\[(.*)\]$/, "$1"));
 }
 
-function isLoopback(host: string): boolean {
+/** Whether only this machine reaches an address. */
+export function isLoopback(host: string): boolean {
   return host === "::1" || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);
 }
 

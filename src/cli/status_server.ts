@@ -13,7 +13,7 @@ import type { ProcessHost } from "../types.ts";
 import { limitPatience } from "./http_patience.ts";
 import type { Log } from "./log.ts";
 import { outwait } from "./outwait.ts";
-import { isForeign, isMeant, isVisit, knows } from "./status_access.ts";
+import { isForeign, isLoopback, isMeant, isVisit, knows } from "./status_access.ts";
 import { PAGE, PAGE_POLICY } from "./status_page.ts";
 import { StatusRecord } from "./status_record.ts";
 import { StatusStreams } from "./status_stream.ts";
@@ -135,7 +135,10 @@ export class StatusServer implements Disposable {
     const bound = this.#server.address();
     const port = typeof bound === "object" && bound !== null ? bound.port : this.#parts.address.port;
     const place = formatPlace({ ...this.#parts.address, port });
-    this.#parts.log.tell("info", `tells its status at http://${place}/`, { event: "statusListen", address: place });
+    const { log, token, address: { host } } = this.#parts;
+    log.tell("info", `tells its status at http://${place}/`, { event: "statusListen", address: place });
+    if (token !== undefined || isLoopback(host)) return;
+    log.tell("warning", `whoever reaches ${place} is told its status: have them know a secret by --status-token-file`);
   }
 
   #close(): void {
@@ -177,7 +180,9 @@ export class StatusServer implements Disposable {
     const { method, headers, url = "/" } = request;
     const [pathname = "/"] = url.split("?");
     if (method !== "GET" && method !== "HEAD") return plain(405, "only GET is answered here", { allow: "GET, HEAD" });
-    if (!isMeant(address.host, headers.host)) return plain(421, "this server is known by another name");
+    if (!isMeant(address.host, headers.host)) {
+      return plain(421, "this server is only for its own machine: ask it as localhost or 127.0.0.1");
+    }
     if (isForeign(headers) && !(pathname === "/" && isVisit(headers))) {
       return plain(403, "pages from elsewhere are told nothing");
     }
