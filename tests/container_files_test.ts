@@ -11,7 +11,8 @@ import type { IDeployment } from "kubernetes-models/apps/v1";
 import type { IPodDisruptionBudget } from "kubernetes-models/policy/v1";
 import type { IService } from "kubernetes-models/v1";
 import { parseAllDocuments } from "yaml";
-import { parse, type RunOptions } from "../src/cli/parse.ts";
+import { parse } from "../src/cli/parse.ts";
+import type { RunOptions } from "../src/cli/request.ts";
 
 const read = (file: string): string => readFileSync(new URL(`../${file}`, import.meta.url), "utf8");
 const dockerfile = read("examples/container/Dockerfile");

@@ -12,7 +12,7 @@ import { takeoverOn } from "../succession.ts";
 import { applyLimits } from "./limits.ts";
 import type { LogFile } from "./log_file.ts";
 import { openOutlets, type Outlets } from "./outlets.ts";
-import type { RunOptions } from "./parse.ts";
+import type { RunOptions } from "./request.ts";
 import { Starter } from "./starter.ts";
 import { UsageError } from "./usage_error.ts";
 

@@ -9,7 +9,7 @@ import type { Prefork } from "../prefork.ts";
 import type { Relay } from "../types.ts";
 import type { Init } from "./init.ts";
 import type { Log } from "./log.ts";
-import type { RunRequest } from "./parse.ts";
+import type { RunRequest } from "./request.ts";
 import type { Configuration } from "./reconfigure.ts";
 import { UsageError } from "./usage_error.ts";
 

@@ -16,7 +16,7 @@ import { STOP_SIGNALS } from "../signals.ts";
 import { applyLimits } from "./limits.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
-import type { RunRequest } from "./parse.ts";
+import type { RunRequest } from "./request.ts";
 import { describeWork, makePool, poolOptions, readingOutput, startWork } from "./pool_options.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { CHOICES, LONG_NAMES, VALUED } from "./parse.ts";
+import { CHOICES, LONG_NAMES, VALUED } from "./run_options.ts";
 import { COMMAND_FLAGS, COMMAND_NAMES, ORDER_OPTIONS } from "./parse_order.ts";
 import { UsageError } from "./usage_error.ts";
 

@@ -15,7 +15,7 @@ import type { ProcessHost } from "../types.ts";
 import { capture, type Captured } from "./capture.ts";
 import { FAILED, READ } from "./config_marks.ts";
 import { requireFile } from "./files.ts";
-import type { Target } from "./parse.ts";
+import type { Target } from "./request.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** What a file asks for, as if it had been typed. */

@@ -6,7 +6,8 @@
 
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
-import { findConfig, parse, type Request } from "./parse.ts";
+import { findConfig, parse } from "./parse.ts";
+import type { Request } from "./request.ts";
 import { print } from "./print.ts";
 import { isForbidden, UsageError } from "./usage_error.ts";
 

@@ -14,7 +14,7 @@ import type { LogFile } from "./log_file.ts";
 import { type Dropped, Outlet, type OutletOptions } from "./outlet.ts";
 import { byPrefix, byRecord, type Naming, unnamed } from "./naming.ts";
 import type { Destination } from "./output.ts";
-import type { RunOptions } from "./parse.ts";
+import type { RunOptions } from "./request.ts";
 
 const STDERR = 2;
 

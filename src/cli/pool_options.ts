@@ -11,7 +11,7 @@ import { spareWorkers } from "../policy.ts";
 import { Prefork } from "../prefork.ts";
 import type { Log } from "./log.ts";
 import type { OutputRelay } from "./output.ts";
-import type { RunOptions, RunRequest } from "./parse.ts";
+import type { RunOptions, RunRequest } from "./request.ts";
 import type { Prepared, PreparedWork } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";
 

@@ -17,7 +17,7 @@ import { capture } from "./capture.ts";
 import { parseEnvFile } from "./env_file.ts";
 import { findProgram, noProgram, requireDirectory, requireFile, requireModule } from "./files.ts";
 import type { CommandLineHost } from "./host.ts";
-import type { RunOptions, RunRequest, Target } from "./parse.ts";
+import type { RunOptions, RunRequest, Target } from "./request.ts";
 import { findSockets, type Sockets } from "./sockets.ts";
 import { UsageError } from "./usage_error.ts";
 import type { NeededFile } from "./user.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { ProcessHost } from "../types.ts";
-import type { Given, RunRequest } from "./parse.ts";
+import type { Given, RunRequest } from "./request.ts";
 import { DEFAULT_TRAP_TEXTS, parseTrap } from "./values.ts";
 
 /** What holds where nobody says otherwise. Options that are not here are off. */

@@ -9,7 +9,7 @@ import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import type { PreforkOptions } from "../options.ts";
 import type { Prefork } from "../prefork.ts";
 import { type ChangeableOption, isChangeable, type PoolChanges } from "../terms.ts";
-import type { Request, RunRequest } from "./parse.ts";
+import type { Request, RunRequest } from "./request.ts";
 import { poolOptions } from "./pool_options.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";

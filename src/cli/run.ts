@@ -20,7 +20,7 @@ import { Operations } from "./operations.ts";
 import { listenToOperator, watchTerminal } from "./operator.ts";
 import { PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
-import type { Request, RunRequest } from "./parse.ts";
+import type { Request, RunRequest } from "./request.ts";
 import { describeWork, makePool, poolOptions, readingOutput, startWork } from "./pool_options.ts";
 import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";

@@ -10,7 +10,7 @@ import { INHERIT, type ListenOptions } from "../listen.ts";
 import { describeError } from "../events.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
-import type { RunRequest } from "./parse.ts";
+import type { RunRequest } from "./request.ts";
 import { UsageError } from "./usage_error.ts";
 import { parseListen } from "./values.ts";
 

@@ -10,7 +10,7 @@ import { describeWorker, type PreforkEvent } from "../events.ts";
 import type { Prefork } from "../prefork.ts";
 import type { WorkerInfo } from "../types.ts";
 import type { Log } from "./log.ts";
-import type { RunRequest } from "./parse.ts";
+import type { RunRequest } from "./request.ts";
 import { describeWork } from "./pool_options.ts";
 import type { Prepared } from "./prepare.ts";
 

@@ -9,7 +9,7 @@ import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import type { Prefork } from "../prefork.ts";
 import { takeoverOn } from "../succession.ts";
 import type { Log } from "./log.ts";
-import type { Request, RunRequest } from "./parse.ts";
+import type { Request, RunRequest } from "./request.ts";
 import type { Prepared } from "./prepare.ts";
 import type { Watch } from "./watch.ts";
 
