@@ -9,7 +9,7 @@ import { ECHO_MS, STOP_SIGNALS } from "../signals.ts";
 import type { ProcessHost, Signal, TrapSignals } from "../types.ts";
 
 /** What an operator can do. */
-export interface Operations {
+export interface OperatorActions {
   /** Stop with all workers, now. */
   kill(signal: Signal): void;
   /** SIGHUP, where the terminal is there still. */
@@ -31,23 +31,23 @@ export function listenToOperator(
   host: ProcessHost,
   traps: TrapSignals,
   terminalIsGone: () => boolean,
-  operations: Operations,
+  actions: OperatorActions,
 ): Disposable {
   const stack = new DisposableStack();
   let stopped: { readonly signal: Signal; readonly at: number } | undefined;
   const stop = (signal: Signal): void => {
     const now = host.now();
     const isEcho = stopped?.signal === signal && now - stopped.at < ECHO_MS;
-    if (stopped !== undefined && !isEcho) operations.kill(signal);
+    if (stopped !== undefined && !isEcho) actions.kill(signal);
     stopped ??= { signal, at: now };
   };
   for (const signal of STOP_SIGNALS) stack.use(host.onSignal(signal, () => stop(signal)));
-  stack.use(host.onSignal("SIGHUP", () => terminalIsGone() ? operations.hangUp() : operations.reload()));
+  stack.use(host.onSignal("SIGHUP", () => terminalIsGone() ? actions.hangUp() : actions.reload()));
   for (const [signal, by] of [["SIGTTIN", 1], ["SIGTTOU", -1]] as const) {
     if (traps[signal] !== undefined) continue;
-    stack.use(host.onSignal(signal, () => stopped === undefined && operations.resize(signal, by)));
+    stack.use(host.onSignal(signal, () => stopped === undefined && actions.resize(signal, by)));
   }
-  if (traps.SIGUSR2 === undefined) stack.use(host.onSignal("SIGUSR2", () => operations.upgrade("SIGUSR2")));
+  if (traps.SIGUSR2 === undefined) stack.use(host.onSignal("SIGUSR2", () => actions.upgrade("SIGUSR2")));
   return stack;
 }
 

@@ -17,7 +17,7 @@ import { Init } from "./init.ts";
 import type { Log } from "./log.ts";
 import { Notifier } from "./notify.ts";
 import { Operations } from "./operations.ts";
-import { listenToOperator, watchTerminal } from "./operator.ts";
+import { listenToOperator, type OperatorActions, watchTerminal } from "./operator.ts";
 import { PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
 import type { Request, RunRequest } from "./request.ts";
@@ -87,7 +87,8 @@ async function keepPool(
     signal: hangUp.signal,
     ...readingOutput(relay, request, starter?.listeningTo(relay.output)),
   }, log));
-  const changes: Changes = new Changes({ pool, configuration, init, log, refused: (why) => notifier?.refuse(why) });
+  let refused = (_why: string): void => {}; // until there is somebody to be told
+  const changes = new Changes({ pool, configuration, init, log, refused: (why) => refused(why) });
   const reload = (): void => void changes.reload().catch(() => {}); // told already
   const operations: Operations = new Operations({
     pool,
@@ -100,34 +101,15 @@ async function keepPool(
   const presence = made.use(await openPresence(request, log, operations));
   using statusServer = await openStatus(request, log, operations);
   using notifier = Notifier.open({ host: currentHost, pool, libc: currentLibc, warn });
+  refused = (why) => notifier?.refuse(why);
   const watch = await openWatch(request, prepared, log, hasFile, reload);
   const watching = starter?.watching(pool, () => {
     const places = pool.listeners.map(({ text }) => text).join(", ");
     return `${presence.name} pid=${currentHost.pid} ${places === "" ? "runs" : `listens on ${places}`}`;
   });
   const told = tellEvents(pool, log, [operations, presence, notifier, statusServer, watch, watching]);
-  using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, {
-    kill(signal) {
-      warn(`received another ${signal}: workers are killed`);
-      pool.signalAllChildren("SIGKILL");
-    },
-    hangUp() {
-      log.tell("info", "the terminal is gone: stopping");
-      hangUp.abort();
-    },
-    reload() {
-      if (hupReadsAnew) reload();
-    },
-    resize(signal, by) {
-      const maxWorkers = Math.max(0, pool.maxWorkers + by);
-      pool.maxWorkers = maxWorkers;
-      log.tell("info", `received ${signal}: now ${describeCount(maxWorkers)}`);
-    },
-    upgrade(signal) {
-      log.tell("info", `received ${signal}: upgrade`);
-      changes.upgrade().catch((error: unknown) => tellRefusal(error, log));
-    },
-  });
+  const actions = actionsOf(pool, changes, log, hangUp, hupReadsAnew ? reload : () => {});
+  using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, actions);
   made.move(); // all is there; what follows has an order of its own for the end
   tellStart(request, prepared, log);
   init?.reap(currentLibc, warn);
@@ -149,6 +131,36 @@ async function keepPool(
   await presence[Symbol.asyncDispose]();
   await tracing?.flush(currentHost);
   return status;
+}
+
+/** What is done by signals, and told. */
+function actionsOf(
+  pool: Prefork,
+  changes: Changes,
+  log: Log,
+  hangUp: AbortController,
+  reload: () => void,
+): OperatorActions {
+  return {
+    kill(signal) {
+      log.tell("warning", `received another ${signal}: workers are killed`);
+      pool.signalAllChildren("SIGKILL");
+    },
+    hangUp() {
+      log.tell("info", "the terminal is gone: stopping");
+      hangUp.abort();
+    },
+    reload,
+    resize(signal, by) {
+      const maxWorkers = Math.max(0, pool.maxWorkers + by);
+      pool.maxWorkers = maxWorkers;
+      log.tell("info", `received ${signal}: now ${describeCount(maxWorkers)}`);
+    },
+    upgrade(signal) {
+      log.tell("info", `received ${signal}: upgrade`);
+      changes.upgrade().catch((error: unknown) => tellRefusal(error, log));
+    },
+  };
 }
 
 /** Takes what the manager before this one has left with systemd. */
