@@ -72,8 +72,13 @@ export interface PreparedServer {
   begin(): SharedServer | Promise<SharedServer>;
 }
 
-/** Opens a private server, of the kind that is asked for. */
-type Open = (kind: PrivateKind) => Promise<PrivateServer>;
+/** Where private servers come from. */
+interface Source {
+  /** Opens one, of the kind that is asked for. */
+  readonly open: (kind: PrivateKind) => Promise<PrivateServer>;
+  /** Whether it is the program's own, which takes whoever connects for a client. */
+  readonly isAttached: boolean;
+}
 
 /** Serves requests by the runtime's own server. */
 export async function serveRequests(
@@ -91,7 +96,8 @@ export async function prepareRequests(
   { listener, ...options }: ServeOptions,
 ): Promise<readonly PreparedServer[]> {
   checkOptions(options);
-  return await prepareAll(site, choose(site, listener), (kind) => currentServing.open(handler, options, kind));
+  const open: Source["open"] = (kind) => currentServing.open(handler, options, kind);
+  return await prepareAll(site, choose(site, listener), { open, isAttached: false });
 }
 
 /** Has a server of the user's accept from a shared socket. */
@@ -106,25 +112,25 @@ export async function attachServer(
     const names = worker.listeners.map(({ name, text }) => name ?? text).join(", ");
     throw new TypeError(`Cannot attach one server to several sockets: name the one meant, of ${names}`);
   }
-  return await serveOn(worker, await prepareAll(worker, chosen, (kind) => currentServing.attach(server, kind)));
+  const open: Source["open"] = (kind) => currentServing.attach(server, kind);
+  return await serveOn(worker, await prepareAll(worker, chosen, { open, isAttached: true }));
 }
 
-/**
- * Finds out, by a server that nobody will use, whether servers can accept from shared sockets here, so that it is known
- * and all that takes is loaded when a server is to be made.
- */
+/** Finds out how servers will serve here, so that it is known and all that takes is loaded when one is to be made. */
 export async function rehearse(site: ServingSite): Promise<void> {
   if (!site.adoption) return;
   try {
-    for (const listener of site.listeners) {
-      const kind = kindOf(site, listener);
-      if (isProven(kind.type)) continue;
-      const native = await currentServing.open(() => new Response(), {}, kind);
-      await prepareAdoption(partsOf(site, currentLibc(), native, listener)).finally(() => native.close());
-    }
+    for (const listener of site.listeners) await prove(site, currentLibc(), kindOf(site, listener), listener);
   } catch {
     // Whoever serves in earnest will be told.
   }
+}
+
+/** Finds out by a server that nobody will use whether servers can accept from shared sockets of a kind here. */
+async function prove(site: ServingSite, libc: Libc, kind: PrivateKind, listener: WorkerListener): Promise<void> {
+  if (isProven(kind.type)) return;
+  const native = await currentServing.open(() => new Response(), {}, kind);
+  await prepareAdoption(partsOf(site, libc, native, listener)).finally(() => native.close());
 }
 
 const FIXED = ["port", "hostname", "host", "path", "unix", "fd", "reusePort", "signal"];
@@ -186,7 +192,7 @@ async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<S
 /** Opens a private server, and gives it when it is well. */
 async function openWell(
   { host, selfCheck, signal }: ServingSite,
-  open: Open,
+  { open }: Source,
   kind: PrivateKind,
 ): Promise<PrivateServer> {
   const native = await open(kind);
@@ -211,13 +217,12 @@ function untilAborted(signal: AbortSignal): Promise<void> {
 async function prepareAll(
   site: ServingSite,
   listeners: readonly WorkerListener[],
-  open: Open,
+  source: Source,
 ): Promise<readonly PreparedServer[]> {
-  const openIt = (kind: PrivateKind): Promise<PrivateServer> => openWell(site, open, kind);
   const prepared: PreparedServer[] = [];
   for (const listener of listeners) {
-    const adopt = await tryAdoption(site, listener, openIt);
-    prepared.push({ listener, begin: adopt ?? (() => shareByRelay(site, listener, openIt)) });
+    const adopt = await tryAdoption(site, listener, source);
+    prepared.push({ listener, begin: adopt ?? (() => shareByRelay(site, listener, source)) });
   }
   return prepared;
 }
@@ -226,7 +231,7 @@ async function prepareAll(
 async function tryAdoption(
   site: ServingSite,
   listener: WorkerListener,
-  open: Open,
+  source: Source,
 ): Promise<(() => SharedServer) | undefined> {
   const { host, adoption, signal } = site;
   const { fd, text } = listener;
@@ -243,7 +248,7 @@ async function tryAdoption(
     throw new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`);
   }
   const kind = kindOf(site, listener);
-  const native = await open(kind).catch((error: unknown) => {
+  const native = await openWell(site, source, kind).catch((error: unknown) => {
     // The relay asks for the same, unless it is a matter of the kind.
     if (kind.type === "unix") sayRelay(host, text, reason(error));
     else throw error;
@@ -251,6 +256,7 @@ async function tryAdoption(
   if (native === undefined) return undefined;
   if (signal.aborted) return () => ({ native, acceptor: NOBODY });
   try {
+    if (source.isAttached) await prove(site, libc, kindBeside(native), listener);
     const enter = await prepareAdoption(partsOf(site, libc, native, listener));
     return () => {
       const acceptor = enter();
@@ -258,26 +264,19 @@ async function tryAdoption(
       return { native, acceptor };
     };
   } catch (error) {
-    await native.close();
-    if (native.isLent) throw noWayBack(text, error);
+    if (!native.isLent) await native.close(); // else it is relayed to as it is: nothing has touched it yet
     sayRelay(host, text, reason(error));
     return undefined;
   }
 }
 
-/** What the user has opened cannot be opened here a second time. */
-function noWayBack(text: string, error: unknown): Error {
-  return new Error(
-    `Cannot attach this listener to ${text}: it cannot accept its connections itself: ${
-      reason(error)
-    }; switch adoption ` +
-      "off to have them relayed (adoption: false, --no-adoption), or give a server of node:net",
-    { cause: error },
-  );
-}
-
 function kindOf({ host }: ServingSite, { address, fd }: WorkerListener): PrivateKind {
   return address.type === "tcp" ? { type: "tcp" } : { type: "unix", path: `@prefork-${host.pid}-${fd}` };
+}
+
+/** The kind of a server, where another one of it can be. */
+function kindBeside({ address }: PrivateServer): PrivateKind {
+  return address.type === "tcp" ? { type: "tcp" } : { type: "unix", path: `${address.path}-proof` };
 }
 
 function partsOf({ host }: ServingSite, libc: Libc, native: PrivateServer, { fd }: WorkerListener): AdoptionParts {
@@ -317,11 +316,11 @@ function sayRelay(host: ProcessHost, text: string, why: string): void {
 }
 
 async function shareByRelay(
-  { signal }: ServingSite,
+  site: ServingSite,
   { fd }: WorkerListener,
-  open: Open,
+  source: Source,
 ): Promise<SharedServer> {
-  const native = await open({ type: "tcp" });
-  if (signal.aborted) return { native, acceptor: NOBODY };
+  const native = await openWell(site, source, { type: "tcp" });
+  if (site.signal.aborted) return { native, acceptor: NOBODY };
   return { native, acceptor: await relay(await currentServing.net(), fd, native.address) };
 }
