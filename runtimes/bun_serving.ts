@@ -22,8 +22,13 @@ import type { Stopwatch } from "../src/stopwatch.ts";
 interface BunServer {
   readonly port: number;
   readonly pendingRequests: number;
-  reload(options: object): void;
+  reload: (options: object) => unknown;
   stop(force?: boolean): Promise<void>;
+}
+
+/** What the user has given, at first or by `reload`. */
+interface Given extends ServeOptions {
+  readonly fetch?: ServeHandler<never>;
 }
 
 interface BunWebSocket {
@@ -77,19 +82,35 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     const response = watch?.isDue() ? watch.time(() => answer(request, info)) : answer(request, info);
     return response instanceof Promise ? response.then(finish) : finish(response);
   };
-  const { websocket, error } = options;
-  const routes = isRoutes(options["routes"]) ? options["routes"] : undefined;
-  const given = {
-    ...options,
-    fetch: ending(handler),
-    ...(error === undefined ? {} : { error: async (thrown: unknown) => finish(await error(thrown)) }),
-    ...(isObject(websocket) ? { websocket: tracked(websocket, sockets, () => draining) } : {}),
+  const rescue = (error: ServeOptions["error"]) => async (thrown: unknown): Promise<Answer> => {
+    try {
+      return finish(await (error ?? wentWrong)(thrown));
+    } catch (again) {
+      if (!draining) throw again;
+      return finish(wentWrong(again));
+    }
   };
+  const dress = (options: Given): object => {
+    const { fetch, routes, error, websocket } = options;
+    return {
+      ...options,
+      ...(fetch === undefined ? {} : { fetch: ending(fetch) }),
+      ...(isRoutes(routes) ? { routes: mapRoutes(routes, ending, draining) } : {}),
+      // Bun's own answer shows what threw, but keeps its connection.
+      ...(error === undefined && !draining ? {} : { error: rescue(error) }),
+      ...(isObject(websocket) ? { websocket: tracked(websocket, sockets, () => draining) } : {}),
+    };
+  };
+  let given: Given = { ...options, fetch: handler };
   const server = attemptServe({
-    ...given,
-    ...(routes === undefined ? {} : { routes: mapRoutes(routes, ending, false) }),
+    ...dress(given),
     ...(kind.type === "tcp" ? { hostname: "127.0.0.1", port: 0 } : { unix: `\0${kind.path.slice(1)}` }),
   });
+  const reload = server.reload.bind(server);
+  server.reload = (more) => {
+    given = { ...given, ...more };
+    return reload(dress(given));
+  };
   return {
     address: kind.type === "unix"
       ? { type: "unix", path: kind.path }
@@ -112,11 +133,18 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     correct: (listener) => correct(server, listener, options.tls !== undefined),
     drain() {
       draining = true;
-      if (routes !== undefined) server.reload({ ...given, routes: mapRoutes(routes, ending, true) });
+      reload(dress(given));
       for (const socket of sockets) socket.close(GOING_AWAY, "going away");
     },
     close: () => server.stop(),
   };
+}
+
+/** What Bun answers for a handler that threw, where it is not to show more. */
+function wentWrong(thrown: unknown): Response {
+  // deno-lint-ignore no-console
+  console.error(thrown);
+  return new Response("Something went wrong!", { status: 500 });
 }
 
 function attemptServe(options: object): BunServer {

@@ -69,12 +69,14 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     if (response instanceof Promise) return response.then(settle);
     return response instanceof Response ? finish(response) : Promise.resolve(response).then(settle);
   };
-  const { tls, error, onListen, ...rest } = options;
+  const { tls, error, onListen, onError, ...rest } = options;
+  const rescue = rescueOf(error ?? onError);
   const server = attemptServe(
     {
       ...rest,
       ...tls,
-      ...(error === undefined ? {} : { onError: async (thrown: unknown) => finish(await error(thrown)) }),
+      // Always, for the answer that Deno gives by itself would keep its connection.
+      onError: async (thrown: unknown) => finish(await rescue(thrown)),
       onListen() {},
     },
     kind,
@@ -109,6 +111,27 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     },
     close: () => server.shutdown(),
   };
+}
+
+/** What answers for a handler that threw, as Deno does: in its own words where the user's has none, or throws, too. */
+function rescueOf(answer: unknown): (thrown: unknown) => Promise<Response> {
+  return async (thrown) => {
+    if (typeof answer !== "function") return internalServerError(thrown);
+    try {
+      const response: unknown = await answer(thrown);
+      return response instanceof Response
+        ? response
+        : internalServerError(new TypeError("What answers for a handler that threw gave no Response"));
+    } catch (again) {
+      return internalServerError(again);
+    }
+  };
+}
+
+function internalServerError(thrown: unknown): Response {
+  // deno-lint-ignore no-console
+  console.error(thrown);
+  return new Response(new TextEncoder().encode("Internal Server Error"), { status: 500 });
 }
 
 /** Deno has one signature for each kind of address. */

@@ -6,6 +6,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { PreforkOptions } from "../mod.ts";
+import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
 import { Client } from "./support/client.ts";
 import { portOf, runPool, stopPool, waitForReady } from "./support/pool.ts";
 import { type Program, runtime, signalProcess, type TestRuntime, waitFor } from "./support/run.ts";
@@ -13,8 +14,8 @@ import { type Program, runtime, signalProcess, type TestRuntime, waitFor } from 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
 
-function runApp(on: TestRuntime, more: PreforkOptions = {}, name = "app"): Program {
-  return runPool({
+function runApp(on: TestRuntime, more: PreforkOptions = {}, name = "app", env: Record<string, string> = {}): Program {
+  const pool: PoolSpec = {
     module: fixture(name),
     runtime: on,
     options: {
@@ -23,7 +24,8 @@ function runApp(on: TestRuntime, more: PreforkOptions = {}, name = "app"): Progr
       trapSignals: { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" },
       ...more,
     },
-  });
+  };
+  return runPool(pool, { env });
 }
 
 /** What a module that is written for the runtimes answers, by path. */
@@ -53,6 +55,21 @@ async function readSlowly(port: number, path: string, begun: () => void): Promis
   return bytes;
 }
 
+/** The first answer that ends its connection tells that the worker has heard of the stop. */
+async function untilItDrains(client: Client): Promise<void> {
+  while (!/connection: close/i.test(client.text)) {
+    client.text = "";
+    client.send("GET /plain HTTP/1.1\r\nhost: x\r\n\r\n");
+    await client.waitFor(/plain$/);
+  }
+}
+
+/** How the answer for what a handler throws can come about. */
+const WAYS: Readonly<Record<TestRuntime, readonly string[]>> = {
+  deno: ["nobody", "failing", "onError"],
+  bun: ["nobody", "failing", "reload"],
+};
+
 for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
   describe(`a worker on ${on} of a manager on ${runtime}, told to stop`, () => {
     it("has a slow client read its answer to the end", options, async () => {
@@ -75,14 +92,9 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
         client.text = "";
       }
       program.kill("SIGHUP");
-      // The first answer that ends its connection tells that the worker has heard of the stop.
-      const [first] = clients;
-      while (first !== undefined && !/connection: close/i.test(first.client.text)) {
-        first.client.text = "";
-        first.client.send("GET /plain HTTP/1.1\r\nhost: x\r\n\r\n");
-        await first.client.waitFor(/plain$/);
-      }
-      for (const { client, path, text } of clients.slice(1)) {
+      const [first, ...others] = clients;
+      if (first !== undefined) await untilItDrains(first.client);
+      for (const { client, path, text } of others) {
         client.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
         assert.match(await client.waitFor(new RegExp(`^[^]*\r\n\r\n${text}$`)), /connection: close/i, path);
         client[Symbol.dispose]();
@@ -92,6 +104,33 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
       await program.waitForLine(/"type":"reap".*"exited with status 0"/);
       await stopPool(program);
     });
+
+    for (const way of WAYS[on]) {
+      it(`ends each connection where its handler throws (${way} answers for it)`, options, async () => {
+        await using program = runApp(on, {}, "unanswered", { TEST_WAY: way });
+        const port = await portOf(program);
+        using inHand = new Client({ port }).send("POST /later HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n");
+        using first = new Client({ port });
+        const clients = ["/throw", "/reject"].map((path) => ({ path, client: new Client({ port }) }));
+        for (const { client, path } of clients) {
+          client.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+          assert.doesNotMatch(await client.waitFor(/^HTTP\/1.1 500 [^]*?\r\n\r\n/), /connection: close/i, path);
+        }
+        program.kill("SIGHUP");
+        await untilItDrains(first);
+        for (const { client, path } of clients) {
+          client.text = "";
+          client.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+          assert.match(await client.waitFor(/HTTP\/1.1 500 [^]*?\r\n\r\n/), /connection: close/i, path);
+          client[Symbol.dispose]();
+        }
+        inHand.send("later");
+        assert.match(await inHand.waitFor(/^HTTP\/1.1 500 [^]*?\r\n\r\n/), /connection: close/i);
+        if (way === "nobody") await program.waitForErrorLine(/^error: later|Error: later/);
+        await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+        await stopPool(program);
+      });
+    }
 
     it("ends where its program serves by itself, in no callback", options, async () => {
       await using program = runApp(on, {}, "by_itself");
