@@ -25,6 +25,9 @@ interface NodeSocket {
   once(event: "close" | "error", listener: () => void): unknown;
 }
 
+/** What Node.js answers by itself, or as any request, where nobody listens to it. */
+type Heard = "upgrade" | "checkContinue" | "checkExpectation";
+
 /** A server of Node.js, as far as it is used here. */
 interface FullServer extends NodeServer {
   address: () => unknown;
@@ -36,8 +39,12 @@ interface FullServer extends NodeServer {
   closeAllConnections?(): void;
   once(event: "error", listener: (error: Error) => void): unknown;
   off(event: "error", listener: (error: Error) => void): unknown;
-  listenerCount(event: "upgrade"): number;
-  prependListener(event: "request", listener: (request: unknown, response: NodeResponse) => void): unknown;
+  listenerCount(event: Heard): number;
+  prependListener(event: "newListener", listener: (event: unknown) => void): unknown;
+  prependListener(
+    event: "request" | "checkContinue" | "checkExpectation",
+    listener: (request: unknown, response: NodeResponse) => void,
+  ): unknown;
   prependListener(event: "upgrade", listener: (request: NodeRequest, socket: NodeSocket) => void): unknown;
   prependListener(event: "connection", listener: (socket: NodeSocket) => void): unknown;
 }
@@ -121,16 +128,14 @@ class HttpWork {
   constructor(server: FullServer) {
     // Before the user's own listener, which may send the headers.
     server.prependListener("request", (_, response) => this.#begin(response));
-    // Without a listener of the user's, Node.js answers an upgrade as any request.
-    if (server.listenerCount("upgrade") > 0) {
-      server.prependListener("upgrade", ({ headers }, socket) => {
-        if (headers.upgrade?.toLowerCase() !== "websocket") return;
-        this.#upgraded.add(socket);
-        // Not before the user's listener has answered the upgrade itself.
-        if (this.#draining) setTimeout(sayGoingAway, 0, socket);
-        socket.once("close", () => this.#upgraded.delete(socket));
-      });
+    for (const event of ["checkContinue", "checkExpectation"] as const) {
+      whereHeard(server, event, () => server.prependListener(event, (_, response) => this.#begin(response)));
     }
+    whereHeard(
+      server,
+      "upgrade",
+      () => server.prependListener("upgrade", (request, socket) => this.#upgrade(request, socket)),
+    );
   }
 
   get open(): number {
@@ -147,7 +152,16 @@ class HttpWork {
     this.#upgraded.forEach(sayGoingAway);
   }
 
+  #upgrade({ headers }: NodeRequest, socket: NodeSocket): void {
+    if (headers.upgrade?.toLowerCase() !== "websocket") return;
+    this.#upgraded.add(socket);
+    // Not before the user's listener has answered the upgrade itself.
+    if (this.#draining) setTimeout(sayGoingAway, 0, socket);
+    socket.once("close", () => this.#upgraded.delete(socket));
+  }
+
   #begin(response: NodeResponse): void {
+    if (this.#responses.has(response)) return; // a listener to "checkContinue" may pass it on as a "request"
     this.pulse++;
     this.begins();
     this.#responses.add(response);
@@ -161,6 +175,17 @@ class HttpWork {
     response.once("finish", end);
     response.once("close", end);
   }
+}
+
+/** Calls `hear` as soon as the user listens to an event, and not before: a listener changes what Node.js does. */
+function whereHeard(server: FullServer, event: Heard, hear: () => void): void {
+  let isHeard = server.listenerCount(event) > 0;
+  if (isHeard) return hear();
+  server.prependListener("newListener", (heard) => {
+    if (isHeard || heard !== event) return;
+    isHeard = true;
+    hear();
+  });
 }
 
 /** Says nothing where the user's listener refused the upgrade, or the WebSocket has ended. */

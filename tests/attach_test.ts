@@ -41,6 +41,9 @@ function beginBody(port: number): Client {
   return new Client({ port }).send(`${HALF_BODY}half-`);
 }
 
+/** Paths, and what is expected there of the server before it answers. */
+const EXPECTATIONS = [["/", "100-continue"], ["/again", "100-continue"], ["/", "something else"]] as const;
+
 /** A connection whose end is the answer to its only word. */
 async function echo(port: number, text: string): Promise<void> {
   using client = new Client({ port }).send(`${text}\n`);
@@ -111,13 +114,37 @@ for (const runtime of ["deno", "bun"] as const) {
       await stopPool(program);
     });
 
-    it("tells the WebSockets of ws to go elsewhere", options, async () => {
-      await using program = run(runtime, "ws");
+    for (const kind of ["ws", "late ws"]) {
+      it(`tells the WebSockets of ${kind} to go elsewhere`, options, async () => {
+        await using program = run(runtime, kind);
+        const port = await portOf(program);
+        using socket = await talk(`ws://127.0.0.1:${port}/`);
+        assert.equal(await socket.ask("one"), "one");
+        program.kill("SIGHUP");
+        assert.equal(await socket.closed(), 1001);
+        await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+        await stopPool(program);
+      });
+    }
+
+    it("answers requests with expectations that its server checks by itself", options, async () => {
+      await using program = run(runtime, "expects");
       const port = await portOf(program);
-      using socket = await talk(`ws://127.0.0.1:${port}/`);
-      assert.equal(await socket.ask("one"), "one");
+      const expecting = ([path, expected]: readonly [string, string]): Client =>
+        new Client({ port }).send(
+          `POST ${path} HTTP/1.1\r\nhost: x\r\nexpect: ${expected}\r\ncontent-length: 10\r\n\r\nhalf-`,
+        );
+      const clients = EXPECTATIONS.map(expecting);
+      await Promise.all(clients.slice(0, 2).map((client) => client.waitFor(/100 Continue\r\n\r\n/)));
+      using other = new Client({ port }).send("GET / HTTP/1.1\r\nhost: x\r\n\r\n"); // accepted after those in hand
+      await other.waitFor(/\r\n\r\nexpects /);
+      other[Symbol.dispose]();
       program.kill("SIGHUP");
-      assert.equal(await socket.closed(), 1001);
+      await program.waitForLine(/^told /);
+      for (const client of clients) {
+        client.send("whole");
+        await client.waitFor(/connection: close[^]*expects half-whole$/i);
+      }
       await program.waitForLine(/"type":"reap".*"exited with status 0"/);
       await stopPool(program);
     });
