@@ -77,6 +77,8 @@ function hasFetch(main: unknown): main is { readonly fetch: unknown } {
 
 /** Where it would listen by itself is for the manager to say. */
 function serving(main: Served): { readonly handler: ServeHandler; readonly options: ServeOptions } {
-  const { fetch: _fetch, port: _port, hostname: _hostname, unix: _unix, reusePort: _reusePort, ...options } = main;
+  const { fetch: _fetch, port: _port, hostname: _hostname, unix: _unix, reusePort: _reusePort, ...more } = main;
+  // Not an option of `deno serve`, and an app of Hono is told by a method of that name what answers its errors.
+  const { onError: _onError, ...options } = more;
   return { handler: (request, info) => main.fetch(request, info), options };
 }

@@ -95,6 +95,15 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       await stopPool(program);
     });
 
+    it("leaves to an app of Hono what is the app's, such as its onError", options, async () => {
+      await using program = runApp({ runtime: worker, module: fixture("hono") });
+      const port = await portOf(program);
+      assert.equal(await get(port, "/error"), "the app caught on purpose");
+      await get(port, "/string"); // Hono lets the runtime answer for what is no Error
+      assert.equal(await get(port, "/error"), "the app caught on purpose");
+      await stopPool(program);
+    });
+
     it("answers what it has in hand before it ends, and leaves the rest to its successor", options, async () => {
       await using program = runApp({ runtime: worker });
       const port = await portOf(program);
