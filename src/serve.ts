@@ -9,6 +9,7 @@ import { currentLibc } from "../runtimes/current_libc.ts";
 import { currentServing } from "../runtimes/current_serving.ts";
 import { ACTIVATION_VARIABLES } from "./activation.ts";
 import { type AdoptionParts, isProven, prepareAdoption } from "./adoption.ts";
+import { checkAttachable } from "./attachable.ts";
 import { close, drain } from "./drain.ts";
 import { reason } from "./host_common.ts";
 import type { Libc } from "./libc.ts";
@@ -106,6 +107,7 @@ export async function attachServer(
   server: AttachableServer,
   listener: string | undefined,
 ): Promise<WorkerServer> {
+  checkAttachable(server);
   const chosen = choose(worker, listener);
   const [first, second] = chosen;
   if (first !== undefined && second !== undefined) {

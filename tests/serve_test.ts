@@ -298,6 +298,18 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       assert.match(line("name"), /^name: TypeError: Cannot serve on 'amdin': the sockets are a, admin$/);
       assert.match(line("attach"), /^attach: Error: Cannot attach a server that listens already: leave out its listen/);
       assert.match(
+        line("own"),
+        /^own: TypeError: Cannot attach what answers .*; give its handler to worker.serve\(\)$/,
+      );
+      assert.match(line("fetch"), /^fetch: TypeError: Cannot attach what answers .*; give its handler/);
+      assert.match(line("express"), /^express: TypeError: Cannot attach an app: .* http.createServer\(app\)/);
+      assert.match(line("fastify"), /^fastify: TypeError: Cannot attach an app: .* Fastify's app.server/);
+      assert.match(
+        line("http2"),
+        /^http2: TypeError: Cannot attach a server of node:http2: .* give one of node:https$/,
+      );
+      assert.match(line("nothing"), /^nothing: TypeError: Cannot attach undefined: give a server$/);
+      assert.match(
         line("several"),
         /^several: TypeError: Cannot attach one server to several sockets: .* of a, admin$/,
       );
