@@ -153,7 +153,10 @@ function choose(
     throw new Error("Cannot serve: this pool listens on nothing; give it an address (option listen, or -l 8080)");
   }
   if (names === undefined) return listeners;
-  return (typeof names === "string" ? [names] : names).flatMap((name) => {
+  const list = typeof names === "string" ? [names] : names;
+  if (list.length === 0) throw new TypeError("Cannot serve on no socket: name one, or leave 'listener' out for all");
+  return list.flatMap((name, index) => {
+    if (list.indexOf(name) < index) throw new TypeError(`Cannot serve on '${name}' twice: name each socket once`);
     const found = listeners.filter((listener) => listener.name === name); // systemd gives all of a unit one name
     if (found.length > 0) return found;
     const known = listeners.map((listener) => listener.name).filter((each) => each !== undefined);

@@ -296,6 +296,11 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
         /^port: TypeError: Cannot use 'port' in a worker: the manager decides where it listens/,
       );
       assert.match(line("name"), /^name: TypeError: Cannot serve on 'amdin': the sockets are a, admin$/);
+      assert.match(
+        line("none"),
+        /^none: TypeError: Cannot serve on no socket: name one, or leave 'listener' out for all$/,
+      );
+      assert.match(line("twice"), /^twice: TypeError: Cannot serve on 'a' twice: name each socket once$/);
       assert.match(line("attach"), /^attach: Error: Cannot attach a server that listens already: leave out its listen/);
       assert.match(
         line("own"),
