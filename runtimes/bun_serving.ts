@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkPrivate } from "../src/attachable.ts";
 import { closing } from "../src/closing.ts";
 import { both, failure } from "../src/host_common.ts";
 import { isNodeServer, openNodeServer } from "../src/node_server.ts";
@@ -111,6 +112,12 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     given = { ...given, ...more };
     return reload(dress(given));
   };
+  const stop = server.stop.bind(server);
+  const ended = Promise.withResolvers<void>();
+  server.stop = (force) => {
+    ended.resolve();
+    return stop(force);
+  };
   return {
     address: kind.type === "unix"
       ? { type: "unix", path: kind.path }
@@ -119,6 +126,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     isRaw: false,
     isLent: false,
     finishes: false,
+    ended: ended.promise,
     isTls: options.tls !== undefined,
     get open() {
       return server.pendingRequests;
@@ -136,7 +144,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       reload(dress(given));
       for (const socket of sockets) socket.close(GOING_AWAY, "going away");
     },
-    close: () => server.stop(),
+    close: () => stop(),
   };
 }
 
@@ -224,13 +232,21 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
   if (!("port" in server)) {
     throw new TypeError("Cannot attach this: give a server of node:http, node:https or node:net, or a Bun.listen()");
   }
-  const { port } = server;
+  const { hostname, port } = server;
+  checkPrivate(hostname, port);
+  const stop = server.stop.bind(server);
+  const ended = Promise.withResolvers<void>();
+  server.stop = (force) => {
+    ended.resolve();
+    stop(force);
+  };
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
     isLent: true,
     finishes: false,
+    ended: ended.promise,
     isTls: false,
     open: 0,
     pulse: 0,
@@ -239,7 +255,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     correct: (listener) => correct(server, listener, false),
     drain() {},
     // deno-lint-ignore require-await
-    close: async () => server.stop(true),
+    close: async () => stop(true),
   };
 }
 

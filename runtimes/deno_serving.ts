@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkPrivate } from "../src/attachable.ts";
 import { closing } from "../src/closing.ts";
 import { both, failure } from "../src/host_common.ts";
 import { isNodeServer, openNodeServer } from "../src/node_server.ts";
@@ -90,6 +91,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     isRaw: false,
     isLent: false,
     finishes: true,
+    ended: server.finished,
     isTls: tls !== undefined || options["cert"] !== undefined,
     get open() {
       return open;
@@ -167,13 +169,24 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
   if (!("addr" in server) || server.addr.port === undefined) {
     throw new TypeError("Cannot attach this: give a server of node:http, node:https or node:net, or a Deno.listen()");
   }
+  checkPrivate(server.addr.hostname, server.addr.port);
+  if (kind.type === "unix") {
+    throw new Error("a listener that Deno has opened for TCP takes no connection of another kind");
+  }
   const { port } = server.addr;
+  const close = server.close.bind(server);
+  const ended = Promise.withResolvers<void>();
+  server.close = () => {
+    ended.resolve();
+    close();
+  };
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
     isLent: true,
     finishes: false,
+    ended: ended.promise,
     isTls: false,
     open: 0,
     pulse: 0,
@@ -182,7 +195,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     correct: (listener) => void Object.defineProperty(server, "addr", { value: addressOf(listener) }),
     drain() {},
     // deno-lint-ignore require-await
-    close: async () => server.close(),
+    close: async () => close(),
   };
 }
 

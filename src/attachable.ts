@@ -33,3 +33,15 @@ export function checkAttachable(server: unknown): void {
     );
   }
 }
+
+/**
+ * A listener that listens already must do so where nobody but this machine comes past the pool's own address.
+ *
+ * @throws {Error} If it does not.
+ */
+export function checkPrivate(hostname: string | undefined, port: number): void {
+  if (hostname === "127.0.0.1") return;
+  throw new Error(
+    `Cannot attach a listener that is open at ${hostname} port ${port}, which is not the pool's: open it on 127.0.0.1, port 0`,
+  );
+}

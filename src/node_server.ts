@@ -38,6 +38,7 @@ interface FullServer extends NodeServer {
   close(): unknown;
   closeAllConnections?(): void;
   once(event: "error", listener: (error: Error) => void): unknown;
+  once(event: "close", listener: () => void): unknown;
   off(event: "error", listener: (error: Error) => void): unknown;
   listenerCount(event: Heard): number;
   prependListener(event: "newListener", listener: (event: unknown) => void): unknown;
@@ -75,6 +76,7 @@ export async function openNodeServer(
   server.listen(kind.type === "tcp" ? { host: "127.0.0.1", port: 0 } : { path: `\0${kind.path.slice(1)}` }, resolve);
   await promise;
   server.off("error", reject);
+  const ended = new Promise<void>((resolve) => server.once("close", resolve));
   const isRaw = !("keepAliveTimeout" in server);
   const work = isRaw ? new RawWork(server) : new HttpWork(server);
   return {
@@ -83,6 +85,7 @@ export async function openNodeServer(
     isRaw,
     isLent: false,
     finishes: false,
+    ended,
     get isTls() {
       return isTls(server);
     },

@@ -182,8 +182,20 @@ export async function serveOn(worker: ServingWorker, prepared: readonly Prepared
   return {
     listeners: prepared.map(({ listener }) => listener),
     servers: shared.map(({ native }) => native.server),
-    finished: untilAborted(signal).then(() => end(worker, shared)),
+    finished: untilOver(worker, prepared, shared).then(() => end(worker, shared)),
   };
+}
+
+/** A worker whose program closes one of its servers has done its work, as one that was told to stop. */
+async function untilOver(
+  { host, signal }: ServingWorker,
+  prepared: readonly PreparedServer[],
+  shared: readonly SharedServer[],
+): Promise<void> {
+  const closed = shared.map(({ native }, index) => native.ended.then(() => prepared[index]?.listener.text));
+  const text = await Promise.race([untilAborted(signal), ...closed]);
+  if (signal.aborted || text === undefined) return;
+  host.write(`prefork: the program has closed its server on ${text}: this worker ends\n`);
 }
 
 async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<SharedServer> {
@@ -214,9 +226,9 @@ async function end({ host, drainTimeoutMs }: ServingWorker, shared: readonly Sha
   else await close(host, shared);
 }
 
-function untilAborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+function untilAborted(signal: AbortSignal): Promise<undefined> {
+  if (signal.aborted) return Promise.resolve(undefined);
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(undefined), { once: true }));
 }
 
 async function prepareAll(

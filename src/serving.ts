@@ -60,7 +60,7 @@ export interface NodeServer {
 /** What `Deno.listen` gives. */
 export interface DenoListener {
   /** Where it listens. */
-  readonly addr: { readonly transport: string; readonly port?: number };
+  readonly addr: { readonly transport: string; readonly hostname?: string; readonly port?: number };
   /** Ends listening. */
   close(): void;
 }
@@ -68,6 +68,8 @@ export interface DenoListener {
 /** What `Bun.listen` gives. */
 export interface BunSocketListener {
   /** Where it listens. */
+  readonly hostname: string;
+  /** The port there. */
   readonly port: number;
   /** Ends listening. */
   stop(force?: boolean): void;
@@ -79,7 +81,10 @@ export interface WorkerServer {
   readonly listeners: readonly WorkerListener[];
   /** The runtime's servers, one for each of {@linkcode listeners}: `Deno.HttpServer`, or Bun's. */
   readonly servers: readonly unknown[];
-  /** Resolves when the worker was told to stop and everything open has been answered, or cut off at the deadline. */
+  /**
+   * Resolves when the worker was told to stop, or its program has closed a server, and everything open has been answered,
+   * or cut off at the deadline.
+   */
   readonly finished: Promise<void>;
 }
 
@@ -99,6 +104,8 @@ export interface PrivateServer {
   readonly open: number;
   /** Whether `close` waits for answers that are on their way. */
   readonly finishes: boolean;
+  /** Resolves when it accepts nothing any more, as far as the runtime tells, whoever has closed it. */
+  readonly ended: Promise<unknown>;
   /** How often a request has begun or ended: as long as it changes there is life. */
   readonly pulse: number;
   /** Calls `listener`, among others, as each request begins, before its handler. */

@@ -46,7 +46,8 @@ export interface Worker<Data = Json | null> {
   serve<Info = unknown>(handler: ServeHandler<Info>, options?: ServeOptions): Promise<WorkerServer>;
   /**
    * The same for a server of `node:http`, `node:https` or `node:net` that does not listen yet, and what is built on them
-   * (Express, Fastify, Hono's node server); or for what `Deno.listen` or `Bun.listen` gave on 127.0.0.1, port 0. Of raw
+   * (Express, Fastify, Hono's node server); or for what `Deno.listen` or `Bun.listen` gave on 127.0.0.1, port 0 (on Bun a
+   * server of `node:net` bears a flood of connections better). Of raw
    * connections the program is told by {@linkcode signal}: they are waited for until the deadline.
    *
    * @param listener The name of the socket, if the pool has several.

@@ -5,7 +5,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
-import { Client, SecureClient, type Where } from "./support/client.ts";
+import { Client, get, SecureClient, type Where } from "./support/client.ts";
 import { runPool, stopPool, waitForNobody } from "./support/pool.ts";
 import { type Program, tempDir } from "./support/run.ts";
 import { talk } from "./support/web_socket.ts";
@@ -165,6 +165,38 @@ for (const runtime of ["deno", "bun"] as const) {
       assert.equal(other.text, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
       await program.waitForLine(/"type":"reap".*"exited with status 0"/);
       await stopPool(program);
+    });
+
+    it("ends when its program closes its server, and has a successor", options, async () => {
+      await using program = run(runtime, "http");
+      const port = await portOf(program);
+      assert.match(await get(port, "/close"), /^http/);
+      await program.waitForErrorLine(`the program has closed its server on 127.0.0.1:${port}: this worker ends`);
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      assert.match(await get(port, "/"), /^http/);
+      await stopPool(program);
+    });
+
+    it("shares a listener of a runtime on a Unix socket, by a relay where it must", options, async () => {
+      await using dir = await tempDir();
+      const path = dir.file("s");
+      await using program = run(runtime, "listen", { listen: `unix:${path}` });
+      await program.waitForLine(/^serves /);
+      using client = new Client({ path }).send("one\n");
+      await client.waitFor(/one\n/);
+      client[Symbol.dispose]();
+      const relays = program.errorLines.filter((line) => line.includes("relays the connections"));
+      assert.equal(relays.length, runtime === "deno" ? 1 : 0);
+      await stopPool(program);
+    });
+
+    it("refuses a listener that others reach, too", options, async () => {
+      await using program = run(runtime, "open", { maxBootFailures: 1 });
+      await program.waitForErrorLine(
+        /Cannot attach a listener that is open at 0.0.0.0 port \d+, .*open it on 127.0.0.1/,
+      );
+      await program.waitForEnd();
+      await waitForNobody(program);
     });
 
     it("relays to a listener that cannot accept from the shared socket itself, and says why", options, async () => {

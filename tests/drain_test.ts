@@ -26,6 +26,7 @@ class FakeServer {
       address: { type: "unix", path: "@fake" },
       server: undefined,
       isLent: false,
+      ended: new Promise(() => {}),
       isTls: false,
       get isRaw() {
         return own().isRaw;

@@ -283,6 +283,16 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       });
     }
 
+    it("ends when its program closes its server, and has a successor", options, async () => {
+      await using program = runApp({ runtime: worker, options: { maxWorkers: 1, listen: "127.0.0.1:0" } });
+      const port = await portOf(program);
+      assert.equal(await get(port, "/close"), "closed");
+      await program.waitForErrorLine(`the program has closed its server on 127.0.0.1:${port}: this worker ends`);
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      await get(port, "/pid");
+      await stopPool(program);
+    });
+
     it("refuses what cannot be, by sentences that name it", options, async () => {
       await using program = runApp({
         runtime: worker,
