@@ -29,7 +29,8 @@ export interface Libc {
   poll(entries: Bytes, count: number, timeoutMs: number): number;
   epoll_ctl(epoll: number, operation: number, fd: number, event: Bytes): number;
   umask(mask: number): number;
-  chown(path: Bytes, uid: number, gid: number): number;
+  chmod(path: Bytes, mode: number): number;
+  fchownat(directory: number, path: Bytes, uid: number, gid: number, flags: number): number;
   unlink(path: Bytes): number;
   waitid(kind: number, id: number, info: Bytes, options: number): number;
   prlimit(pid: number, resource: number, wanted: Bytes | null, before: Bytes): number;

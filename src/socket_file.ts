@@ -5,15 +5,20 @@
  */
 
 import { cString, errnoText, type Libc } from "./libc.ts";
+import type { ListenOptions, SocketOwner } from "./listen.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
 
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
-const STATX_TYPE_AND_INO = 0x101;
+const AT_EMPTY_PATH = 0x1000;
+const STATX_TYPE_MODE_INO = 0x103;
 const STATX_SIZE = 256;
 const S_IFMT = 0o170000;
 const S_IFSOCK = 0o140000;
 const O_CLOEXEC = 0o2000000;
+const O_PATH = 0o10000000;
+/** One bit on x86-64, the other on arm64; beside `O_PATH`, either machine ignores the other's. */
+const O_NOFOLLOW = 0o400000 | 0o100000;
 const LOCK_EX_NB = 2 | 4;
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -39,7 +44,12 @@ export interface SocketFile {
 interface Found {
   readonly id: string;
   readonly isSocket: boolean;
+  /** Its permissions. */
+  readonly mode: number;
 }
+
+/** Who may use the file of a socket. */
+export type Access = Pick<ListenOptions, "mode" | "owner">;
 
 /** The file at `path`. */
 export function identify(libc: Libc, path: string): SocketFile {
@@ -49,14 +59,67 @@ export function identify(libc: Libc, path: string): SocketFile {
 
 /** What stands at `path`, or the number of the failure. */
 function look(libc: Libc, path: string): Found | number {
+  return stat(libc, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW);
+}
+
+function stat(libc: Libc, directory: number, path: string, flags: number): Found | number {
   const bytes = new Uint8Array(STATX_SIZE);
-  if (libc.statx(AT_FDCWD, cString(path), AT_SYMLINK_NOFOLLOW, STATX_TYPE_AND_INO, bytes) < 0) return libc.errno();
+  if (libc.statx(directory, cString(path), flags, STATX_TYPE_MODE_INO, bytes) < 0) return libc.errno();
   const view = new DataView(bytes.buffer);
   const device = `${view.getUint32(136, true)}:${view.getUint32(140, true)}`;
   return {
     id: `${device}:${view.getBigUint64(32, true)}`,
     isSocket: (view.getUint16(28, true) & S_IFMT) === S_IFSOCK,
+    mode: view.getUint16(28, true) & 0o7777,
   };
+}
+
+/**
+ * Gives the file of a socket to those who are to use it.
+ *
+ * @throws {Error} If that cannot be.
+ */
+export function giveAccess(libc: Libc, file: SocketFile, { mode, owner }: Access): void {
+  withFile(libc, file, (fd) => {
+    if (mode !== undefined) setMode(libc, fd, file, mode);
+    if (owner !== undefined) setOwner(libc, fd, file, owner);
+  });
+}
+
+/**
+ * Whoever may write to the directory of a file can put a link, or somebody else's file, in its place at any time: the
+ * descriptor that `use` gets is that of the file itself.
+ */
+function withFile(libc: Libc, { path, id }: SocketFile, use: (fd: number, found: Found) => void): void {
+  const fd = libc.open(cString(path), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  const errno = fd < 0 ? libc.errno() : 0;
+  if (errno !== 0 && errno !== ENOENT) throw new Error(`Cannot open the file of unix:${path}: ${errnoText(errno)}`);
+  try {
+    const found = stat(libc, fd, "", AT_EMPTY_PATH);
+    if (typeof found === "number" || !found.isSocket || (id !== undefined && found.id !== id)) {
+      throw new Error(
+        `Cannot use unix:${path}: its file was removed or replaced by somebody else; look who may write to its directory`,
+      );
+    }
+    use(fd, found);
+  } finally {
+    libc.close(fd);
+  }
+}
+
+/** There is no call that takes such a descriptor, but its name in `/proc` leads to the file, whatever its path is by now. */
+function setMode(libc: Libc, fd: number, { path }: SocketFile, mode: number): void {
+  if (libc.chmod(cString(`/proc/self/fd/${fd}`), mode) === 0) return;
+  const errno = libc.errno();
+  throw new Error(
+    `Cannot give unix:${path} the mode 0o${mode.toString(8)}: ${errnoText(errno)}; only its owner and root may`,
+  );
+}
+
+function setOwner(libc: Libc, fd: number, { path }: SocketFile, { uid, gid }: SocketOwner): void {
+  if (libc.fchownat(fd, cString(""), uid, gid, AT_EMPTY_PATH) === 0) return;
+  const errno = libc.errno();
+  throw new Error(`Cannot give unix:${path} to ${uid}:${gid}: ${errnoText(errno)}; only root may`);
 }
 
 /** Removes a file that was made here, unless another has taken its name. */

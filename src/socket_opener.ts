@@ -8,11 +8,11 @@ import { givenSockets } from "./activation.ts";
 import { formatAddress, parseAddress, type SocketAddress } from "./address.ts";
 import { absolute, askedFor, type Claimed, type Inheritance } from "./handover.ts";
 import { type Bytes, cString, errnoText, int32, type Libc } from "./libc.ts";
-import { INHERIT, type ListenOptions, type SocketOwner } from "./listen.ts";
+import { INHERIT, type ListenOptions } from "./listen.ts";
 import type { Listener } from "./serving.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
 import { isListening, localAddress } from "./socket_facts.ts";
-import { identify, inTurn, remove, removeStale, type SocketFile } from "./socket_file.ts";
+import { giveAccess, identify, inTurn, remove, removeStale, type SocketFile } from "./socket_file.ts";
 import type { ProcessHost } from "./types.ts";
 
 const AF_UNIX = 1;
@@ -162,7 +162,7 @@ class Opener {
       if (errno !== 0) throw this.#error(errno, address);
       const file = identify(this.#libc, path);
       try {
-        if (options.owner !== undefined) this.#giveTo(path, options.owner);
+        if (options.owner !== undefined) giveAccess(this.#libc, file, { owner: options.owner });
         this.#listen(fd, address, options);
         return file;
       } catch (error) {
@@ -209,12 +209,6 @@ class Opener {
     const errno = this.#libc.bind(fd, address, address.length) < 0 ? this.#libc.errno() : 0;
     if (before !== undefined) this.#libc.umask(before);
     return errno;
-  }
-
-  #giveTo(file: string, { uid, gid }: SocketOwner): void {
-    if (this.#libc.chown(cString(file), uid, gid) === 0) return;
-    const errno = this.#libc.errno();
-    throw new Error(`Cannot give unix:${file} to ${uid}:${gid}: ${errnoText(errno)}; only root may`);
   }
 
   #keep(socket: Omit<SharedSocket, "address">, text = socket.asked): void {

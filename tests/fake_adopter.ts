@@ -116,7 +116,8 @@ export class FakeAdopter {
       umask: () => 0,
       waitid: () => -1,
       prlimit: () => 0,
-      chown: () => 0,
+      chmod: () => 0,
+      fchownat: () => 0,
       unlink: () => 0,
       errno: () => this.#errno,
     };

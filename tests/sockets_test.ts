@@ -143,6 +143,32 @@ describe("the sockets of a manager", () => {
     assert.equal(process.umask(), before);
   });
 
+  it("are given to nobody by way of a link that somebody puts in place of their file", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const victim = dir.file("victim");
+    writeFileSync(victim, "secret");
+    chmodSync(victim, 0o600);
+    const { uid, gid, mode } = lstatSync(victim);
+    const libc = currentLibc();
+    const watched: Libc = {
+      ...libc,
+      bind(fd, address, length) {
+        const bound = libc.bind(fd, address, length);
+        unlinkSync(path);
+        symlinkSync(victim, path);
+        return bound;
+      },
+    };
+    const owner = uid === 0 ? { uid: 65_534, gid: 65_534 } : { uid, gid };
+    const wanted = checkListen({ address: `unix:${path}`, mode: 0o666, owner });
+    assert.throws(() => SharedSockets.open(wanted, currentHost, () => watched)[Symbol.dispose](), {
+      message: /^Cannot use unix:.*a\.sock: its file was removed or replaced by somebody else; look who may write/,
+    });
+    const now = lstatSync(victim);
+    assert.deepEqual([now.uid, now.gid, now.mode], [uid, gid, mode]);
+  });
+
   it("say which address is taken", options, () => {
     using sockets = open("127.0.0.1:0");
     const port = portOf(sockets);
