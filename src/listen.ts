@@ -16,17 +16,24 @@ import { checkCount, checkKeys } from "./checks.ts";
  */
 export type Listen = number | string | ListenOptions;
 
-/** An address to listen on, with details. */
+/**
+ * An address to listen on, with details. In a reload or an upgrade they hold for a socket that stays, too, once all has
+ * gone well; what is not given stays as it is.
+ */
 export interface ListenOptions {
   /** The address, as text. */
   readonly address: string;
   /** The name by which workers find the socket; commands see it in `LISTEN_FDNAMES`. @default none */
   readonly name?: string;
-  /** How many connections may wait to be accepted; the system has a limit of its own. @default {4096} */
+  /**
+   * How many connections may wait to be accepted; the system has a limit of its own.
+   *
+   * @default {4096} for what is bound here; what was open already stays as it is
+   */
   readonly backlog?: number;
-  /** Permissions of a Unix socket's file, such as `0o660`. @default what the umask leaves */
+  /** Permissions of a Unix socket's file that is made here, such as `0o660`. @default what the umask leaves */
   readonly mode?: number;
-  /** Who a Unix socket's file belongs to; needs root. @default the manager's user */
+  /** Who a Unix socket's file that is made here belongs to; needs root. @default the manager's user */
   readonly owner?: SocketOwner;
 }
 

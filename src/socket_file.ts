@@ -4,8 +4,9 @@
  * @module
  */
 
+import type { HandedSocket } from "./handover.ts";
 import { cString, errnoText, type Libc } from "./libc.ts";
-import type { ListenOptions, SocketOwner } from "./listen.ts";
+import type { SocketOwner } from "./listen.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
 
 const AT_FDCWD = -100;
@@ -41,6 +42,12 @@ export interface SocketFile {
   readonly id?: string;
 }
 
+/** The file that a manager before this one has made for a socket that it hands over. */
+export function fileOf({ file, fileId }: Pick<HandedSocket, "file" | "fileId">): SocketFile | undefined {
+  if (file === undefined) return undefined;
+  return { path: file, ...(fileId === undefined ? {} : { id: fileId }) };
+}
+
 interface Found {
   readonly id: string;
   readonly isSocket: boolean;
@@ -48,8 +55,11 @@ interface Found {
   readonly mode: number;
 }
 
-/** Who may use the file of a socket. */
-export type Access = Pick<ListenOptions, "mode" | "owner">;
+/** Who may use the file of a socket; what is undefined stays as it is. */
+export interface Access {
+  readonly mode?: number | undefined;
+  readonly owner?: SocketOwner | undefined;
+}
 
 /** The file at `path`. */
 export function identify(libc: Libc, path: string): SocketFile {
@@ -80,10 +90,34 @@ function stat(libc: Libc, directory: number, path: string, flags: number): Found
  * @throws {Error} If that cannot be.
  */
 export function giveAccess(libc: Libc, file: SocketFile, { mode, owner }: Access): void {
+  if (mode === undefined && owner === undefined) return;
   withFile(libc, file, (fd) => {
     if (mode !== undefined) setMode(libc, fd, file, mode);
     if (owner !== undefined) setOwner(libc, fd, file, owner);
   });
+}
+
+/**
+ * Finds out whether {@linkcode giveAccess} can do what it is to do later. Nobody can tell that it was tried.
+ *
+ * @throws {Error} If it cannot.
+ */
+export function tryAccess(libc: Libc, file: SocketFile, { mode, owner }: Access): void {
+  if (mode === undefined && owner === undefined) return;
+  withFile(libc, file, (fd, found) => {
+    setMode(libc, fd, file, found.mode);
+    if (owner !== undefined) tryOwner(libc, file, owner);
+  });
+}
+
+/** Whether this process may give away what is its own, is the same for a socket that has no file. */
+function tryOwner(libc: Libc, file: SocketFile, owner: SocketOwner): void {
+  const scratch = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  try {
+    setOwner(libc, scratch, file, owner);
+  } finally {
+    libc.close(scratch);
+  }
 }
 
 /**

@@ -12,7 +12,16 @@ import { INHERIT, type ListenOptions } from "./listen.ts";
 import type { Listener } from "./serving.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
 import { isListening, localAddress } from "./socket_facts.ts";
-import { giveAccess, identify, inTurn, remove, removeStale, type SocketFile } from "./socket_file.ts";
+import {
+  fileOf,
+  giveAccess,
+  identify,
+  inTurn,
+  remove,
+  removeStale,
+  type SocketFile,
+  tryAccess,
+} from "./socket_file.ts";
 import type { ProcessHost } from "./types.ts";
 
 const AF_UNIX = 1;
@@ -47,6 +56,8 @@ export interface SharedSocket extends Omit<Listener, "text"> {
   readonly asked: string;
   /** What the manager before this one handed over; undefined if it is this one's from the beginning. */
   readonly claimed?: Claimed;
+  /** How it was asked for, if it was open already: holds once it is known that this is to go on. */
+  readonly change?: ListenOptions;
 }
 
 /**
@@ -80,6 +91,20 @@ export function closeSockets(libc: Libc, sockets: readonly SharedSocket[]): void
   }
 }
 
+/**
+ * Has a socket that was open already be as it was asked for.
+ *
+ * @throws {Error} If that cannot be.
+ */
+export function applyChange(libc: Libc, { fd, address, file, change }: SharedSocket): void {
+  if (change === undefined) return;
+  if (file !== undefined) giveAccess(libc, file, change);
+  const { backlog } = change;
+  if (backlog === undefined || libc.listen(fd, backlog) === 0) return;
+  const errno = libc.errno();
+  throw new Error(`Cannot have ${backlog} connections wait at ${formatAddress(address)}: ${errnoText(errno)}`);
+}
+
 /** The same once more, out of the way of the runtime's own descriptors. Gives -1 if there can be no more. */
 export function duplicate(libc: Libc, fd: number): number {
   return libc.fcntl(fd, F_DUPFD_CLOEXEC, LEAST_FD);
@@ -104,26 +129,37 @@ class Opener {
     if (claimed.length > 0) return claimed.forEach((one) => this.#takeOver(one, wanted, asked));
     if (wanted.address === INHERIT) {
       const given = givenSockets(this.#host);
-      if (given.length > 0) return given.forEach((socket) => this.#take(socket.fd, wanted.name ?? socket.name, asked));
+      if (given.length > 0) return given.forEach(({ fd, name }) => this.#take(fd, wanted.name ?? name, wanted, asked));
       throw new Error(
         "Cannot listen on inherited sockets: neither LISTEN_FDS with LISTEN_PID (systemd) nor SERVER_STARTER_PORT " +
           "(start_server) gives this process any",
       );
     }
     const { name, address } = parseAddress(wanted.address);
-    if (address.type === "fd") this.#take(address.fd, wanted.name ?? name, asked);
+    if (address.type === "fd") this.#take(address.fd, wanted.name ?? name, wanted, asked);
     else this.#bind({ name: wanted.name ?? name, address }, wanted, asked);
   }
 
   /** Takes a socket of the manager before this one. Its file is that one's until all is handed over. */
   #takeOver(claimed: Claimed, wanted: ListenOptions, asked: string): void {
     const name = asked === INHERIT ? wanted.name ?? claimed.name : nameOf(wanted);
+    this.#tryAccess(claimed, wanted);
     const fd = this.#raise(claimed.fd, claimed.bound);
-    this.#keep({ fd, name, file: undefined, asked, claimed });
+    this.#keep({ fd, name, file: undefined, asked, claimed, change: wanted });
+  }
+
+  #tryAccess(claimed: Claimed, { mode, owner }: ListenOptions): void {
+    if (mode === undefined && owner === undefined) return;
+    const file = fileOf(claimed);
+    if (file !== undefined) return tryAccess(this.#libc, file, { mode, owner });
+    throw new Error(
+      `Cannot set the mode or the owner of ${claimed.bound}: whoever gave that socket to this process made its file; ` +
+        "have it set there",
+    );
   }
 
   /** Takes a socket that somebody else has opened. */
-  #take(fd: number, name: string | undefined, asked: string): void {
+  #take(fd: number, name: string | undefined, wanted: ListenOptions, asked: string): void {
     const address = localAddress(this.#libc, fd);
     if (address === undefined) {
       throw new Error(`Cannot listen on fd:${fd}: that is no open TCP or Unix socket in this process`);
@@ -133,7 +169,7 @@ class Opener {
     }
     // Workers get their own; no other process that is started from here is to have it.
     this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
-    this.#keep({ fd: duplicate(this.#libc, fd), name, file: undefined, asked }, `fd:${fd}`);
+    this.#keep({ fd: duplicate(this.#libc, fd), name, file: undefined, asked, change: wanted }, `fd:${fd}`);
   }
 
   #bind({ name, address }: Pick<Listener, "name" | "address">, options: ListenOptions, asked: string): void {
@@ -162,7 +198,7 @@ class Opener {
       if (errno !== 0) throw this.#error(errno, address);
       const file = identify(this.#libc, path);
       try {
-        if (options.owner !== undefined) giveAccess(this.#libc, file, { owner: options.owner });
+        giveAccess(this.#libc, file, { owner: options.owner });
         this.#listen(fd, address, options);
         return file;
       } catch (error) {

@@ -7,13 +7,14 @@
 
 import { FIRST_FD } from "./activation.ts";
 import { formatAddress } from "./address.ts";
-import { type Claimed, type HandedSocket, Inheritance } from "./handover.ts";
+import { describeError } from "./events.ts";
+import { type HandedSocket, Inheritance } from "./handover.ts";
 import { type Libc, NoLibcError } from "./libc.ts";
 import type { ListenOptions } from "./listen.ts";
 import type { Listener, WorkerListener } from "./serving.ts";
 import { isListening } from "./socket_facts.ts";
-import type { SocketFile } from "./socket_file.ts";
-import { closeSockets, duplicate, openSockets, type SharedSocket } from "./socket_opener.ts";
+import { fileOf } from "./socket_file.ts";
+import { applyChange, closeSockets, duplicate, openSockets, type SharedSocket } from "./socket_opener.ts";
 import type { ProcessHost } from "./types.ts";
 
 const F_GETFD = 1;
@@ -34,6 +35,7 @@ export class LostSocketError extends Error {
 
 /** The sockets of one pool. */
 export class SharedSockets implements Disposable {
+  readonly #host: ProcessHost;
   readonly #libc: Libc;
   #sockets: readonly SharedSocket[];
   /** A program may end without disposing of its pool; a file that it leaves behind looks like a server to others. */
@@ -41,6 +43,7 @@ export class SharedSockets implements Disposable {
   #isBlocking: boolean | undefined;
 
   private constructor(host: ProcessHost, libc: Libc, sockets: readonly SharedSocket[]) {
+    this.#host = host;
     this.#libc = libc;
     this.#sockets = sockets;
     this.#exit = host.onExit(() => this[Symbol.dispose]());
@@ -163,8 +166,21 @@ export class SharedSockets implements Disposable {
   own(): void {
     this.#sockets = this.#sockets.map(({ claimed, ...socket }) => ({
       ...socket,
-      file: fileOf(claimed) ?? socket.file,
+      file: claimed === undefined ? socket.file : fileOf(claimed),
     }));
+  }
+
+  /** What those that were open already were asked for with holds from now on. Says what cannot be any more. */
+  settle(): void {
+    const sockets = this.#sockets;
+    this.#sockets = sockets.map(({ change: _, ...socket }) => socket);
+    for (const socket of sockets) {
+      try {
+        applyChange(this.#libc, socket);
+      } catch (error) {
+        this.#host.write(`prefork: ${describeError(error)}\n`);
+      }
+    }
   }
 
   /** The next manager listens on those at these places: their files are its own. */
@@ -201,11 +217,6 @@ function keepToItself(libc: Libc): void {
   for (let fd = FIRST_FD; fd < MAX_INHERITED_FD; fd++) {
     if (libc.fcntl(fd, F_GETFD, 0) === 0) libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
-}
-
-function fileOf(claimed: Claimed | undefined): SocketFile | undefined {
-  if (claimed?.file === undefined) return undefined;
-  return { path: claimed.file, ...(claimed.fileId === undefined ? {} : { id: claimed.fileId }) };
 }
 
 function loadLibc(libc: () => Libc): Libc {

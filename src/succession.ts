@@ -65,6 +65,7 @@ export class Succession {
       kept: () => sockets()?.kept ?? [],
       takenOver(pid) {
         sockets()?.own();
+        sockets()?.settle();
         hub.publish({ type: "takeover", pid });
       },
       stop: () => this.#withdraw(),

@@ -98,6 +98,7 @@ function openFirst(listen: readonly ListenOptions[], host: ProcessHost): SharedS
   if (takeover !== undefined) return SharedSockets.open(listen, host, currentLibc, takeover.inheritance);
   const sockets = SharedSockets.open(listen, host, currentLibc, storedOn(host));
   sockets.own(); // that manager is gone
+  sockets.settle();
   return sockets;
 }
 

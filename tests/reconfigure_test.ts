@@ -1,6 +1,7 @@
 /** Reloads that change the pool itself: all of it holds, or nothing has changed. */
 import assert from "node:assert/strict";
-import { existsSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, lstatSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -129,6 +130,25 @@ describe("a reload with options", () => {
     taken.close();
     assert.equal(eventsOfType(pool.program, "reload").length, 1, "but for the last, none of them began");
     assert.equal(eventsOfType(pool.program, "retire").length, 0);
+    await stopPool(pool.program);
+  });
+
+  it("sets mode and backlog of a socket that stays, and only if it goes well", SERVING, async () => {
+    await using directory = await tempDir();
+    const path = directory.file("s");
+    const address = `unix:${path}`;
+    const wanted = { address, mode: 0o600, backlog: 5 };
+    await using pool = await begin({ maxWorkers: 1, listen: { address, mode: 0o666 } }, [
+      { changes: { listen: wanted, bootTimeoutMs: 5000 }, fails: true },
+      { changes: { listen: wanted } },
+    ]);
+    const mode = () => (lstatSync(path).mode & 0o777).toString(8);
+    assert.match((await pool.next())[0], /^ReloadError/);
+    assert.equal(mode(), "666");
+    assert.equal((await pool.next())[0], "");
+    assert.equal(mode(), "600");
+    const row = execFileSync("ss", ["-Hlxn"], { encoding: "utf8" }).split("\n").find((line) => line.includes(path));
+    assert.equal(row?.split(/\s+/)[3], "5");
     await stopPool(pool.program);
   });
 

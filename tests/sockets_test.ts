@@ -365,6 +365,86 @@ describe("the sockets of a manager", () => {
     assert.equal(existsSync(path), false);
   });
 
+  it("that stay are as they are wanted anew, once it is settled that they are", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const address = `unix:${path}`;
+    const isRoot = process.getuid?.() === 0;
+    using first = open([{ address, mode: 0o666 }, "127.0.0.1:0"]);
+    const port = portOf(first, 1);
+    const wanted: readonly Listen[] = [
+      { address, mode: 0o600, backlog: 5, ...(isRoot ? { owner: { uid: 65_534, gid: 65_534 } } : {}) },
+      { address: `127.0.0.1:${port}`, backlog: 6 },
+    ];
+    const state = () => {
+      const { mode, uid } = lstatSync(path);
+      const queues = ["-Hltn", "-Hlxn"].map((flags) => {
+        const rows = execFileSync("ss", [flags], { encoding: "utf8" }).split("\n").map((row) =>
+          row.trim().split(/\s+/)
+        );
+        return rows.find((row) => row.includes(path) || row.includes(`127.0.0.1:${port}`));
+      });
+      return [mode & 0o777, uid, queues[0]?.[2], queues[1]?.[3]];
+    };
+    const before = state();
+    assert.equal(before[0], 0o666);
+    using next = first.reopen(checkListen(wanted), currentHost);
+    assert.deepEqual(state(), before);
+    next.settle();
+    assert.deepEqual(state(), [0o600, isRoot ? 65_534 : before[1], "6", "5"]);
+    assert(await answers({ path }));
+
+    chmodSync(path, 0o640); // by hand
+    next.settle();
+    using same = next.reopen(checkListen([address, `127.0.0.1:${port}`]), currentHost);
+    same.settle();
+    assert.deepEqual(state().slice(0, 1), [0o640], "what is not given stays as it is");
+  });
+
+  it("are refused, before anything is touched, a mode or an owner that they cannot get", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const address = `unix:${path}`;
+    const libc = currentLibc();
+    const denied: Libc = {
+      ...libc,
+      fchownat: () => (libc.listen(-1, 1), -1), // EBADF
+      chmod: () => (libc.listen(-1, 1), -1),
+    };
+    using first = SharedSockets.open(checkListen({ address, mode: 0o640 }), currentHost, () => denied);
+    const mode = () => lstatSync(path).mode & 0o777;
+    const refuses = (listen: Listen, message: RegExp) => {
+      assert.throws(() => first.reopen(checkListen(listen), currentHost)[Symbol.dispose](), { message });
+      assert.equal(mode(), 0o640);
+    };
+    refuses({ address, mode: 0o600 }, /^Cannot give unix:.*a\.sock the mode 0o640: .*; only its owner and root may$/);
+    refuses({ address, owner: { uid: 1, gid: 1 } }, /^Cannot give unix:.*a\.sock /);
+    using given = open([`fd:${first.workerListeners(true)[0]?.fd}`]);
+    assert.throws(() => given.reopen(checkListen({ address, mode: 0o600 }), currentHost)[Symbol.dispose](), {
+      message: /^Cannot set the mode or the owner of unix:.*a\.sock: whoever gave that socket to this process made its/,
+    });
+    assert.equal(mode(), 0o640);
+    unlinkSync(path);
+    writeFileSync(path, "precious", { mode: 0o640 });
+    chmodSync(path, 0o640);
+    using own = SharedSockets.open(checkListen(`unix:${dir.file("b.sock")}`), currentHost, currentLibc);
+    unlinkSync(dir.file("b.sock"));
+    assert.throws(
+      () => own.reopen(checkListen({ address: `unix:${dir.file("b.sock")}`, mode: 0o600 }), currentHost),
+      { message: /b\.sock: its file was removed or replaced by somebody else/ },
+    );
+    refuses({ address, mode: 0o600 }, /a\.sock: its file was removed or replaced by somebody else/);
+  });
+
+  it("take the backlog that they are given, when they were open already", options, () => {
+    using first = open("127.0.0.1:0");
+    const port = portOf(first);
+    using second = open({ address: `fd:${first.workerListeners(true)[0]?.fd}`, backlog: 9 });
+    second.settle();
+    const rows = execFileSync("ss", ["-Hltn"], { encoding: "utf8" }).split("\n").map((row) => row.trim().split(/\s+/));
+    assert.equal(rows.find(([, , , local]) => local === `127.0.0.1:${port}`)?.[2], "9");
+  });
+
   it("are found out when somebody closes one or shuts it down", options, () => {
     using sockets = open(["127.0.0.1:0", "127.0.0.1:0"]);
     const [, second] = sockets.workerListeners(true);

@@ -1,6 +1,6 @@
 /** Upgrades of the manager itself, with real processes under load: what proves itself takes over, the rest is gone. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, symlinkSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -79,6 +79,28 @@ describe("an upgrade", () => {
     await stop(daemon, heir);
     assert.equal(existsSync(fresh), false);
   });
+
+  it(
+    "brings a Unix socket that stays the mode that the new manager wants, and only if it takes over",
+    options,
+    async () => {
+      await using dir = await tempDir();
+      const path = dir.file("a.sock");
+      const address = `unix:${path}`;
+      const mode = () => (lstatSync(path).mode & 0o777).toString(8);
+      await using daemon = new Daemon({ listen: { address, mode: 0o666 } }, dir);
+      const first = daemon.program.pid;
+      await daemon.ready(first);
+      daemon.upgrade(first, { listen: [{ address, mode: 0o600 }], later: "exits" });
+      assert.match(await daemon.outcome(first), /^UpgradeError/);
+      assert.equal(mode(), "666");
+      daemon.upgrade(first, { listen: [{ address, mode: 0o600 }] });
+      const heir = await daemon.heir();
+      assert.equal(mode(), "600");
+      await daemon.program.waitForLine(`ends ${first}`);
+      await stop(daemon, heir);
+    },
+  );
 });
 
 /** How managers are broken, and what is said of each. */
