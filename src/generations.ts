@@ -73,7 +73,7 @@ export class Generations implements Disposable {
     const open = this.#known.map(({ terms }) => terms.sockets);
     for (const { terms: { sockets } } of gone) {
       if (open.includes(sockets)) continue;
-      sockets?.leaveFilesTo(open);
+      if (open.length > 0) sockets?.leaveTo(open);
       sockets?.[Symbol.dispose]();
     }
   }

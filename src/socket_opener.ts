@@ -35,6 +35,7 @@ const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
+const O_CLOEXEC = 0o2000000;
 const EINVAL = 22;
 const EMFILE = 24;
 const EADDRINUSE = 98;
@@ -56,6 +57,8 @@ export interface SharedSocket extends Omit<Listener, "text"> {
   readonly asked: string;
   /** What the manager before this one handed over; undefined if it is this one's from the beginning. */
   readonly claimed?: Claimed;
+  /** The descriptor by which this process was given it: it is open as well. */
+  readonly given?: number;
   /** How it was asked for, if it was open already: holds once it is known that this is to go on. */
   readonly change?: ListenOptions;
 }
@@ -89,6 +92,17 @@ export function closeSockets(libc: Libc, sockets: readonly SharedSocket[]): void
     if (file !== undefined) remove(libc, file);
     libc.close(fd);
   }
+}
+
+/**
+ * Lets go of what this process was given. The number does not become free: something else that gets it would be taken
+ * for what was given, by whoever asks for that once more.
+ */
+export function giveUp(libc: Libc, given: number): void {
+  const nothing = libc.open(cString("/dev/null"), O_CLOEXEC);
+  if (nothing < 0) return void libc.close(given);
+  libc.dup3(nothing, given, O_CLOEXEC);
+  libc.close(nothing);
 }
 
 /**
@@ -169,7 +183,8 @@ class Opener {
     }
     // Workers get their own; no other process that is started from here is to have it.
     this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
-    this.#keep({ fd: duplicate(this.#libc, fd), name, file: undefined, asked, change: wanted }, `fd:${fd}`);
+    const own = duplicate(this.#libc, fd);
+    this.#keep({ fd: own, name, file: undefined, asked, given: fd, change: wanted }, `fd:${fd}`);
   }
 
   #bind({ name, address }: Pick<Listener, "name" | "address">, options: ListenOptions, asked: string): void {

@@ -14,7 +14,7 @@ import type { ListenOptions } from "./listen.ts";
 import type { Listener, WorkerListener } from "./serving.ts";
 import { isListening } from "./socket_facts.ts";
 import { fileOf } from "./socket_file.ts";
-import { applyChange, closeSockets, duplicate, openSockets, type SharedSocket } from "./socket_opener.ts";
+import { applyChange, closeSockets, duplicate, giveUp, openSockets, type SharedSocket } from "./socket_opener.ts";
 import type { ProcessHost } from "./types.ts";
 
 const F_GETFD = 1;
@@ -138,11 +138,19 @@ export class SharedSockets implements Disposable {
     );
     try {
       const next = SharedSockets.open(wanted, host, () => this.#libc, copies);
+      next.#inherit(this.#sockets);
       next.own();
       return next;
     } finally {
       for (const { fd } of copies.unclaimed) this.#libc.close(fd);
     }
+  }
+
+  #inherit(before: readonly SharedSocket[]): void {
+    this.#sockets = this.#sockets.map((socket) => {
+      const given = socket.given ?? before[socket.claimed?.place ?? -1]?.given;
+      return given === undefined ? socket : { ...socket, given };
+    });
   }
 
   /** The sockets as the next manager has them, at their numbers here or from 3 on. */
@@ -195,11 +203,19 @@ export class SharedSockets implements Disposable {
     this.disown(this.#sockets.map((_, place) => place));
   }
 
-  /** Others in this process listen on, and need the files of the sockets that they have in common. */
-  leaveFilesTo(others: readonly (SharedSockets | undefined)[]): void {
-    const needed = others.flatMap((other) => other === undefined ? [] : other.#sockets.map(({ file }) => file?.path));
+  /**
+   * Others in this process listen on, and need the files of the sockets that they have in common. What this process was
+   * given, and none of them listens on, is given up, unless a reload only tried it.
+   */
+  leaveTo(others: readonly (SharedSockets | undefined)[]): void {
+    const needed = others.flatMap((other) => other === undefined ? [] : other.#sockets);
+    const [paths, numbers] = [needed.map(({ file }) => file?.path), needed.map(({ given }) => given)];
+    for (const { given, change } of this.#sockets) {
+      const isHeld = change === undefined; // settled, see there
+      if (isHeld && given !== undefined && !numbers.includes(given)) giveUp(this.#libc, given);
+    }
     this.#sockets = this.#sockets.map((socket) =>
-      needed.includes(socket.file?.path) ? { ...socket, file: undefined } : socket
+      paths.includes(socket.file?.path) ? { ...socket, file: undefined } : socket
     );
   }
 

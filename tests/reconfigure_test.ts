@@ -8,7 +8,7 @@ import { describe, it } from "node:test";
 import type { PoolChanges } from "../mod.ts";
 import { keepAlive, load, oneShot } from "./support/load.ts";
 import { eventsOfType, runFixture, stopPool, waitForReady } from "./support/pool.ts";
-import { tempDir, waitFor } from "./support/run.ts";
+import { type RunOptions, runtimeCommand, tempDir, waitFor } from "./support/run.ts";
 
 const SERVING = { timeout: 90_000, skip: process.platform !== "linux" };
 
@@ -23,12 +23,21 @@ interface Change {
   readonly fails?: boolean;
 }
 
+/** Has a program begin with two sockets that listen, at 8 and 9. */
+function given(): NonNullable<RunOptions["on"]> {
+  const { command, args } = runtimeCommand();
+  const listen = `use IO::Socket::INET; use POSIX; my @sockets = map {
+    my $one = IO::Socket::INET->new(Listen => 10, LocalAddr => "127.0.0.1:0") or die; dup2(fileno($one), $_); $one
+  } 8, 9; exec @ARGV`;
+  return { command: "perl", args: ["-e", listen, command, ...args] };
+}
+
 /** A pool whose changes wait for one after the other. */
-async function begin(first: PoolChanges, changes: readonly Change[]) {
+async function begin(first: PoolChanges, changes: readonly Change[], on: RunOptions["on"] = runtimeCommand()) {
   const directory = await tempDir();
   const gates = changes.map((_, index) => directory.file(`gate${index}`));
   const steps = changes.map((change, index) => ({ ...change, gate: gates[index] }));
-  const program = runFixture("reconfigure", [JSON.stringify({ first, steps })]);
+  const program = runFixture("reconfigure", [JSON.stringify({ first, steps })], { on });
   await waitForReady(program, first.maxWorkers ?? 1);
   let done = 0;
   return {
@@ -95,6 +104,33 @@ describe("a reload with options", () => {
     assert.equal(existsSync(path), false);
     await waitFor(() => isRefused(port), { what: "nobody to hold the socket any more that was given up" });
     assert.deepEqual((await second.stop()).failures, []);
+    await stopPool(program);
+  });
+
+  it("closes what the manager was given and has given up, but not what it only tried", SERVING, async () => {
+    const [a, b, c] = ["a=fd:8", "b=fd:9", "c=127.0.0.1:0"];
+    await using pool = await begin({ maxWorkers: 1, listen: a }, [
+      { changes: { listen: [b, c], bootTimeoutMs: 5000 }, fails: true },
+      { changes: { listen: [a, b, c] } },
+      { changes: { listen: [b, c] } },
+      { changes: { listen: c } },
+      { changes: { listen: [a, c] } },
+    ], given());
+    const { program } = pool;
+    const [{ address: { port } }] = JSON.parse((await program.waitForLine(/^listens /)).slice("listens ".length));
+    assert.match((await pool.next())[0], /^ReloadError/);
+    const [error, all] = await pool.next();
+    assert.deepEqual([error, portOf(all, "a")], ["", port]);
+    const [, fewer] = await pool.next();
+    assert.equal(portOf(fewer, "b"), portOf(all, "b"));
+    await waitFor(() => isRefused(port), { what: "the first socket to be closed that was given up" });
+    assert.equal(await isRefused(portOf(all, "b")), false);
+    await pool.next();
+    await waitFor(() => isRefused(portOf(all, "b")), { what: "the second one to be closed" });
+    assert.equal(
+      (await pool.next())[0],
+      "Error: Cannot listen on fd:8: that is no open TCP or Unix socket in this process",
+    );
     await stopPool(program);
   });
 
