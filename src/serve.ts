@@ -252,15 +252,14 @@ async function tryAdoption(
 ): Promise<(() => SharedServer) | undefined> {
   const { host, adoption, signal } = site;
   const { fd, text } = listener;
-  if (!adoption) {
-    sayRelay(host, text, "adoption is switched off");
+  const libc = openLibc();
+  // What this worker starts is not to keep the socket open when all else is gone, nor to look for it.
+  for (const name of ACTIVATION_VARIABLES) host.unsetEnv(name);
+  if (!(libc instanceof Error)) libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
+  if (!adoption || libc instanceof Error) {
+    sayRelay(host, text, adoption ? reason(libc) : "adoption is switched off");
     return undefined;
   }
-  const libc = openLibc(host, text);
-  if (libc === undefined) return undefined;
-  // What this worker starts is not to keep the socket open when all else is gone, nor to look for it.
-  libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
-  for (const name of ACTIVATION_VARIABLES) host.unsetEnv(name);
   if (!isListening(libc, fd)) {
     throw new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`);
   }
@@ -314,12 +313,11 @@ function yieldOften(host: ProcessHost, native: PrivateServer, acceptor: Acceptor
   });
 }
 
-function openLibc(host: ProcessHost, text: string): Libc | undefined {
+function openLibc(): Libc | Error {
   try {
     return currentLibc();
   } catch (error) {
-    sayRelay(host, text, reason(error));
-    return undefined;
+    return error instanceof Error ? error : new Error(String(error));
   }
 }
 

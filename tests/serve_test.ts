@@ -228,6 +228,10 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
         await program.waitForLine(/^serves /);
         const relays = "to the server, since it cannot accept them itself: adoption is switched off.";
         assert.deepEqual(program.errorLines.filter((line) => line.includes(relays)).length, 1, program.report());
+        const own = passedOn(program.pid);
+        const inherited = await get(port, "/leaks");
+        for (const inode of own) assert(!inherited.includes(inode), inherited);
+        assert.doesNotMatch(await get(port, "/environment"), /^(LISTEN_\w+|SERVER_STARTER_PORT)=/m);
         using inHand = await begin({ port });
         program.kill("SIGHUP");
         await program.waitForLine(/^told /);
@@ -382,11 +386,15 @@ describe(`a manager on ${runtime}`, () => {
 
 describe("without the permission to call the C library", () => {
   it("a worker on Deno relays, and says what to add", options, async () => {
-    await using program = runApp({ runtime: "deno", denoArgs: ["--allow-net=127.0.0.1"] });
+    await using program = runApp({
+      runtime: "deno",
+      denoArgs: ["--allow-net=127.0.0.1", "--allow-run=env", "--allow-env"],
+    });
     const port = await portOf(program);
     await program.waitForErrorLine(
       /^prefork: relays the connections of .*: Deno may not call the C library: add --allow-ffi/,
     );
+    assert.doesNotMatch(await get(port, "/environment"), /^(LISTEN_\w+|SERVER_STARTER_PORT)=/m);
     using inHand = await begin({ port });
     program.kill("SIGHUP");
     await program.waitForLine(/^returned SIGHUP/);
