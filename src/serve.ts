@@ -257,7 +257,7 @@ async function tryAdoption(
   for (const name of ACTIVATION_VARIABLES) host.unsetEnv(name);
   if (!(libc instanceof Error)) libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
   if (!adoption || libc instanceof Error) {
-    sayRelay(host, text, adoption ? reason(libc) : "adoption is switched off");
+    sayRelay(host, listener, adoption ? reason(libc) : "adoption is switched off");
     return undefined;
   }
   if (!isListening(libc, fd)) {
@@ -266,7 +266,7 @@ async function tryAdoption(
   const kind = kindOf(site, listener);
   const native = await openWell(site, source, kind).catch((error: unknown) => {
     // The relay asks for the same, unless it is a matter of the kind.
-    if (kind.type === "unix") sayRelay(host, text, reason(error));
+    if (kind.type === "unix") sayRelay(host, listener, reason(error));
     else throw error;
   });
   if (native === undefined) return undefined;
@@ -281,7 +281,7 @@ async function tryAdoption(
     };
   } catch (error) {
     if (!native.isLent) await native.close(); // else it is relayed to as it is: nothing has touched it yet
-    sayRelay(host, text, reason(error));
+    sayRelay(host, listener, reason(error));
     return undefined;
   }
 }
@@ -321,12 +321,14 @@ function openLibc(): Libc | Error {
   }
 }
 
-function sayRelay(host: ProcessHost, text: string, why: string): void {
+function sayRelay(host: ProcessHost, { text, address }: WorkerListener, why: string): void {
+  const lost = address.type === "unix"
+    ? "What is lost by that is speed, and the protection of the socket's mode: the server is on 127.0.0.1, where every " +
+      "user of this machine reaches it"
+    : "Nothing is lost by that but speed and the addresses of clients";
+  const cause = why.replace(/\.$/, "");
   host.write(
-    `prefork: relays the connections of ${text} to the server, since it cannot accept them itself: ${
-      why.replace(/\.$/, "")
-    }. ` +
-      "Nothing is lost by that but speed and the addresses of clients\n",
+    `prefork: relays the connections of ${text} to the server, since it cannot accept them itself: ${cause}. ${lost}\n`,
   );
 }
 

@@ -258,6 +258,19 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       await stopPool(program);
     });
 
+    it("says what it costs to relay a Unix socket", options, async () => {
+      await using dir = await tempDir();
+      const path = dir.file("a.sock");
+      await using program = runApp({ runtime: worker, module: fixture("deaf"), options: { listen: `unix:${path}` } });
+      const line = await program.waitForErrorLine(/^prefork: relays /);
+      assert.match(
+        line,
+        /What is lost by that is speed, and the protection of the socket's mode: .* on 127\.0\.0\.1, /,
+      );
+      assert.match(await fetchUnix(path), /by relay$/);
+      await stopPool(program);
+    });
+
     it("says what is wrong with its socket, and does not look alive", options, async () => {
       await using program = runApp({ runtime: worker, module: fixture("closes"), options: { maxBootFailures: 1 } });
       const text = (await listenersOf(program))[0]?.text;
