@@ -111,8 +111,9 @@ export async function attachServer(
   const chosen = choose(worker, listener);
   const [first, second] = chosen;
   if (first !== undefined && second !== undefined) {
-    const names = worker.listeners.map(({ name, text }) => name ?? text).join(", ");
-    throw new TypeError(`Cannot attach one server to several sockets: name the one meant, of ${names}`);
+    throw new TypeError(
+      `Cannot attach one server to several sockets: give the name or the address of the one meant, of ${list(chosen)}`,
+    );
   }
   const open: Source["open"] = (kind) => currentServing.attach(server, kind);
   return await serveOn(worker, await prepareAll(worker, chosen, { open, isAttached: true }));
@@ -153,19 +154,21 @@ function choose(
     throw new Error("Cannot serve: this pool listens on nothing; give it an address (option listen, or -l 8080)");
   }
   if (names === undefined) return listeners;
-  const list = typeof names === "string" ? [names] : names;
-  if (list.length === 0) throw new TypeError("Cannot serve on no socket: name one, or leave 'listener' out for all");
-  return list.flatMap((name, index) => {
-    if (list.indexOf(name) < index) throw new TypeError(`Cannot serve on '${name}' twice: name each socket once`);
-    const found = listeners.filter((listener) => listener.name === name); // systemd gives all of a unit one name
+  const asked = typeof names === "string" ? [names] : names;
+  if (asked.length === 0) throw new TypeError("Cannot serve on no socket: name one, or leave 'listener' out for all");
+  const chosen = asked.flatMap((name) => {
+    // systemd gives all of a unit one name; no name looks like an address.
+    const found = listeners.filter((listener) => listener.name === name || listener.text === name);
     if (found.length > 0) return found;
-    const known = listeners.map((listener) => listener.name).filter((each) => each !== undefined);
-    throw new TypeError(
-      `Cannot serve on '${name}': ${
-        known.length === 0 ? "no socket has a name" : `the sockets are ${known.join(", ")}`
-      }`,
-    );
+    throw new TypeError(`Cannot serve on '${name}': the sockets are ${list(listeners)}`);
   });
+  const twice = chosen.filter((listener, index) => chosen.indexOf(listener) < index);
+  if (twice.length > 0) throw new TypeError(`Cannot serve twice on ${list(twice)}: name each socket once`);
+  return chosen;
+}
+
+function list(listeners: readonly WorkerListener[]): string {
+  return listeners.map(({ name, text }) => name === undefined ? text : `${name} (${text})`).join(", ");
 }
 
 /** Serves by servers that were made ready for it. */

@@ -36,7 +36,7 @@ export type ServeHandler<Info = unknown> = (
  * `idleTimeout`; where the server listens is not for them to say.
  */
 export interface ServeOptions {
-  /** Names of the sockets to serve on. @default all */
+  /** The sockets to serve on: their names, or their addresses as {@linkcode Listener.text} has them. @default all */
   readonly listener?: string | readonly string[];
   /** Answers for a handler that threw. */
   readonly error?: (error: unknown) => Response | Promise<Response>;

@@ -50,7 +50,7 @@ export interface Worker<Data = Json | null> {
    * server of `node:net` bears a flood of connections better). Of raw
    * connections the program is told by {@linkcode signal}: they are waited for until the deadline.
    *
-   * @param listener The name of the socket, if the pool has several.
+   * @param listener The name of the socket, or its address as text, if the pool has several.
    * @throws {Error} As `serve`, or if the server listens already.
    * @throws {TypeError} If it is no such server, or the name of no socket.
    */
