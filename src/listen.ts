@@ -65,17 +65,17 @@ function isList(listen: Listen | readonly Listen[]): listen is readonly Listen[]
 }
 
 function checkOne(listen: Listen): ListenOptions {
-  const options = typeof listen === "object" && listen !== null ? listen : { address: String(listen) };
-  checkKeys("listen", options, ["address", "name", "backlog", "mode", "owner"]);
-  const { address, name, backlog, mode, owner } = options;
-  if (typeof address !== "string") {
-    throw new TypeError(`Cannot use 'listen': its address must be text such as '8080', not ${String(address)}`);
+  const given = typeof listen === "object" && listen !== null ? listen : { address: String(listen) };
+  checkKeys("listen", given, ["address", "name", "backlog", "mode", "owner"]);
+  if (typeof given.address !== "string") {
+    throw new TypeError(`Cannot use 'listen': its address must be text such as '8080', not ${String(given.address)}`);
   }
+  const options = withName(given);
+  const { address, name, backlog, mode, owner } = options;
   if (name !== undefined && !/^[\w.-]{1,255}$/.test(name)) {
     throw new TypeError(`Cannot name a socket '${name}': use letters, digits, '_', '-' and '.'`);
   }
-  const isUnix = address !== INHERIT && parseAddress(address).address.type === "unix";
-  if (!isUnix && (mode !== undefined || owner !== undefined)) {
+  if (!isUnix(options) && (mode !== undefined || owner !== undefined)) {
     throw new TypeError(`Cannot use a mode or an owner for ${address}: only Unix sockets have a file`);
   }
   if (backlog !== undefined) checkCount("listen.backlog", backlog, 1);
@@ -88,4 +88,15 @@ function checkOne(listen: Listen): ListenOptions {
     checkCount("listen.owner.gid", owner.gid, 0);
   }
   return options;
+}
+
+/** The word for what was given is no address, but has its name in front as addresses have theirs. */
+function withName(options: ListenOptions): ListenOptions {
+  const [, name] = /^([\w.-]+)=inherit$/.exec(options.address) ?? [];
+  return name === undefined ? options : { name, ...options, address: INHERIT };
+}
+
+/** Whether it is a Unix socket that is made here. */
+export function isUnix({ address }: ListenOptions): boolean {
+  return address !== INHERIT && parseAddress(address).address.type === "unix";
 }

@@ -296,6 +296,15 @@ describe("prefork that is given its sockets", () => {
     await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
   });
 
+  it("calls them as it is told, where it is told to inherit them", options, async () => {
+    await using program = runCommand("start_server", ["--port=127.0.0.1:0", "--", ...manager(), "-l", "web=inherit"]);
+    const line = await program.waitForErrorLine(/listens on .* \(web\)$/);
+    assert.equal(await get(Number(/:(\d+) \(web/.exec(line)?.[1]), "/there"), "Hello from /there\n");
+    program.kill("SIGTERM");
+    await program.waitForEnd();
+    await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
+  });
+
   it("answers the first connection of systemd-socket-activate", options, async () => {
     await using dir = await tempDir();
     const path = dir.file("a.sock");

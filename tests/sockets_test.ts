@@ -324,6 +324,8 @@ describe("the sockets of a manager", () => {
     {
       using second = open("inherit", given({ SERVER_STARTER_PORT: `127.0.0.1:0=${fd}` }));
       assert.deepEqual(second.listeners, first.listeners);
+      using named = open("web=inherit", given({ SERVER_STARTER_PORT: `127.0.0.1:0=${fd}` }));
+      assert.deepEqual(named.listeners.map(({ name }) => name), ["web"]);
     }
     assert.throws(() => open("inherit", given({ LISTEN_PID: "1", LISTEN_FDS: "1" })), {
       message: /^Cannot listen on inherited sockets: neither LISTEN_FDS with LISTEN_PID .* gives this process any$/,
@@ -484,6 +486,12 @@ describe("what to listen on", () => {
       [{ address: "8080", name: "a:b" }, /^Cannot name a socket 'a:b'/],
     ];
     for (const [listen, message] of cases) assert.throws(() => checkListen(listen), { message }, String(listen));
+    assert.deepEqual(checkListen(["web=inherit", { address: "a=inherit", name: "b" }]), [
+      { address: "inherit", name: "web" },
+      { address: "inherit", name: "b" },
+    ]);
+    assert.throws(() => checkListen("a b=inherit"), { message: /'a b' is no name for a socket/ });
+    assert.deepEqual(checkListen("unix:/web=inherit"), [{ address: "unix:/web=inherit" }]);
     const misspelt: object = { address: "8080", backlock: 5 };
     assert.throws(() => checkListen([misspelt as Listen]), { message: /did you mean 'backlog'\?$/ });
   });

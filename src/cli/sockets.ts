@@ -5,8 +5,7 @@
  */
 
 import { givenSockets } from "../activation.ts";
-import { parseAddress } from "../address.ts";
-import { INHERIT, type ListenOptions } from "../listen.ts";
+import { checkListen, INHERIT, isUnix, type ListenOptions } from "../listen.ts";
 import { describeError } from "../events.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
@@ -24,20 +23,20 @@ export interface Sockets {
 export async function findSockets(request: RunRequest, host: ProcessHost): Promise<Sockets> {
   const { addresses, origin } = findAddresses(request, host);
   const { backlog, socketMode: mode, socketOwner } = request.options;
-  const isUnix = (address: string) => address !== INHERIT && parseAddress(address).address.type === "unix";
+  const places = checkListen(addresses);
   const flag = mode !== undefined ? "--socket-mode" : socketOwner !== undefined ? "--socket-owner" : undefined;
-  if (flag !== undefined && !addresses.some(isUnix)) {
+  if (flag !== undefined && !places.some(isUnix)) {
     throw new UsageError(`Cannot use ${flag} without a Unix socket: add one, as in -l unix:/run/app.sock`);
   }
-  if (backlog !== undefined && addresses.length === 0) {
+  if (backlog !== undefined && places.length === 0) {
     throw new UsageError("Cannot use --backlog without an address: add one, as in -l 8080");
   }
   const owner = socketOwner === undefined ? undefined : await (await import("./user.ts")).findOwner(host, socketOwner);
-  const listen = addresses.map((address): ListenOptions => ({
-    address,
+  const listen = places.map((place): ListenOptions => ({
+    ...place,
     ...(backlog === undefined ? {} : { backlog }),
-    ...(mode === undefined || !isUnix(address) ? {} : { mode }),
-    ...(owner === undefined || !isUnix(address) ? {} : { owner }),
+    ...(mode === undefined || !isUnix(place) ? {} : { mode }),
+    ...(owner === undefined || !isUnix(place) ? {} : { owner }),
   }));
   return { listen, origin };
 }
