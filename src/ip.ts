@@ -72,6 +72,12 @@ export function formatIpv6(bytes: Uint8Array): string {
   return `${hex.slice(0, start).join(":")}::${hex.slice(start + length).join(":")}`;
 }
 
+/** The IPv4 address in an IPv6 address that stands for one (`::ffff:1.2.3.4`), as RFC 5952 writes it; else the same. */
+export function withoutMapping(host: string): string {
+  const [, inner = ""] = /^::ffff:([\d.]+)$/.exec(host) ?? [];
+  return isIpv4(inner) ? inner : host;
+}
+
 /** Where the first of the longest runs of zeros begins, and how long it is. */
 function longestZeros(groups: readonly number[]): readonly [number, number] {
   let best: readonly [number, number] = [0, 0];

@@ -7,6 +7,7 @@
 import { givenSockets } from "./activation.ts";
 import { formatAddress, parseAddress, type SocketAddress } from "./address.ts";
 import { absolute, askedFor, type Claimed, type Inheritance } from "./handover.ts";
+import { isIpv4, withoutMapping } from "./ip.ts";
 import { type Bytes, cString, errnoText, int32, type Libc } from "./libc.ts";
 import { INHERIT, type ListenOptions } from "./listen.ts";
 import type { Listener } from "./serving.ts";
@@ -284,9 +285,8 @@ function familyOf(address: SocketAddress): number {
 function overlap(a: SocketAddress, b: SocketAddress): boolean {
   if (a.type === "unix" || b.type === "unix") return a.type === b.type && formatAddress(a) === formatAddress(b);
   if (a.port !== b.port) return false;
-  return a.host === b.host || [a, b].some(({ host, family }) => {
-    return host === "::" || (host === "0.0.0.0" && a.family === b.family && family === 4);
-  });
+  const hosts = [a, b].map(({ host }) => withoutMapping(host));
+  return hosts[0] === hosts[1] || hosts.includes("::") || (hosts.includes("0.0.0.0") && hosts.every(isIpv4));
 }
 
 function bindFailure(errno: number, type: SocketAddress["type"]): string {

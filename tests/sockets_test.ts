@@ -270,6 +270,12 @@ describe("the sockets of a manager", () => {
     const own = (address: string) => new RegExp(`: this pool listens on ${address} already, .*; leave one out$`);
     fails([`0.0.0.0:${port}`, `[::]:${port}`], own(`0.0.0.0:${port}`));
     fails([`[::]:${port}`, `127.0.0.1:${port}`], own(`\\[::\\]:${port}`));
+    fails([`127.0.0.1:${port}`, `[::ffff:127.0.0.1]:${port}`], own(`127.0.0.1:${port}`));
+    fails([`[::ffff:127.0.0.1]:${port}`, `0.0.0.0:${port}`], own(`\\[::ffff:127.0.0.1\\]:${port}`));
+    fails([`[::ffff:0.0.0.0]:${port}`, `127.0.0.1:${port}`], own(`\\[::ffff:0.0.0.0\\]:${port}`));
+    {
+      using _apart = open([`[::ffff:0.0.0.0]:${port}`, `[::1]:${port}`]);
+    }
     fails([`unix:${path}`, `again=unix:${path}`], own(`unix:${path}`));
     fails("192.0.2.1:0", /this machine has no such address; choose another address$/);
     fails("unix:/etc/passwd/x", /a part of its path is no directory; choose another path$/);
