@@ -32,7 +32,10 @@ export type SocketAddress =
   | {
     /** A Unix domain socket. */
     readonly type: "unix";
-    /** Its path, as it was given; `@` in front means Linux's abstract namespace, in addresses of inherited sockets. */
+    /**
+     * Its path, from the root on once the socket is made. `@` in front means Linux's abstract namespace, in addresses of
+     * inherited sockets.
+     */
     readonly path: string;
   };
 
