@@ -105,7 +105,7 @@ export function giveAccess(libc: Libc, file: SocketFile, { mode, owner }: Access
 export function tryAccess(libc: Libc, file: SocketFile, { mode, owner }: Access): void {
   if (mode === undefined && owner === undefined) return;
   withFile(libc, file, (fd, found) => {
-    setMode(libc, fd, file, found.mode);
+    if (mode !== undefined) setMode(libc, fd, file, found.mode, mode);
     if (owner !== undefined) tryOwner(libc, file, owner);
   });
 }
@@ -142,11 +142,11 @@ function withFile(libc: Libc, { path, id }: SocketFile, use: (fd: number, found:
 }
 
 /** There is no call that takes such a descriptor, but its name in `/proc` leads to the file, whatever its path is by now. */
-function setMode(libc: Libc, fd: number, { path }: SocketFile, mode: number): void {
+function setMode(libc: Libc, fd: number, { path }: SocketFile, mode: number, wanted = mode): void {
   if (libc.chmod(cString(`/proc/self/fd/${fd}`), mode) === 0) return;
   const errno = libc.errno();
   throw new Error(
-    `Cannot give unix:${path} the mode 0o${mode.toString(8)}: ${errnoText(errno)}; only its owner and root may`,
+    `Cannot give unix:${path} the mode 0o${wanted.toString(8)}: ${errnoText(errno)}; only its owner and root may`,
   );
 }
 

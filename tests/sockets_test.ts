@@ -425,7 +425,7 @@ describe("the sockets of a manager", () => {
       assert.throws(() => first.reopen(checkListen(listen), currentHost)[Symbol.dispose](), { message });
       assert.equal(mode(), 0o640);
     };
-    refuses({ address, mode: 0o600 }, /^Cannot give unix:.*a\.sock the mode 0o640: .*; only its owner and root may$/);
+    refuses({ address, mode: 0o600 }, /^Cannot give unix:.*a\.sock the mode 0o600: .*; only its owner and root may$/);
     refuses({ address, owner: { uid: 1, gid: 1 } }, /^Cannot give unix:.*a\.sock /);
     using given = open([`fd:${first.workerListeners(true)[0]?.fd}`]);
     assert.throws(() => given.reopen(checkListen({ address, mode: 0o600 }), currentHost)[Symbol.dispose](), {
