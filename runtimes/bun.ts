@@ -119,8 +119,12 @@ function stdioOf(output: Output | undefined): BunStdio {
 function writeSink(sink: BunSink | undefined, text: string): void {
   if (sink === undefined) return;
   const ignore = () => {};
-  Promise.resolve(sink.write(text)).catch(ignore);
-  Promise.resolve(sink.flush()).catch(ignore);
+  try {
+    Promise.resolve(sink.write(text)).catch(ignore);
+    Promise.resolve(sink.flush()).catch(ignore);
+  } catch {
+    // The process is dead, and its end was not told yet: then Bun throws at once.
+  }
 }
 
 /**

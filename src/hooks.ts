@@ -28,12 +28,16 @@ export class Hooks {
 
   /** Gives `launch` what the hook has for the next worker: at once, unless the hook takes its time. */
   beforeFork(launch: (value: Json | void) => void): void {
+    const value = this.#ask();
+    if (!(value instanceof Promise)) return launch(value);
+    this.#inTime(value).catch((error: unknown) => this.#threw("beforeFork", error)).then(launch);
+  }
+
+  #ask(): ReturnType<NonNullable<PreforkOptions["beforeFork"]>> {
     try {
-      const value = this.#options.beforeFork?.(this.#pool);
-      if (!(value instanceof Promise)) return launch(value);
-      this.#inTime(value).catch((error: unknown) => this.#threw("beforeFork", error)).then(launch);
+      return this.#options.beforeFork?.(this.#pool);
     } catch (error) {
-      launch(this.#threw("beforeFork", error));
+      return this.#threw("beforeFork", error);
     }
   }
 

@@ -52,15 +52,19 @@ export class Inbox {
    */
   #drain(): void {
     const sliceEnd = this.#host.now() + SPAWN_SLICE_MS;
-    while (true) {
-      for (let input = this.#inputs.shift(); input; input = this.#inputs.shift()) this.#take(input);
-      const next = this.#spawns.shift();
-      if (next === undefined) break;
-      this.#spawn(next);
-      if (this.#host.now() < sliceEnd) continue;
-      this.#host.setTimer(0, () => this.#drain());
-      return;
+    try {
+      while (this.#takeNext() && this.#host.now() < sliceEnd);
+    } finally {
+      this.#scheduled = this.#inputs.length + this.#spawns.length > 0;
+      if (this.#scheduled) this.#host.setTimer(0, () => this.#drain());
     }
-    this.#scheduled = false;
+  }
+
+  /** Takes what has come, and has one process made; false if none is wanted. */
+  #takeNext(): boolean {
+    for (let input = this.#inputs.shift(); input; input = this.#inputs.shift()) this.#take(input);
+    const next = this.#spawns.shift();
+    if (next !== undefined) this.#spawn(next);
+    return next !== undefined;
   }
 }

@@ -93,7 +93,11 @@ export class Manager {
     this.#host = host;
     this.#options = options;
     this.#state = emptyPool(config, maxWorkers, crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
-    this.#inbox = new Inbox(host, (input) => this.#take(input), (wanted) => this.#spawn(wanted));
+    this.#inbox = new Inbox(
+      host,
+      (input) => this.#attempt(input, () => this.#take(input)),
+      (wanted) => this.#attempt(wanted, () => this.#spawn(wanted)),
+    );
     this.#generations = generations;
     this.#outputs = outputs;
     this.#staff = staff;
@@ -290,18 +294,27 @@ export class Manager {
     this.hub.close();
   }
 
-  /** Whatever is wrong in here, the manager goes on and can be stopped. */
   #take(input: Input): void {
+    const [state, effects] = step(this.#state, input, this.#host.now());
+    this.#state = state;
+    if (input.type === "setMaxWorkers") this.#asked = { ...this.#asked, left: this.#asked.left - 1 };
+    // A worker that stood by for one that has died has waited long enough: all else comes after it.
+    for (const effect of effects) {
+      if (effect.type === "welcome") this.#attempt(effect, () => this.#staff.welcome(effect));
+    }
+    for (const effect of effects) this.#attempt(effect, () => this.#perform(effect));
+    this.#succession.look(state);
+  }
+
+  /**
+   * Whatever is wrong in here, the manager goes on and can be stopped: the state has all effects of its step as done, so
+   * one that fails may not take the others with it.
+   */
+  #attempt({ type }: Input | Effect, action: () => void): void {
     try {
-      const [state, effects] = step(this.#state, input, this.#host.now());
-      this.#state = state;
-      if (input.type === "setMaxWorkers") this.#asked = { ...this.#asked, left: this.#asked.left - 1 };
-      // A worker that stood by for one that has died has waited long enough: all else comes after it.
-      for (const effect of effects) if (effect.type === "welcome") this.#staff.welcome(effect);
-      for (const effect of effects) this.#perform(effect);
-      this.#succession.look(state);
+      action();
     } catch (error) {
-      this.hub.publish({ type: "hookError", hook: `the manager, at '${input.type}',`, error });
+      this.hub.publish({ type: "hookError", hook: `the manager, at '${type}',`, error });
     }
   }
 

@@ -223,6 +223,16 @@ function outputConformance(getRig: () => HostRig): void {
     child.writeStdin("still nobody\n");
   });
 
+  test("writes nothing to a process that is dead and whose end was not told yet", { timeout }, async () => {
+    const { host, program, isAlive } = getRig();
+    const child = host.spawn({ ...program("echo"), stdin: "pipe" });
+    host.kill(child.pid, "SIGKILL");
+    while (isAlive(child.pid)); // within this tick, so that the runtime cannot tell
+    for (let i = 0; i < 3; i++) child.writeStdin("to nobody\n");
+    await child.exited;
+    child.writeStdin("to nobody\n");
+  });
+
   test("gives no standard input otherwise", { timeout }, async () => {
     const { host, program } = getRig();
     const child = host.spawn(program("exit", "7"));
