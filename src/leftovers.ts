@@ -6,7 +6,7 @@
  */
 
 import { Table } from "./table.ts";
-import type { ProcessHost, Timer } from "./types.ts";
+import type { ProcessHost, Signal, Timer } from "./types.ts";
 
 /** How often it is looked whether they are gone. */
 const LOOK_MS = 100;
@@ -17,8 +17,10 @@ const PATIENCE_MS = 5000;
 interface Leftover {
   /** The process group: the id of the worker that led it. */
   readonly group: number;
-  readonly killAt: number;
-  readonly isTold: boolean;
+  /** How long they may take once they are told. */
+  readonly patienceMs: number;
+  /** When they are killed; they were not told yet if undefined. */
+  readonly killAt: number | undefined;
 }
 
 /** Clears up after workers. */
@@ -45,16 +47,15 @@ export class Leftovers {
    * own: only those that stay are told to stop.
    */
   sweep(group: number, patienceMs: number): boolean {
-    if (!this.#host.kill(-group, "SIGCONT")) return false; // which does no harm to whom it reaches
-    const killAt = this.#host.now() + LOOK_MS + Math.min(patienceMs, PATIENCE_MS);
-    this.#groups.set(group, { group, killAt, isTold: false });
+    if (!this.#signal(group, "SIGCONT")) return false; // which does no harm to whom it reaches
+    this.#groups.set(group, { group, patienceMs: Math.min(patienceMs, PATIENCE_MS), killAt: undefined });
     this.#timer ??= this.#host.setTimer(LOOK_MS, () => this.#look());
     return true;
   }
 
   /** Kills all of them now. */
   kill(): void {
-    for (const { group } of this.#groups.values()) this.#host.kill(-group, "SIGKILL");
+    for (const { group } of this.#groups.values()) this.#signal(group, "SIGKILL");
   }
 
   /** Resolves when all of them are gone. */
@@ -73,13 +74,32 @@ export class Leftovers {
   }
 
   #lookAt(leftover: Leftover): void {
-    const { group, killAt, isTold } = leftover;
-    const isLate = this.#host.now() >= killAt;
-    const isThere = this.#host.kill(-group, isLate ? "SIGKILL" : isTold ? "SIGCONT" : "SIGTERM");
-    if (isThere && !isTold) this.#told(group);
-    this.#groups.set(group, { ...leftover, isTold: true });
-    if (isThere && !isLate) return;
+    const { group, patienceMs, killAt } = leftover;
+    const now = this.#host.now();
+    if (killAt === undefined) {
+      if (!this.#signal(group, "SIGTERM")) return this.#forget(group);
+      this.#groups.set(group, { ...leftover, killAt: now + patienceMs });
+      return this.#told(group);
+    }
+    const isLate = now >= killAt;
+    const isThere = this.#signal(group, isLate ? "SIGKILL" : "SIGCONT");
+    if (isLate || !isThere) this.#forget(group);
+  }
+
+  #forget(group: number): void {
     this.#groups.delete(group);
     this.#left(group);
+  }
+
+  /**
+   * Signals a group; false if that reaches nobody. Those who are left may have come to run as somebody else, and may do
+   * as they like then.
+   */
+  #signal(group: number, signal: Signal): boolean {
+    try {
+      return this.#host.kill(-group, signal);
+    } catch {
+      return false;
+    }
   }
 }

@@ -322,16 +322,8 @@ export class Staff {
     this.#outputs.forget(id);
     this.#stoppedBy.delete(pid);
     if (member.token !== undefined) this.#server?.forget(member, member.token);
-    if (isCleared || !this.#sweep(pid, terms.config.stopTimeoutMs)) this.#guard?.leave(pid);
+    if (isCleared || !this.#leftovers.sweep(pid, terms.config.stopTimeoutMs)) this.#guard?.leave(pid);
     this.#hooks.onChildReap(pid, status);
-  }
-
-  #sweep(group: number, patienceMs: number): boolean {
-    try {
-      return this.#leftovers.sweep(group, patienceMs);
-    } catch {
-      return false; // They run as somebody else, who may do as they like.
-    }
   }
 
   /** Kills at once what workers left behind. */
