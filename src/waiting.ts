@@ -30,6 +30,8 @@ export interface WaitingParts {
 export class Waiting {
   readonly #parts: WaitingParts;
   #waited: PromiseWithResolvers<void> | undefined;
+  /** The call that waits. When there are no workers any more, it goes on until nothing is left of them. */
+  #call: Promise<number> | undefined;
 
   constructor(parts: WaitingParts) {
     this.#parts = parts;
@@ -37,11 +39,21 @@ export class Waiting {
 
   /** Whether somebody waits. */
   get isUnderWay(): boolean {
-    return this.#waited !== undefined;
+    return this.#call !== undefined;
   }
 
   /** Waits until all workers are gone, and tells how many are left if it is given up before. */
   async wait(options: WaitOptions): Promise<number> {
+    const call = this.#wait(options);
+    this.#call = call;
+    try {
+      return await call;
+    } finally {
+      this.#call = undefined;
+    }
+  }
+
+  async #wait(options: WaitOptions): Promise<number> {
     const { host, staff, succession, left, post, gone } = this.#parts;
     checkKeys("waitAllChildren", options, ["timeoutMs", "signal"]);
     const { timeoutMs, signal } = options;
@@ -87,6 +99,6 @@ export class Waiting {
 
   /** Resolves when the one who waits does so no longer. */
   async over(): Promise<void> {
-    await this.#waited?.promise.catch(() => {});
+    await this.#call?.catch(() => {});
   }
 }

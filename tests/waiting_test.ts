@@ -76,6 +76,27 @@ describe("waitAllChildren()", () => {
     assert.equal(await outcome(waited), 0);
   });
 
+  it("is what start() and another wait have to wait for, also while only leftovers are waited for", async () => {
+    const pool = new FakePool({ maxWorkers: 1, stopTimeoutMs: 1000 });
+    const started = pool.pm.start();
+    await settle();
+    for (const { process } of pool.workers) pool.host.fork(process).ignored.add("SIGTERM");
+    pool.host.raise("SIGTERM");
+    await started;
+    const waited = pool.pm.waitAllChildren();
+    assert.equal(await outcome(waited), "pending");
+    assert.equal(pool.pm.numWorkers, 0);
+    await assert.rejects(
+      pool.pm.start(),
+      /^Error: Cannot start.*: waitAllChildren\(\) of this pool has not returned yet/,
+    );
+    await assert.rejects(pool.pm.waitAllChildren(), /waitAllChildren\(\) of this pool has not returned yet/);
+    const disposed = pool.pm[Symbol.asyncDispose]();
+    await pool.host.advance(2000);
+    assert.deepEqual([await outcome(waited), await outcome(disposed)], [0, undefined]);
+    assert.deepEqual([pool.host.alive, pool.host.timerCount()], [[], 0]);
+  });
+
   it("has its guard back when that is killed, with all it watched", async () => {
     const pool = new FakePool({ maxWorkers: 1 });
     const started = pool.pm.start();
