@@ -35,9 +35,13 @@ export class Alarms<Input> implements Disposable {
     this.#ring = ring;
   }
 
-  /** Gives `input` at the time `at`. An alarm of the same key is replaced. */
+  /**
+   * Gives `input` at the time `at`. An alarm of the same key is replaced. What is no time is now: it could stand nowhere
+   * among the others, and none of those after it would ring.
+   */
   set(key: string, at: number, input: Input): void {
     this.clear(key);
+    if (Number.isNaN(at)) at = this.#host.now();
     const alarm = { key, at, input, order: this.#order++, place: this.#heap.length };
     this.#byKey.set(key, alarm);
     this.#heap.push(alarm);

@@ -36,6 +36,11 @@ export function checkTime(name: string, value: number): number {
   throw new RangeError(`Cannot use '${name}': it must be 0 or more milliseconds, not ${value}`);
 }
 
+/** Checks a time that may never come. */
+export function checkSpan(name: string, value: number): number {
+  return value === Infinity ? value : checkTime(name, value);
+}
+
 /** Checks a time that cannot be as short as one likes. */
 export function checkLeast(name: string, value: number, least: number): number {
   if (checkTime(name, value) >= least) return value;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkCount, checkKeys, checkLeast, checkTime, show } from "./checks.ts";
+import { checkCount, checkKeys, checkLeast, checkSpan, checkTime, show } from "./checks.ts";
 import { checkName } from "./identity.ts";
 import { checkListen, type Listen, type ListenOptions } from "./listen.ts";
 import { fixedPool, type Policy } from "./policy.ts";
@@ -318,9 +318,7 @@ function checkShapes(options: PreforkOptions): void {
   if (adoption !== undefined && typeof adoption !== "boolean") {
     throw new TypeError(`Cannot use 'adoption': it must be true or false, not ${show(adoption)}`);
   }
-  if (policy !== undefined && typeof policy.decide !== "function") {
-    throw new TypeError("Cannot use 'policy': it must be made by fixedPool(), spareWorkers(...), or have a decide()");
-  }
+  if (policy !== undefined) checkPolicy(policy);
   if (
     logger !== undefined && [logger.debug, logger.info, logger.warn, logger.error].some((f) => typeof f !== "function")
   ) {
@@ -334,6 +332,14 @@ function checkShapes(options: PreforkOptions): void {
       `Cannot use 'signal': it must be an AbortSignal, not ${show(signal)}; signals go to 'trapSignals'`,
     );
   }
+}
+
+function checkPolicy({ decide, intervalMs, retireAfterMs = 0 }: Policy): void {
+  if (typeof decide !== "function") {
+    throw new TypeError("Cannot use 'policy': it must be made by fixedPool(), spareWorkers(...), or have a decide()");
+  }
+  checkSpan("policy.intervalMs", intervalMs);
+  checkSpan("policy.retireAfterMs", retireAfterMs);
 }
 
 function checkTraps(traps: TrapSignals): TrapSignals {

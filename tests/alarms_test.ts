@@ -63,6 +63,16 @@ describe("alarms", () => {
     }));
   });
 
+  it("ring though one of them is set for no time at all, which rings at once", async () => {
+    const host = new FakeHost();
+    const rung: string[] = [];
+    const alarms = new Alarms<string>(host, (input) => rung.push(input));
+    for (const at of [40, 10, NaN, 30, 20, 50]) alarms.set(`at ${at}`, at, String(at));
+    await host.advance(100);
+    assert.deepEqual(rung, ["NaN", "10", "20", "30", "40", "50"]);
+    assert.equal(host.timerCount(), 0);
+  });
+
   it("keep no process alive, and leave no timer behind", () => {
     const host = new FakeHost();
     const alarms = new Alarms<string>(host, () => {});

@@ -22,6 +22,13 @@ describe("options", () => {
       [{ trapSignals: { SIGHUP: { signal: "SIGTERM", intervalMs: -1 } } }, "RangeError", /intervalMs/],
       [{ trapSignals: { SIGHUP: { signal: "SIGTERM", interval: 1 } } }, "TypeError", /'interval'.*'intervalMs'/],
       [{ policy: 3 }, "TypeError", /'policy'/],
+      [{ policy: { decide: () => 0 } }, "TypeError", /'policy.intervalMs': it must be a number, not undefined/],
+      [{ policy: { decide: () => 0, intervalMs: NaN } }, "RangeError", /'policy.intervalMs': .* not NaN/],
+      [
+        { policy: { decide: () => 0, intervalMs: 0, retireAfterMs: -1 } },
+        "RangeError",
+        /'policy.retireAfterMs': .* not -1/,
+      ],
       [{ logger: {} }, "TypeError", /'logger': it must have the methods/],
       [{ beforeFork: 1 }, "TypeError", /'beforeFork': it must be a function/],
       [{ signal: "SIGTERM" }, "TypeError", /signals go to 'trapSignals'/],
