@@ -6,6 +6,7 @@
 
 import { formatEvent, type PreforkEvent } from "./events.ts";
 import type { Logger } from "./options.ts";
+import type { ProcessHost } from "./types.ts";
 
 /** The most events that wait for one reader. */
 const CAPACITY = 10_000;
@@ -24,8 +25,18 @@ export class EventHub {
   /** Hands on one event. A logger that throws is an event too, but not one for the logger. */
   publish(event: PreforkEvent): void {
     for (const reader of this.#readers) reader.push(event);
+    this.#log(levelOf(event), formatEvent(event));
+  }
+
+  /** Tells what someone should look at and no event says; on standard error where there is no logger. */
+  warn(text: string, host: ProcessHost): void {
+    if (this.#logger === undefined) host.write(`prefork: ${text}\n`);
+    else this.#log("warn", text);
+  }
+
+  #log(level: keyof Logger, text: string): void {
     try {
-      const result = this.#logger?.[levelOf(event)](formatEvent(event));
+      const result = this.#logger?.[level](text);
       if (result instanceof Promise) result.catch((error: unknown) => this.#loggerThrew(error));
     } catch (error) {
       this.#loggerThrew(error);

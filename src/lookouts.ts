@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { EventHub } from "./event_hub.ts";
 import { Lookout } from "./lookout.ts";
 import type { Input, PoolState } from "./pool_state.ts";
 import type { Terms } from "./terms.ts";
@@ -18,9 +19,14 @@ const MEMORY_LOOK_MS = 5000;
 /** How often it is looked whether the sockets still listen. */
 const SOCKET_LOOK_MS = 1000;
 
+const NO_MEMORY =
+  "no worker is replaced for its memory, which cannot be read: 'recycle.maxMemoryBytes' takes the /proc " +
+  "of Linux, and on Deno --allow-all (-A), or leave it out";
+
 /** What is looked at, and who is told. */
 export interface LookoutParts {
   readonly host: ProcessHost;
+  readonly hub: EventHub;
   readonly state: () => PoolState;
   readonly terms: () => Terms;
   post(input: Input): void;
@@ -33,6 +39,7 @@ export class Lookouts implements Disposable {
   readonly #parts: LookoutParts;
   readonly #memory: Lookout;
   readonly #sockets: Lookout;
+  #isWarned = false;
 
   constructor(parts: LookoutParts) {
     this.#parts = parts;
@@ -43,8 +50,17 @@ export class Lookouts implements Disposable {
   /** Looks at what there is to look at by now. */
   keep(): void {
     const { state, terms } = this.#parts;
-    this.#memory.keep(state().config.recycle.maxMemoryBytes !== undefined);
+    this.#memory.keep(state().config.recycle.maxMemoryBytes !== undefined && this.#seesMemory());
     this.#sockets.keep(terms().sockets !== undefined);
+  }
+
+  /** Whether the memory of processes can be looked at; told once if not, since the limit means nothing then. */
+  #seesMemory(): boolean {
+    const { host, hub } = this.#parts;
+    if (host.usage(host.pid) !== undefined) return true;
+    if (!this.#isWarned) hub.warn(NO_MEMORY, host);
+    this.#isWarned = true;
+    return false;
   }
 
   /** Without its sockets a pool has nothing to do: its workers look alive, and accept nothing. */

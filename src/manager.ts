@@ -105,6 +105,7 @@ export class Manager {
     this.#alarms = new Alarms(host, post);
     this.#lookouts = new Lookouts({
       host,
+      hub,
       state: () => this.#state,
       terms: () => this.#terms,
       post,
@@ -119,7 +120,7 @@ export class Manager {
       gone: () => this.#letGo(),
     });
     this.#traps = new Traps(host, trapped, (signal) => post({ type: "signal", signal }), (signal) => this.#die(signal));
-    warnOfInspector(host, trapped, options.logger);
+    warnOfInspector(host, trapped, hub);
     if (options.tracer !== undefined) this.#trace(options.tracer, options.name);
     options.signal?.addEventListener("abort", this.#stop, { once: true });
     if (options.signal?.aborted) this.#stop();

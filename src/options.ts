@@ -55,7 +55,10 @@ export interface RecycleOptions {
   readonly maxRequests?: number;
   /** It has been ready for so long, in milliseconds. */
   readonly maxLifetimeMs?: number;
-  /** It uses so much memory, in bytes of resident memory; looked at every five seconds. Linux only. */
+  /**
+   * It uses so much memory, in bytes of resident memory; looked at every five seconds. Linux only, and on Deno with
+   * `--allow-all` (`-A`) only, which is told where it is missing.
+   */
   readonly maxMemoryBytes?: number;
   /** Its event loop was late by more than this three times in a row, in milliseconds. Not for commands. */
   readonly maxLagMs?: number;

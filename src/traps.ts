@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Logger } from "./options.ts";
+import type { EventHub } from "./event_hub.ts";
 import { signalNumber } from "./signals.ts";
 import type { ProcessHost, Signal } from "./types.ts";
 
@@ -69,8 +69,7 @@ export class Traps implements Disposable {
 }
 
 /** Tells what comes with a trap for SIGUSR1. */
-export function warnOfInspector(host: ProcessHost, trapped: readonly Signal[], logger: Logger | undefined): void {
+export function warnOfInspector(host: ProcessHost, trapped: readonly Signal[], hub: EventHub): void {
   if (host.name !== "deno" || !trapped.includes("SIGUSR1")) return;
-  const warner = logger ?? { warn: (text: string) => host.write(`prefork: ${text}\n`) };
-  warner.warn("trapping SIGUSR1: on Deno it also opens the inspector on 127.0.0.1:9229; SIGUSR2 does not");
+  hub.warn("trapping SIGUSR1: on Deno it also opens the inspector on 127.0.0.1:9229; SIGUSR2 does not", host);
 }

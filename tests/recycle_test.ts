@@ -2,10 +2,12 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, it } from "node:test";
+import { FakePool, rest as settle } from "./support/pool_on_fake.ts";
 import { eventsOf, eventsOfType, runFixture, stopPool, waitForReady } from "./support/pool.ts";
-import { waitFor } from "./support/run.ts";
+import { runtime, waitFor } from "./support/run.ts";
 
 const LONG = { timeout: 60_000 };
+const NARROW = { ...LONG, skip: runtime !== "deno" };
 
 describe("a worker is replaced, the new one ready first", () => {
   const reasons = [
@@ -31,6 +33,20 @@ describe("a worker is replaced, the new one ready first", () => {
     });
   }
 
+  it("never for its memory where that cannot be read, which is told", NARROW, async () => {
+    const runtimeArgs = [
+      "run",
+      "--no-prompt",
+      ...["net", "read", "write", "env", "run"].map((kind) => `--allow-${kind}`),
+    ];
+    await using program = runFixture("recycle", ["memory"], { runtimeArgs });
+    await waitForReady(program, 3);
+    const warning = /^prefork: no worker is replaced for its memory, .* on Deno --allow-all \(-A\)/;
+    await program.waitForErrorLine(warning);
+    await stopPool(program);
+    assert.equal(program.errorLines.filter((line) => warning.test(line)).length, 1, program.report());
+  });
+
   it("when it is old, not all of them at once", LONG, async () => {
     await using program = runFixture("recycle", ["age"]);
     await program.waitForLine('"type":"replace"', { count: 6, timeoutMs: 30_000 });
@@ -41,5 +57,27 @@ describe("a worker is replaced, the new one ready first", () => {
       assert.ok(event.type !== "replace" || ready >= 3, program.report());
     }
     await stopPool(program);
+  });
+});
+
+describe("a limit of memory that cannot be read", () => {
+  it("is told once, also to a logger that throws", async () => {
+    const warnings: string[] = [];
+    const warn = (text: string): never => {
+      warnings.push(text);
+      throw new Error("oops");
+    };
+    const logger = { debug: () => {}, info: () => {}, warn, error: () => {} };
+    for (const isReadable of [false, true]) {
+      const pool = new FakePool({ recycle: { maxMemoryBytes: 2 ** 30 }, logger });
+      if (isReadable) pool.host.usages.set(pool.host.pid, { memoryBytes: 1, cpuMs: 1 });
+      const started = pool.pm.start();
+      await settle();
+      await pool.pm.reload();
+      await pool.stop(started);
+      assert.equal(pool.ofType("hookError").length, isReadable ? 0 : 1);
+    }
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0] ?? "", /'recycle.maxMemoryBytes' takes .* on Deno --allow-all \(-A\)/);
   });
 });
