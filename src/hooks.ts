@@ -5,7 +5,7 @@
  */
 
 import type { EventHub } from "./event_hub.ts";
-import type { PreforkOptions } from "./options.ts";
+import { checkData, type PreforkOptions } from "./options.ts";
 import type { Prefork } from "./prefork.ts";
 import type { ExitStatus, Json, ProcessHost } from "./types.ts";
 
@@ -29,13 +29,15 @@ export class Hooks {
   /** Gives `launch` what the hook has for the next worker: at once, unless the hook takes its time. */
   beforeFork(launch: (value: Json | void) => void): void {
     const value = this.#ask();
-    if (!(value instanceof Promise)) return launch(value);
-    this.#inTime(value).catch((error: unknown) => this.#threw("beforeFork", error)).then(launch);
+    if (value instanceof Promise) value.then(launch);
+    else launch(value);
   }
 
-  #ask(): ReturnType<NonNullable<PreforkOptions["beforeFork"]>> {
+  #ask(): Json | void | Promise<Json | void> {
     try {
-      return this.#options.beforeFork?.(this.#pool);
+      const value = this.#options.beforeFork?.(this.#pool);
+      if (!(value instanceof Promise)) return sendable(value);
+      return this.#inTime(value).then(sendable).catch((error: unknown) => this.#threw("beforeFork", error));
     } catch (error) {
       return this.#threw("beforeFork", error);
     }
@@ -72,4 +74,10 @@ export class Hooks {
   #threw(hook: string, error: unknown): undefined {
     this.#hub.publish({ type: "hookError", hook, error });
   }
+}
+
+/** Refused here, what JSON cannot say costs a worker its value; in the welcome it would cost the whole worker. */
+function sendable(value: Json | void): Json | void {
+  checkData(value, "what it returns");
+  return value;
 }

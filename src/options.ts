@@ -133,7 +133,8 @@ export interface PreforkOptions {
   readonly policy?: Policy;
   /**
    * Called in the manager before each spawn. What it returns reaches the new worker as `forkValue`. A promise is waited for
-   * as long as a boot may take; then the worker is made without a value.
+   * as long as a boot may take; then the worker is made without a value, as it is when the hook throws, or returns what
+   * JSON cannot say.
    */
   readonly beforeFork?: (pool: Prefork) => Json | void | Promise<Json | void>;
   /** Called in the manager after each spawn. */
@@ -386,9 +387,17 @@ function checkReplace(trapped: Signal, replace: unknown): void {
  * @throws {TypeError} Names the first part that JSON would lose or change.
  */
 export function encodeData(data: unknown): string {
-  if (data === undefined) return "null";
-  checkJson(data, "data", []);
-  return JSON.stringify(data);
+  checkData(data, "data");
+  return JSON.stringify(data ?? null);
+}
+
+/**
+ * Checks that a value reaches a worker as it is; nothing reaches it as null.
+ *
+ * @throws {TypeError} Names the first part that JSON would lose or change.
+ */
+export function checkData(value: unknown, name: string): void {
+  if (value !== undefined) checkJson(value, name, []);
 }
 
 function checkJson(value: unknown, path: string, above: readonly object[]): void {

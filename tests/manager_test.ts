@@ -303,6 +303,26 @@ describe("hooks and loggers that throw", () => {
     assert.deepEqual([...hooks].sort(), ["afterFork", "beforeFork", "logger", "onChildReap"]);
   });
 
+  it("are events when beforeFork returns what JSON cannot say, and the worker is made without it", async () => {
+    const own: { self?: object } = {};
+    own.self = own;
+    for (const value of [own, 1n, new Date(0)]) {
+      for (const given of [value, Promise.resolve(value)]) {
+        // @ts-expect-error no JSON
+        const pool = new FakePool({ maxWorkers: 1, beforeFork: () => given });
+        const started = pool.pm.start();
+        await settle();
+        assert.equal(pool.workers[0]?.welcome?.["forkValue"], null);
+        const [{ hook, error } = {}, ...more] = pool.ofType("hookError");
+        assert.equal(hook, "beforeFork");
+        assert.match(String(error), /^TypeError: Cannot send what it returns(\.self)? to workers: /);
+        assert.deepEqual(more, []);
+        await pool.stop(started);
+        await pool.pm[Symbol.asyncDispose]();
+      }
+    }
+  });
+
   it("see a count without the worker that is being made, and without the one that is gone", async () => {
     const counts: string[] = [];
     const pool = new FakePool({
