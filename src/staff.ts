@@ -213,6 +213,7 @@ export class Staff {
       });
     } catch (error) {
       if (token !== undefined) this.#server?.forget({ slot, id }, token);
+      this.#outputs.forget(id);
       return this.#post({ type: "spawnFailed", slot, id, error });
     }
     const { pid } = child;

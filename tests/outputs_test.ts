@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Outputs } from "../src/outputs.ts";
 import type { WorkerInfo } from "../src/types.ts";
+import { FakePool, rest as settle } from "./support/pool_on_fake.ts";
 
 const worker: WorkerInfo = { pid: 1, slot: 0, generation: 1, state: "ready", status: "" };
 
@@ -36,4 +37,27 @@ test("a worker is held back from when a reader takes its time until that is over
   assert.equal(outputs.sinceHeldMs(7), 200);
   outputs.forget(7);
   assert.equal(outputs.sinceHeldMs(7), Infinity);
+});
+
+test("a worker that could not be made is forgotten", async () => {
+  const { forget } = Outputs.prototype;
+  const forgotten: number[] = [];
+  Outputs.prototype.forget = function (id) {
+    forgotten.push(id);
+    forget.call(this, id);
+  };
+  try {
+    const pool = new FakePool({ maxWorkers: 1, errRespawnIntervalMs: 100, output: () => () => {} });
+    pool.host.spawnFailure = ({ command }) => command === "/bin/sh" ? undefined : new Error("no process to be had");
+    const started = pool.pm.start();
+    await settle();
+    await pool.host.advance(100);
+    assert.equal(forgotten.length, pool.ofType("spawnError").length);
+    assert.ok(forgotten.length >= 2);
+    pool.host.spawnFailure = () => undefined;
+    await pool.stop(started);
+    await pool.pm[Symbol.asyncDispose]();
+  } finally {
+    Outputs.prototype.forget = forget;
+  }
 });
