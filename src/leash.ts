@@ -28,10 +28,13 @@ rm -rf -- "$2"
 
 /** Ties the manager `pid` to this process until disposed of; without a shell that may be run, it is on its own. */
 export function leash(host: ProcessHost, dir: string, pid: number): Disposable {
-  const child = host.mayRun("/bin/sh") ? begin(host, dir, pid) : undefined;
+  let child = host.mayRun("/bin/sh") ? begin(host, dir, pid) : undefined;
+  const forget = (): void => child = undefined; // its number may soon be somebody else's
+  child?.exited.then(forget);
   return {
     [Symbol.dispose]() {
       if (child) host.kill(child.pid, "SIGKILL");
+      forget();
     },
   };
 }

@@ -14,7 +14,7 @@ import {
 } from "../src/handover.ts";
 import { LineReader } from "../src/protocol.ts";
 import { Takeover } from "../src/takeover.ts";
-import type { ControlConnection, ControlHandlers } from "../src/types.ts";
+import type { ControlConnection, ControlHandlers, Signal } from "../src/types.ts";
 import { Upgrade } from "../src/upgrade.ts";
 import { FakeHost, type FakeProcess } from "./fake_host.ts";
 import { outcome, rest } from "./support/pool_on_fake.ts";
@@ -66,6 +66,11 @@ class Scene {
 
   get leash(): FakeProcess {
     return this.host.processes.find(({ command }) => command.args.includes("prefork-leash")) ?? assert.fail("no leash");
+  }
+
+  /** All signals for a process, those that came too late among them. */
+  sentTo({ pid }: FakeProcess): readonly Signal[] {
+    return this.host.sent.filter((sent) => sent.pid === pid).map(({ signal }) => signal);
   }
 
   get task(): Task {
@@ -125,7 +130,8 @@ describe("the old manager", () => {
       sockets: [],
     });
     assert.deepEqual([await outcome(running), scene.heard, referenced], ["pending", [], true]);
-    assert.equal(scene.leash.command.args.at(-1), String(scene.heir.pid));
+    const { leash } = scene;
+    assert.equal(leash.command.args.at(-1), String(scene.heir.pid));
 
     await scene.say({ type: "ready", kept: [] });
     await rest();
@@ -134,6 +140,7 @@ describe("the old manager", () => {
     assert.equal(await outcome(running), undefined);
     assert.deepEqual(scene.heard, ["yours", "closed"]);
     assert.deepEqual([scene.heir.alive, scene.heir.referenced, scene.leftovers], [true, false, []]);
+    assert.deepEqual(scene.sentTo(leash), ["SIGKILL"], "once: its number may be somebody else's from then on");
     assert.deepEqual(scene.events, [
       { type: "upgrade", pid: scene.heir.pid },
       { type: "upgraded", pid: scene.heir.pid },
@@ -254,6 +261,18 @@ describe("the old manager", () => {
     );
     assert.deepEqual([...scene.host.files.keys()], []);
     assert.deepEqual(scene.events.map(({ type }) => type), ["upgradeFailed"]);
+  });
+
+  it("sends nothing to a leash that is gone", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    await scene.boot({ type: "started" });
+    const { leash } = scene;
+    leash.exit(0);
+    await scene.say({ type: "ready", kept: [] });
+    await scene.host.advance(0);
+    assert.equal(await outcome(running), undefined);
+    assert.deepEqual(scene.sentTo(leash), []);
   });
 
   it("does without a leash where no shell may be run", async () => {
