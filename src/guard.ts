@@ -6,7 +6,7 @@
  */
 
 import { Table } from "./table.ts";
-import type { Child, ProcessHost } from "./types.ts";
+import type { Child, ProcessHost, Timer } from "./types.ts";
 
 /**
  * `c PID` and `w PID` enter a command and a worker of the library, `- PID` takes one out. At the end commands are told
@@ -45,7 +45,7 @@ for pid in $left; do kill -KILL -$pid 2>/dev/null; done
 [ -z "$dir" ] || rm -rf -- "$dir"
 `;
 
-/** A guard that ended sooner is not started again until it is needed: something is wrong with it. */
+/** A guard that ended sooner is started again so much later, or with the next worker: something is wrong with it. */
 const STEADY_MS = 1000;
 
 interface Charge {
@@ -60,6 +60,7 @@ export class Guard implements Disposable {
   readonly #charges = new Table<number, Charge>();
   #controlDir: string | undefined;
   #child: Child | undefined;
+  #retry: Timer | undefined;
 
   /**
    * Starts the guard.
@@ -105,6 +106,7 @@ export class Guard implements Disposable {
   [Symbol.dispose](): void {
     const child = this.#child;
     this.#child = undefined;
+    this.#retry?.[Symbol.dispose]();
     if (child) this.#host.kill(child.pid, "SIGKILL");
   }
 
@@ -125,14 +127,24 @@ export class Guard implements Disposable {
       if (this.#child !== child) return;
       this.#child = undefined;
       if (this.#host.now() - startedAt >= STEADY_MS) this.#beginAgain();
+      else this.#beginLater();
     });
+  }
+
+  /** In a pool at rest no worker comes that would have it started. */
+  #beginLater(): void {
+    this.#retry?.[Symbol.dispose]();
+    this.#retry = this.#host.setTimer(STEADY_MS, () => {
+      if (this.#child === undefined) this.#beginAgain();
+    });
+    this.#retry.unref();
   }
 
   #beginAgain(): void {
     try {
       this.#begin();
     } catch {
-      return; // no process to be had now; the next worker tries again
+      return this.#beginLater(); // no process to be had now
     }
     for (const charge of this.#charges.values()) this.#child?.writeStdin(entry(charge));
   }

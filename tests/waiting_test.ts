@@ -112,6 +112,36 @@ describe("waitAllChildren()", () => {
     assert.deepEqual(pool.host.alive, []);
   });
 
+  it("has its guard back a while later when that was killed again and again, or no process was to be had", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    const started = pool.pm.start();
+    await settle();
+    const guards = () => pool.host.processes.filter(({ command }) => command.command === "/bin/sh");
+    const killGuard = async (): Promise<void> => {
+      guards().at(-1)?.signal("SIGKILL");
+      await settle();
+    };
+    await killGuard();
+    await pool.host.advance(999);
+    assert.equal(guards().length, 1);
+    await pool.host.advance(1);
+    assert.equal(guards().length, 2);
+
+    await pool.host.advance(1000);
+    pool.host.spawnFailure = () => new Error("no process to be had");
+    await killGuard();
+    await pool.host.advance(1500);
+    assert.equal(guards().length, 2);
+    pool.host.spawnFailure = () => undefined;
+    await pool.host.advance(500);
+    assert.equal(guards().length, 3);
+    assert.match(guards()[2]?.stdin ?? "", new RegExp(`^w ${pool.workers[0]?.process.pid}\n$`));
+
+    await killGuard();
+    await pool.stop(started);
+    assert.deepEqual([pool.host.alive, pool.host.timerCount()], [[], 0]);
+  });
+
   it("takes a worker that is gone out of the guard, and closes its connection", async () => {
     const pool = new FakePool({ maxWorkers: 1, trapSignals: { SIGTERM: "SIGTERM", SIGHUP: null } });
     const started = pool.pm.start();
