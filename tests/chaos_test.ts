@@ -12,6 +12,7 @@ import { keepAlive, type Load, load, oneShot, post, stream, webSocket } from "./
 import {
   descriptors,
   eventsOfType,
+  guards,
   liveWorkers,
   memoryKb,
   portOf,
@@ -71,6 +72,7 @@ class Chaos {
     const acts = [
       () => this.#kill(),
       () => this.#kill(),
+      () => this.#killWithGuard(),
       () => this.#hang(),
       () => this.#nap(),
       () => this.#leave(),
@@ -120,6 +122,13 @@ class Chaos {
   async #kill(): Promise<void> {
     const pid = await this.#doom("is killed");
     if (pid !== undefined) signalProcess(pid, "SIGKILL");
+  }
+
+  /** As whoever kills all children of the manager does, which may then write to a guard of whose end it does not know. */
+  async #killWithGuard(): Promise<void> {
+    const pid = await this.#doom("is killed, and the guard with it");
+    if (pid === undefined) return;
+    for (const each of [...guards(this.program), pid]) signalProcess(each, "SIGKILL");
   }
 
   async #hang(): Promise<void> {

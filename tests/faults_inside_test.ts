@@ -1,12 +1,15 @@
 /** What fails inside the manager costs nothing else: neither the rest of a step, nor the inputs after it. */
 import assert from "node:assert/strict";
+import process from "node:process";
 import { describe, it } from "node:test";
 import { EventHub } from "../src/event_hub.ts";
 import { Hooks } from "../src/hooks.ts";
 import { Inbox, type SpawnEffect } from "../src/inbox.ts";
 import type { Generation, Input } from "../src/pool_state.ts";
 import { FakeHost, type FakeProcess } from "./fake_host.ts";
+import { guards, runFixture, stopPool, strangers, waitForReady } from "./support/pool.ts";
 import { FakePool, rest as settle } from "./support/pool_on_fake.ts";
+import { waitFor } from "./support/run.ts";
 
 const generation: Generation = { number: 1, channel: true };
 
@@ -61,5 +64,16 @@ describe("what fails inside the manager", () => {
     inbox.post({ type: "wait" });
     await host.advance(0);
     assert.deepEqual(taken, ["stopAll", "wait"]);
+  });
+});
+
+describe("a guard that is dead", () => {
+  const options = { timeout: 60_000, skip: process.platform !== "linux" };
+  it("costs nothing, though the manager has yet to hear of it", options, async () => {
+    await using program = runFixture("guardless");
+    await waitForReady(program, 2);
+    await waitFor(() => guards(program).length === 1, { what: "another guard" });
+    assert.deepEqual(strangers(program), []);
+    await stopPool(program);
   });
 });

@@ -101,6 +101,11 @@ export function strangers(program: Program): string[] {
     .filter((line) => !line.includes("prefork-guard"));
 }
 
+/** The guard of the manager; none for a moment after its end. */
+export function guards(program: Program): number[] {
+  return program.processes().filter((pid) => commandLine(pid).includes("prefork-guard"));
+}
+
 /** The command line of a process, on one line. */
 export function commandLine(pid: number): string {
   return readProc(pid, "cmdline").replaceAll("\0", " ").replaceAll("\n", " ");
