@@ -69,7 +69,9 @@ export function openFirst(os: string, arch: string, open: (name: string) => Libc
       failures.push(error instanceof Error ? error.message : String(error));
     }
   }
-  throw new NoLibcError(`no C library was found as ${names.join(", ")} (${failures[0]})`);
+  // One that is there and cannot be used tells more than those that are not.
+  const reason = failures.find((text) => !/no such file/i.test(text)) ?? failures[0];
+  throw new NoLibcError(`no C library could be used as ${names.join(", ")} (${reason})`);
 }
 
 /** The words for the failures a user can do something about. */
