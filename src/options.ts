@@ -80,7 +80,7 @@ export interface PreforkOptions {
   readonly errRespawnIntervalMs?: number;
   /** The longest such wait; a worker that lives longer clears the count. @default {30000} */
   readonly maxRespawnIntervalMs?: number;
-  /** `start` rejects after so many failures if no worker ever became ready. @default no limit */
+  /** `start` rejects after so many failures if no worker ever became ready, or did its work. @default no limit */
   readonly maxBootFailures?: number;
   /** How long a worker may take from its spawn to its own code, and to be ready if that is asked for. @default {30000} */
   readonly bootTimeoutMs?: number;

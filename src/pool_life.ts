@@ -136,7 +136,7 @@ export function becomeReady(turn: Turn, ref: WorkerRef): void {
   const worker: PoolWorker = { ...found, phase: "ready", begun: true };
   putWorker(turn, worker);
   proveGeneration(turn, worker);
-  update(turn, { everReady: true, bootFailures: 0 });
+  update(turn, { everReady: true });
   effect(turn, { type: "clearTimer", key: timerKey.settle(ref) });
   effect(turn, { type: "clearTimer", key: timerKey.boot(ref) });
   tell(turn, { type: "ready", worker: workerInfo(worker) });
@@ -292,9 +292,10 @@ function backoffMs(turn: Turn, failures: number): number {
   return full / 2 + full / 2 * drawRandom(turn);
 }
 
-/** While nothing was ever ready, failures count against the whole `start`. */
+/** While nothing was ever ready, or did its work before it was, failures count against the whole `start`. */
 function countBootFailure(turn: Turn, reason: string): void {
-  if (turn.pool.everReady || turn.pool.mode !== "running") return;
+  const { mode, everReady, endsEarly } = turn.pool;
+  if (mode !== "running" || everReady || endsEarly) return;
   const bootFailures = turn.pool.bootFailures + 1;
   update(turn, { bootFailures });
   const { maxBootFailures } = turn.pool.config;

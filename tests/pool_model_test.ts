@@ -175,6 +175,18 @@ const WORKERS: fc.Arbitrary<Command> = fc.oneof(
   ...Object.values(BOOT),
   BOOT.boots,
   ends("returns", { type: "exited", code: 0 }, { code: 0 }),
+  workerDeed({
+    name: "does a short job",
+    can: ({ phase }) => phase === "booting",
+    pool: (sim, { id }) => {
+      for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+      sim.exit(id);
+    },
+    model: (model, worker) => {
+      for (const input of [predict.connected, predict.begun]) input(model, worker);
+      predict.exit(model, worker, { code: 0 });
+    },
+  }),
   ends("exits with 3", { type: "exited", code: 3 }, { code: 3 }),
   ends("crashes", { type: "signaled", signal: "SIGSEGV" }, { signal: "SIGSEGV" }),
   workerDeed({

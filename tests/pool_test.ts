@@ -306,6 +306,16 @@ describe("pool: failures", () => {
     assert.equal(sim.size, 1);
   });
 
+  it("never gives up once a worker did its work, though none that is so short is ever ready", () => {
+    const sim = new PoolSim({ maxWorkers: 1, maxBootFailures: 2, errRespawnIntervalMs: 0 }, { eager: false });
+    sim.start(false);
+    for (const code of [1, 0, 1, 0, 1, 1, 1]) {
+      sim.advance(900);
+      sim.exit(sim.inSlot(0).id, { type: "exited", code });
+    }
+    assert.deepEqual([sim.gaveUp, sim.state.everReady, sim.size], [undefined, false, 1]);
+  });
+
   it("calls a worker that returned 0 before its start a failure that says so", () => {
     const sim = new PoolSim({ maxWorkers: 1 }, { eager: false });
     sim.start();

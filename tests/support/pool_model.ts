@@ -118,6 +118,8 @@ export interface PoolModel {
   spawnFailures: number;
   spawnFailedAt: number;
   bootFailures: number;
+  /** Whether a worker was ever ready, or did its work before it was: such a pool is not given up. */
+  wasOfUse: boolean;
   everReady: boolean;
   endsEarly: boolean;
   isDegraded: boolean;
@@ -155,6 +157,7 @@ export function newModel(rules: Rules): PoolModel {
     spawnFailures: 0,
     spawnFailedAt: -1,
     bootFailures: 0,
+    wasOfUse: false,
     everReady: false,
     endsEarly: false,
     isDegraded: false,

@@ -92,8 +92,7 @@ export function ready(model: PoolModel, worker: Worker): void {
   forget(model, "boot", worker);
   forget(model, "settle", worker);
   prove(model, worker);
-  model.everReady = true;
-  model.bootFailures = 0;
+  model.everReady = model.wasOfUse = true;
   say(model, `${worker.name} ready`);
   expectBeat(model, worker, model.rules.hangTimeoutMs);
   if (worker.place === "successor") takeOver(model, worker);

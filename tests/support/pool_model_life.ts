@@ -156,7 +156,7 @@ export function reap(model: PoolModel, worker: Worker, end: End): void {
   const isOdd = wentEarly && model.everReady && !model.endsEarly && model.roll?.fallback !== undefined &&
     model.roll.target === worker.generation;
   const isFailure = isFaulty || isEarly || isOdd || !asTold;
-  if (!isFailure && wentEarly) model.endsEarly = true;
+  if (!isFailure && wentEarly) model.endsEarly = model.wasOfUse = true;
   if (!isFailure && !isLeaving) provedByItsWork(model, worker);
   const wasSuccessor = worker.place === "successor";
   remove(model, worker);
@@ -197,7 +197,7 @@ function leaveSlot(model: PoolModel, { slot, generation, bornAt }: Worker, isFai
 }
 
 function countBootFailure(model: PoolModel): void {
-  if (model.everReady || model.mode !== "running") return;
+  if (model.wasOfUse || model.mode !== "running") return;
   model.bootFailures++;
   if (model.bootFailures < (model.rules.maxBootFailures ?? Infinity)) return;
   giveUpRoll(model, "stopped");
