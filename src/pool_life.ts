@@ -6,7 +6,7 @@
 
 import { describeError, describeStatus } from "./events.ts";
 import { isProbed, probe } from "./pool_ready.ts";
-import { endRoll, failRoll, forgetTroubles, inherit, proveGeneration, takeOver } from "./pool_roll.ts";
+import { endRoll, failRoll, forgetTroubles, inherit, noteWhoStays, proveGeneration, takeOver } from "./pool_roll.ts";
 import { armStopDeadline, flushHeld, noteKilled, stopAll } from "./pool_signals.ts";
 import { adjust, countWanted } from "./pool_size.ts";
 import { hasStandby } from "./pool_standby.ts";
@@ -143,6 +143,7 @@ export function becomeReady(turn: Turn, ref: WorkerRef): void {
   watch(turn, worker);
   const succeeds = isSuccessor(turn.pool, worker);
   if (succeeds) takeOver(turn, worker);
+  noteWhoStays(turn);
   flushHeld(turn, worker);
   const { roll, due, config } = turn.pool;
   if (succeeds || roll !== null || due.length > 0 || config.standby > 0) adjust(turn);

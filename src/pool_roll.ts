@@ -259,8 +259,19 @@ function isDone({ roll, workers, successors, vacating, serving, ready, endsEarly
 
 function complete(turn: Turn, target: Generation): void {
   update(turn, { roll: null, current: target });
+  noteWhoStays(turn);
   dismissStandbys(turn, target);
   tell(turn, { type: "reloaded", generation: target.number });
+}
+
+/**
+ * Where all are ready, workers stay, whatever others did before them. A change of generation is judged by what was so
+ * when it began: how its own workers end is what is to be judged.
+ */
+export function noteWhoStays(turn: Turn): void {
+  const { endsEarly, roll, ready, serving } = turn.pool;
+  if (!endsEarly || roll !== null || ready.size === 0 || ready.size < serving.size) return;
+  update(turn, { endsEarly: false });
 }
 
 /** The generation of a worker to be made for a slot. */

@@ -211,7 +211,7 @@ export interface PoolState {
   /** Since when the policy has wanted fewer workers, without a break; Infinity if it does not. */
   readonly surplusSince: number;
   readonly everReady: boolean;
-  /** Whether workers have ended well before they counted as ready, as those of short jobs do. */
+  /** Whether workers end well before they count as ready, as those of short jobs do: one did since all were ready. */
   readonly endsEarly: boolean;
   /** Whether workers are missing after failures, though some were ready before. */
   readonly degraded: boolean;

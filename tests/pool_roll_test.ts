@@ -171,7 +171,6 @@ describe("pool: reload", () => {
     const sim = poolAtRest({ maxWorkers: 2 });
     sim.exit(newest(sim).id);
     doShortJob(sim);
-    allReady(sim);
     sim.reload();
     for (let i = 0; i < 4 && sim.state.roll; i++) doShortJob(sim);
     goOn(sim);
@@ -213,11 +212,38 @@ describe("pool: reload", () => {
     assert.deepEqual([generations(sim), sim.state.ready.size], [[1, 1], 2]);
   });
 
+  it("fails so again once all workers stay, though one has ended early before", () => {
+    for (const reloads of [0, 1]) {
+      const sim = poolAtRest({ maxWorkers: 2 });
+      sim.exit(newest(sim).id);
+      doShortJob(sim);
+      if (reloads > 0) sim.reload(); // while one is not ready
+      goOn(sim);
+      assert.equal(sim.of("reloaded").length, reloads);
+      sim.reload();
+      doShortJob(sim);
+      assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /before it was ready, though those of the generation/);
+      goOn(sim);
+      assert.deepEqual([new Set(generations(sim)).size, sim.state.current.number], [1, 1 + reloads]);
+    }
+  });
+
+  it("is judged by what was so when it began: no worker that does a long job makes it fail by a short one", () => {
+    const sim = poolAtRest({ maxWorkers: 2 });
+    sim.exit(newest(sim).id);
+    doShortJob(sim);
+    sim.reload();
+    allReady(sim);
+    assert.equal(sim.state.ready.size, 2);
+    doShortJob(sim);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length, sim.of("reloadFailed")], [[2, 2], 1, []]);
+  });
+
   it("counts one as ready that stands where an old worker stood, too", () => {
     const sim = poolAtRest({ maxWorkers: 1, maxSurge: 0, maxUnavailable: 1 });
     sim.exit(newest(sim).id);
     doShortJob(sim);
-    allReady(sim);
     sim.reload();
     doShortJob(sim);
     assert.equal(sim.state.current.number, 2);

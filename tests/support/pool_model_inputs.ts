@@ -12,6 +12,7 @@ import {
   dismissSuccessors,
   forgive,
   giveUpRoll,
+  noteWhoStays,
   prove,
   replaceNobody,
   takeOver,
@@ -96,6 +97,7 @@ export function ready(model: PoolModel, worker: Worker): void {
   say(model, `${worker.name} ready`);
   expectBeat(model, worker, model.rules.hangTimeoutMs);
   if (worker.place === "successor") takeOver(model, worker);
+  noteWhoStays(model);
   for (const signal of worker.held.splice(0)) send(model, worker, signal);
   follow(model);
 }

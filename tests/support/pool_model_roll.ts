@@ -43,7 +43,16 @@ export function replaceNobody(model: PoolModel): void {
 function complete(model: PoolModel, { target }: Roll): void {
   model.roll = undefined;
   model.serving = target;
+  noteWhoStays(model);
   say(model, `reload to ${target} is done`);
+}
+
+/** What early ends mean is known anew whenever all are ready, but while a change of generation is judged by it. */
+export function noteWhoStays(model: PoolModel): void {
+  const all = servers(model);
+  if (model.roll === undefined && all.length > 0 && all.every(({ phase }) => phase === "ready")) {
+    model.endsEarly = false;
+  }
 }
 
 export function giveUpRoll(model: PoolModel, cause: "superseded" | "stopped"): void {
