@@ -58,10 +58,9 @@ export function spawned(turn: Turn, ref: WorkerRef, pid: number): void {
   if (!worker.channel) begin(turn, { ...worker, phase: "starting" });
 }
 
-function armBootDeadline(turn: Turn, worker: PoolWorker): void {
-  const { slot, id, config: { bootTimeoutMs } } = worker;
-  const due = turn.now + bootTimeoutMs;
-  setTimer(turn, timerKey.boot(worker), bootTimeoutMs, { type: "bootDeadline", slot, id, due });
+function armBootDeadline(turn: Turn, worker: PoolWorker, delayMs: number = worker.config.bootTimeoutMs): void {
+  const { slot, id } = worker;
+  setTimer(turn, timerKey.boot(worker), delayMs, { type: "bootDeadline", slot, id, due: turn.now + delayMs });
 }
 
 /** The process could not be made. That is seldom the fault of one slot, so the whole pool waits. */
@@ -155,6 +154,7 @@ export function bootDeadline(turn: Turn, ref: WorkerRef, due: number): void {
   if (worker === undefined || worker.phase === "ready" || worker.phase === "standby") return;
   if (worker.begun && settles(turn.pool, worker)) return;
   if (turn.now - due > STANDSTILL_MS) return armBootDeadline(turn, worker);
+  if (turn.now < worker.extendedUntil) return armBootDeadline(turn, worker, worker.extendedUntil - turn.now);
   tell(turn, { type: "bootTimeout", worker: workerInfo(worker) });
   const missed = worker.begun ? "was not ready" : "did not begin";
   const why = worker.saw === null ? "" : `: ${worker.saw}`;

@@ -115,10 +115,8 @@ export function dismiss(turn: Turn, worker: PoolWorker, signal: Signal): void {
 /** A worker that has to end keeps the deadline it has for that. */
 function armReloadDeadline(turn: Turn, ref: WorkerRef): void {
   const { reloadTimeoutMs } = turn.pool.config;
-  const worker = findWorker(turn.pool, ref);
-  if (worker === undefined || worker.hasToEnd || reloadTimeoutMs === undefined) return;
-  putWorker(turn, { ...worker, hasDeadline: true });
-  armStopDeadline(turn, worker, reloadTimeoutMs);
+  if (reloadTimeoutMs === undefined || findWorker(turn.pool, ref)?.hasToEnd) return;
+  armStopDeadline(turn, ref, reloadTimeoutMs);
 }
 
 /**
@@ -147,11 +145,11 @@ export function signalWorker(turn: Turn, worker: PoolWorker, signal: Signal): vo
 
 /** Tells a worker to stop. One whose own code has not begun holds nothing that could be lost, and is ended at once. */
 export function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void {
-  const stopping = { ...worker, stopping: true, hasToEnd: true, hasDeadline: true };
+  const stopping = { ...worker, stopping: true, hasToEnd: true };
   putWorker(turn, stopping);
   endProbe(turn, worker);
-  if (!worker.hasToEnd) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);
   relayTo(turn, stopping, worker.phase === "booting" ? "SIGKILL" : signal);
+  if (!worker.hasToEnd) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);
 }
 
 /** Whether a worker is ready that is to leave is no question any more. */
@@ -161,15 +159,17 @@ function endProbe(turn: Turn, { slot, id, phase }: PoolWorker): void {
   effect(turn, { type: "endProbe", slot, id });
 }
 
+/** Gives a worker so much time to stop, from now on. */
+export function armStopDeadline(turn: Turn, ref: WorkerRef, delayMs: number): void {
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined) return;
+  putWorker(turn, { ...worker, stopDue: turn.now + delayMs });
+  killIn(turn, timerKey.stop(ref), ref, delayMs);
+}
+
 /** Kills a worker that is there still in `delayMs`. */
-export function armStopDeadline(
-  turn: Turn,
-  { slot, id }: WorkerRef,
-  delayMs: number,
-  key: (ref: WorkerRef) => string = timerKey.stop,
-): void {
-  const due = turn.now + delayMs;
-  setTimer(turn, key({ slot, id }), delayMs, { type: "stopDeadline", slot, id, due, delayMs });
+export function killIn(turn: Turn, key: string, { slot, id }: WorkerRef, delayMs: number): void {
+  setTimer(turn, key, delayMs, { type: "stopDeadline", slot, id, due: turn.now + delayMs, delayMs });
 }
 
 /** Tells one more worker to stop because the pool is to be smaller. */

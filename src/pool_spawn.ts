@@ -38,7 +38,7 @@ export function newWorker(turn: Turn, slot: number, generation: Generation): Poo
     hasToEnd: false,
     settled: false,
     saw: null,
-    hasDeadline: false,
+    stopDue: null,
     held: [],
     sent: [],
     spawnedAt: turn.now,

@@ -82,8 +82,8 @@ export interface PoolWorker extends WorkerRef {
   readonly settled: boolean;
   /** Why it is not ready, as it was seen last; null if that is not known. */
   readonly saw: string | null;
-  /** Whether its time to stop is limited, for whatever reason it was told so. */
-  readonly hasDeadline: boolean;
+  /** Until when it has time to stop, for whatever reason it was told so; null if that is not limited. */
+  readonly stopDue: number | null;
   readonly held: readonly Signal[];
   /** Signals that it was sent: dying of one of them is no failure. */
   readonly sent: readonly Signal[];
@@ -94,7 +94,7 @@ export interface PoolWorker extends WorkerRef {
   readonly isIdle: boolean;
   /** Whether it is to be replaced. */
   readonly isDue: boolean;
-  /** Until when it has asked not to be taken for one that hangs. */
+  /** Until when it has asked for time, to become ready or to show life. */
   readonly extendedUntil: number;
   /** How many of its last beats came late. */
   readonly lateBeats: number;

@@ -5,7 +5,7 @@
  */
 
 import { failRoll } from "./pool_roll.ts";
-import { armStopDeadline } from "./pool_signals.ts";
+import { armStopDeadline, killIn } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
 import type { PoolWorker, WorkerRef } from "./pool_state.ts";
 import {
@@ -71,20 +71,19 @@ export function jittered(limit: number, jitter: number, { id }: WorkerRef): numb
   return limit * (1 - jitter * (id * GOLDEN_RATIO % 1));
 }
 
-/** The worker asks for time: for its boot, its stop, or until its next beat. */
+/**
+ * The worker asks for time: for its boot, its stop, or until its next beat. It gets no less than it has: whoever can ask
+ * shows life, and a stop that is under way keeps its deadline.
+ */
 export function extend(turn: Turn, ref: WorkerRef, delayMs: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.killedFor !== null) return;
-  const { slot, id } = ref;
-  if (worker.hasDeadline) armStopDeadline(turn, ref, delayMs);
-  if (worker.phase === "ready") {
-    const extended = { ...worker, extendedUntil: turn.now + delayMs };
-    putWorker(turn, extended);
-    if (worker.config.hangTimeoutMs !== undefined) expectBeat(turn, extended, delayMs);
-    return;
-  }
-  if (!worker.begun) return;
-  setTimer(turn, timerKey.boot(ref), delayMs, { type: "bootDeadline", slot, id, due: turn.now + delayMs });
+  const until = turn.now + delayMs;
+  const extended = { ...worker, extendedUntil: Math.max(worker.extendedUntil, until) };
+  putWorker(turn, extended);
+  if (worker.stopDue !== null && worker.stopDue < until) armStopDeadline(turn, ref, delayMs);
+  const { phase, config: { hangTimeoutMs } } = worker;
+  if (phase === "ready" && hangTimeoutMs !== undefined) expectBeat(turn, extended, hangTimeoutMs);
 }
 
 /** By a time; but no beat takes back the time that the worker has asked for. */
@@ -124,7 +123,7 @@ export function examined(turn: Turn, ref: WorkerRef, sinceHeldMs: number, usage:
   const ageMs = Math.round(turn.now - worker.spawnedAt);
   tell(turn, { type: "hang", worker: workerInfo(worker), silentMs: hangTimeoutMs, ageMs, usage });
   failRoll(turn, worker, reason);
-  armStopDeadline(turn, ref, HANG_KILL_MS, timerKey.hang);
+  killIn(turn, timerKey.hang(ref), ref, HANG_KILL_MS);
   sendSignal(turn, { ...worker, stopping: true, killedFor: reason }, "SIGTERM");
   adjust(turn);
 }

@@ -64,7 +64,8 @@ export interface Worker<Data = Json | null> {
   setStatus(status: string): void;
   /**
    * Asks for time: the deadline that runs, to become ready, to show life ({@linkcode PreforkOptions.hangTimeoutMs}) or to
-   * stop, is put off to `delayMs` from now. For work that keeps the event loop from turning.
+   * stop, is put off to `delayMs` from now, where it was to come before that. Nor does a worker hang before then that
+   * becomes ready meanwhile; a stop that comes later has its own deadline. For work that keeps the event loop from turning.
    *
    * @returns Resolves when the manager will hear of it, whatever this worker does next.
    * @throws {RangeError} If `delayMs` is no time.

@@ -43,6 +43,8 @@ describe("a worker is not killed for a hang", () => {
   const innocent = [
     ["busy", "that is busy and lets its event loop turn now and then"],
     ["extended", "that asked for time before it blocks"],
+    ["early", "that asked for time before it was ready, and blocks"],
+    ["brief", "that asks for less time than it has"],
     ["flood", "whose output the manager does not read"],
   ] as const;
   for (const [how, what] of innocent) {

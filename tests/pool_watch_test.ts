@@ -134,6 +134,55 @@ describe("pool: hangs", () => {
     assert.deepEqual(signals, ["SIGTERM"]);
   });
 
+  it("keeps the time that a worker asked for before it was ready", () => {
+    const sim = new PoolSim({ maxWorkers: 1, hangTimeoutMs: 1000 }, { eager: false, obedient: false });
+    sim.start();
+    const { id, slot, signals } = sim.inSlot(0);
+    for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+    sim.send({ type: "extend", slot, id, delayMs: 20_000 });
+    sim.advance(1000); // it has settled
+    assert.equal(sim.of("ready").length, 1);
+    sim.advance(19_000);
+    assert.deepEqual(signals, []);
+    sim.advance(100);
+    assert.deepEqual(signals, ["SIGTERM"]);
+  });
+
+  it("brings no deadline nearer for a worker that asks for less time than it has", () => {
+    const rules = { settles: false, hangTimeoutMs: 4000, bootTimeoutMs: 3000, stopTimeoutMs: 2000 };
+    const sim = new PoolSim({ ...rules, maxWorkers: 1 }, { eager: false, obedient: false });
+    sim.start();
+    const { id, slot, signals } = sim.inSlot(0);
+    const extend = (delayMs: number) => sim.send({ type: "extend", slot, id, delayMs });
+    for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+    extend(100);
+    sim.advance(2999);
+    sim.tell(id, "ready");
+    extend(9000);
+    extend(100);
+    sim.advance(8999);
+    extend(100); // a sign of life, as any word
+    sim.advance(4000);
+    assert.deepEqual(signals, []);
+    sim.send({ type: "beat", slot, id, lagMs: 0 });
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    extend(100);
+    sim.advance(1999);
+    assert.deepEqual(signals, ["SIGTERM"]);
+    sim.advance(1);
+    assert.deepEqual(signals, ["SIGTERM", "SIGKILL"]);
+  });
+
+  it("gives a worker no longer to stop because it asked for time before it was told", () => {
+    const sim = new PoolSim({ maxWorkers: 1, stopTimeoutMs: 2000 }, { obedient: false });
+    sim.start();
+    const { id, slot, signals } = sim.inSlot(0);
+    sim.send({ type: "extend", slot, id, delayMs: 60_000 });
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    sim.advance(2000);
+    assert.deepEqual(signals, ["SIGTERM", "SIGKILL"]);
+  });
+
   it("sets no deadline for a stop that has none", () => {
     const sim = new PoolSim({ maxWorkers: 1 }, { obedient: false });
     sim.start();

@@ -60,9 +60,9 @@ export interface Worker {
   /** Told to stop to make room for its replacement. */
   makesRoom: boolean;
   isDue: boolean;
-  /** The pool itself found fault with it: its end is a failure, whatever it looks like. */
   /** Until when it has asked for time. */
   extendedUntil: number;
+  /** The pool itself found fault with it: its end is a failure, whatever it looks like. */
   isFaulty: boolean;
   readonly got: Signal[];
   /** What it gets once it is ready. */

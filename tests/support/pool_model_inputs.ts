@@ -106,13 +106,14 @@ export function beat(model: PoolModel, worker: Worker): void {
   if (worker.phase === "ready" && !worker.isFaulty) expectBeat(model, worker, model.rules.hangTimeoutMs);
 }
 
-/** Whatever deadline runs is put off. */
+/** Whatever deadline runs is put off, and none is brought nearer; until then nobody hangs, once it is ready. */
 export function extend(model: PoolModel, worker: Worker, ms: number): void {
   if (worker.isFaulty) return;
-  if (model.alarms.has(`stop ${worker.id}`)) killIn(model, ms, "stop", worker);
-  if (worker.phase === "ready") worker.extendedUntil = model.now + ms;
-  if (worker.phase === "ready") expectBeat(model, worker, model.rules.hangTimeoutMs && ms);
-  else if (worker.hasBegun) expectBoot(model, worker, ms);
+  const ringsBefore = (key: string) => (model.alarms.get(`${key} ${worker.id}`)?.at ?? Infinity) < model.now + ms;
+  worker.extendedUntil = Math.max(worker.extendedUntil, model.now + ms);
+  if (ringsBefore("stop")) killIn(model, ms, "stop", worker);
+  if (ringsBefore("boot")) expectBoot(model, worker, ms);
+  if (worker.phase === "ready") expectBeat(model, worker, model.rules.hangTimeoutMs);
 }
 
 export function due(model: PoolModel, worker: Worker): void {
