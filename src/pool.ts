@@ -163,7 +163,7 @@ function start(turn: Turn, generation: Generation): void {
 function replaceNobody(turn: Turn, generation: Generation): void {
   endRoll(turn, "superseded", `generation ${generation.number} took its place`);
   dismissSuccessors(turn);
-  update(turn, { current: generation });
+  update(turn, { current: generation, isMixed: false });
   dismissStandbys(turn, generation);
   forgetTroubles(turn);
 }

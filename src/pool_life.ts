@@ -190,7 +190,7 @@ export function reap(turn: Turn, ref: WorkerRef, status: ExitStatus): void {
   if (!expected && worker.phase !== "ready") countBootFailure(turn, reason);
   if (!expected) {
     failRoll(turn, worker, reason);
-    if (succeeds) postponeReplacement(turn);
+    if (succeeds && worker.generation === turn.pool.current.number) postponeReplacement(turn);
   }
   if (held) freeSlot(turn, worker, expected);
   if (isStandby(worker) && !expected) postponeStandbys(turn);
@@ -212,7 +212,7 @@ function succeed(turn: Turn, worker: PoolWorker, status: ExitStatus): void {
   if (isSuccessor(turn.pool, worker)) takeOver(turn, worker);
 }
 
-/** A worker that was to replace another has failed: each further try waits longer. */
+/** A worker that was to replace another has failed: each further try of its generation waits longer. */
 function postponeReplacement(turn: Turn): void {
   const dueFailures = turn.pool.dueFailures + 1;
   update(turn, { dueFailures, dueAfter: turn.now + backoffMs(turn, dueFailures) });

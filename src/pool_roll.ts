@@ -1,6 +1,7 @@
 /**
  * Replacement without a gap: a new worker boots beside the old one, which leaves when the new one is ready. A whole
- * generation is replaced so, behind a canary; if any of the new workers fails, the old generation comes back.
+ * generation is replaced so, behind a canary; if any of the new workers fails, the old generation comes back, and if one
+ * of those fails, it is tried again.
  *
  * @module
  */
@@ -27,8 +28,10 @@ import type { Signal } from "./types.ts";
 
 /** Begins to replace all workers by those of another generation. A change under way is given up for it. */
 export function beginRoll(turn: Turn, target: Generation, signal: Signal): void {
+  const before = turn.pool.roll;
   endRoll(turn, "superseded", `generation ${target.number} took its place`);
   dismissSuccessors(turn);
+  const canarySlot = dismissCanary(turn, before);
   const { current, config, maxWorkers, everReady, taken } = turn.pool;
   tell(turn, { type: "reload", generation: target.number, serving: current.number });
   const nothingToLose = maxWorkers === 0 || (!everReady && taken.size === 0);
@@ -38,8 +41,17 @@ export function beginRoll(turn: Turn, target: Generation, signal: Signal): void 
   }
   const size = target.rules?.maxWorkers === undefined ? undefined : maxWorkers;
   const fallback = target.rules === undefined ? current : { ...current, rules: { config, maxWorkers: size } };
-  const canarySlot = config.maxSurge > 0 ? null : freeSlot(turn.pool);
-  update(turn, { roll: { target, fallback, phase: "canary", canarySlot, signal, cursor: 0 } });
+  const slot = config.maxSurge > 0 ? null : canarySlot ?? freeSlot(turn.pool);
+  update(turn, { roll: { target, fallback, phase: "canary", canarySlot: slot, signal, cursor: 0 } });
+}
+
+/** A canary that holds a slot goes with its generation: the next one may have that slot, which this gives. */
+function dismissCanary(turn: Turn, roll: Roll | null): number | null {
+  const slot = roll?.canarySlot ?? null;
+  const canary = slot === null ? undefined : turn.pool.workers.get(slot);
+  if (canary === undefined || canary.generation !== roll?.target.number || canary.stopping) return null;
+  dismiss(turn, canary, stopSignal(turn.pool));
+  return slot;
 }
 
 /** A slot where a canary takes nobody's place. The pool would fill it with an old worker first, which then had to leave. */
@@ -80,14 +92,17 @@ function successorOf({ successors, others }: PoolState, slot: number): PoolWorke
   return id === undefined ? undefined : others.get(id);
 }
 
-/** A worker of the generation that comes has failed: its generation goes, and the one before it stays. */
+/**
+ * A worker of the generation that comes has failed: its generation goes, and the one before it stays. On the way back to
+ * that nothing is given up: whoever could not be replaced, has its turn again.
+ */
 export function failRoll(turn: Turn, worker: PoolWorker, how: string): void {
   const { roll } = turn.pool;
   if (roll === null || worker.generation !== roll.target.number || worker.stopping) return;
+  const { target, fallback, phase, cursor } = roll;
+  if (fallback === null) return update(turn, { roll: { ...roll, cursor: Math.min(cursor, Math.max(0, worker.slot)) } });
   update(turn, { roll: null });
   dismissSuccessors(turn);
-  const { target, fallback, phase } = roll;
-  if (fallback === null) return; // Those of the failed generation that serve are better than none.
   tell(turn, {
     type: "reloadFailed",
     generation: target.number,
@@ -97,8 +112,10 @@ export function failRoll(turn: Turn, worker: PoolWorker, how: string): void {
   });
   if (phase === "rolling") follow(turn, withSizeSince(turn.pool, target, fallback));
   update(turn, { current: fallback });
-  if (phase === "canary") return;
-  update(turn, { roll: { ...roll, target: fallback, fallback: null, cursor: 0 } });
+  if (!turn.pool.isMixed) return;
+  update(turn, {
+    roll: { ...roll, target: fallback, fallback: null, phase: "rolling", canarySlot: null, cursor: 0 },
+  });
 }
 
 /** A pool whose size was changed by hand while a generation came keeps that size when it has gone again. */
@@ -113,7 +130,7 @@ export function proveGeneration(turn: Turn, worker: PoolWorker): void {
   if (roll?.phase !== "canary" || worker.generation !== roll.target.number) return;
   forgetTroubles(turn);
   follow(turn, roll.target);
-  update(turn, { current: roll.target, roll: { ...roll, phase: "rolling", canarySlot: null } });
+  update(turn, { current: roll.target, isMixed: true, roll: { ...roll, phase: "rolling", canarySlot: null } });
   dismissStandbys(turn, roll.target);
 }
 
@@ -123,7 +140,7 @@ export function takeOver(turn: Turn, worker: PoolWorker): void {
   const holder = turn.pool.workers.get(slot);
   moveIn(turn, worker);
   if (holder === undefined) return;
-  update(turn, { dueFailures: 0 });
+  update(turn, { dueFailures: 0, dueAfter: 0 });
   tell(turn, { type: "replace", worker: workerInfo(holder), by: workerInfo(worker) });
   dismiss(turn, holder, turn.pool.roll?.signal ?? stopSignal(turn.pool));
 }
@@ -162,14 +179,15 @@ function advanceRoll(turn: Turn, roll: Roll): void {
 }
 
 function sendCanary(turn: Turn, roll: Roll): void {
-  const { successors, serving, workers, maxWorkers, config } = turn.pool;
+  const { successors, serving, maxWorkers, config } = turn.pool;
   if (successors.size > 0) return;
   if (roll.canarySlot !== null && hasRoomIn(turn.pool, roll.canarySlot)) return fillCanarySlot(turn, roll.canarySlot);
   if (config.maxSurge > 0) return staffBeside(turn, Math.max(0, serving.first()), roll.target);
+  dismissCanary(turn, roll); // it stands where nobody is to stand any more
   const missed = leastMissed(turn.pool);
   const slot = missed < maxWorkers ? missed : 0; // whoever is left of a bigger pool stands above all slots of this one
   update(turn, { roll: { ...roll, canarySlot: slot } });
-  const holder = workers.get(missed);
+  const holder = turn.pool.workers.get(missed);
   if (holder) vacate(turn, holder);
   else fillCanarySlot(turn, slot);
 }
@@ -214,14 +232,22 @@ function replaceDue(turn: Turn): void {
 /** Replaces one more worker; false if there is none left, or the limits do not allow it now. */
 function replaceNext(turn: Turn, roll: Roll): boolean {
   const holder = nextOutdated(turn, roll);
-  return holder !== undefined && replace(turn, holder);
+  if (holder === undefined) return false;
+  const { dueAfter } = turn.pool;
+  if (roll.fallback !== null || turn.now >= dueAfter) return replace(turn, holder);
+  awaken(turn, "due", dueAfter); // those of the failed generation that serve are better than none
+  return false;
 }
 
-/** Replaces a worker, if the limits allow it now: by one beside it first, else by one after it. */
+/**
+ * Replaces a worker, if the limits allow it now: by one beside it first, else by one after it. Slots that are held back
+ * are missing, too: where replacements fail, nobody else is to leave for one.
+ */
 function replace(turn: Turn, holder: PoolWorker): boolean {
-  const { config, current, successors, serving, ready, vacating } = turn.pool;
+  const { config, current, successors, workers, serving, ready, vacating, taken } = turn.pool;
   if (!canStaff(turn, current)) return false;
-  const missing = vacating.size + serving.size - ready.size;
+  const heldBack = taken.size - workers.size;
+  const missing = vacating.size + heldBack + serving.size - ready.size;
   if (successors.size < config.maxSurge) staffBeside(turn, holder.slot, current);
   else if (missing < config.maxUnavailable) vacate(turn, holder);
   else return false;
@@ -258,7 +284,7 @@ function isDone({ roll, workers, successors, vacating, serving, ready, endsEarly
 }
 
 function complete(turn: Turn, target: Generation): void {
-  update(turn, { roll: null, current: target });
+  update(turn, { roll: null, current: target, isMixed: false });
   noteWhoStays(turn);
   dismissStandbys(turn, target);
   tell(turn, { type: "reloaded", generation: target.number });

@@ -122,7 +122,7 @@ export interface Rules {
 export interface Roll {
   /** The generation that comes. */
   readonly target: Generation;
-  /** The one to return to if it fails; null if this is such a return. */
+  /** The one to return to if it fails; null if this is such a return, which is tried until it is done. */
   readonly fallback: Generation | null;
   /** In `canary` one worker has to become ready before any other is made. */
   readonly phase: "canary" | "rolling";
@@ -184,6 +184,8 @@ export interface PoolState {
   readonly stagger: Stagger | null;
   readonly delayed: Delayed | null;
   readonly roll: Roll | null;
+  /** Whether a generation has begun to replace the workers, and was not done with it: some may be of another one. */
+  readonly isMixed: boolean;
   /** Workers to be replaced, the first that asked first. */
   readonly due: readonly WorkerRef[];
   /** None of them is replaced before this time. */
@@ -297,6 +299,7 @@ export function emptyPool(config: PoolConfig, maxWorkers: number, seed: number):
     stagger: null,
     delayed: null,
     roll: null,
+    isMixed: false,
     due: [],
     dueAfter: 0,
     dueFailures: 0,

@@ -225,7 +225,42 @@ it("every reload is answered, and whoever serves at the end is of the generation
     const ended = [...sim.of("reloaded"), ...sim.of("reloadFailed")].map(({ generation }) => generation);
     for (const generation of begun) assert.ok(ended.includes(generation), `reload ${generation} of ${ended}`);
     assert.deepEqual([sim.state.roll, sim.state.successors.size, sim.state.vacating.size], [null, 0, 0]);
+    // Only a `start` that replaces nobody lets workers of before stay beside its own.
+    const { current: { number: current }, workers } = sim.state;
+    const generations = [...workers.entries()].map(([, { generation }]) => generation);
+    const strangers = generations.filter((generation) => begun.includes(current) || generation > current);
+    assert.deepEqual(strangers.filter((generation) => generation !== current), [], `${current} serves`);
   });
+});
+
+const STEPS = ["reload", "reload", "ready", "ready", "ready", "crash", "crash", "time"] as const;
+
+it("reloads that fail, and take each other's place, leave workers of one generation", { timeout: 120_000 }, () => {
+  const limits = fc.constantFrom({}, { maxSurge: 2 }, { maxSurge: 0, maxUnavailable: 1 });
+  const life = fc.array(fc.tuple(fc.constantFrom(...STEPS), pick), { maxLength: 12 });
+  fc.assert(
+    fc.property(limits, life, (limits, life) => {
+      const sim = new PoolSim(limits, { eager: false });
+      const boot = (id: number) => (["connected", "begun", "ready"] as const).forEach((what) => sim.tell(id, what));
+      sim.start();
+      for (const id of [...sim.workers.keys()]) boot(id);
+      for (const [step, pick] of life) {
+        const id = [...sim.workers.keys()].at(-1 - pick % Math.max(1, sim.size)) ?? 0; // the newest first
+        if (step === "reload") sim.reload();
+        else if (step === "time") sim.advance(1100);
+        else if (step === "ready") boot(id);
+        else sim.exit(id, { type: "exited", code: 1 });
+      }
+      for (let i = 0; i < 40; i++) {
+        sim.advance(5000);
+        for (const id of [...sim.workers.keys()]) boot(id);
+      }
+      const generations = [...sim.state.workers.entries()].map(([, { generation }]) => generation);
+      assert.deepEqual(generations, Array(3).fill(sim.state.current.number));
+      assert.deepEqual([sim.state.roll, sim.timers], [null, []]);
+    }),
+    { numRuns: RUNS },
+  );
 });
 
 it("a stop wins, at any instant: everything ends, and nothing comes after it", { timeout: 120_000 }, () => {

@@ -264,13 +264,101 @@ describe("pool: reload", () => {
     assert.deepEqual(sim.of("reloaded").map(({ generation }) => generation), [1]);
   });
 
-  it("keeps those of a failed generation that serve when the one before it fails too", () => {
-    const sim = poolAtRest();
+  it("keeps those of a failed generation that serve while the one before it fails too, and tries again, later each time", () => {
+    const sim = poolAtRest({ maxWorkers: 4, maxSurge: 2 });
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    becomeReady(sim, newest(sim).id);
+    sim.exit(newest(sim).id, FAILED);
+    assert.deepEqual([generations(sim), sim.size], [[2, 1, 2, 1], 6]);
+    const before = sim.of("spawn").length;
+    for (let tries = 0; tries < 2; tries++) {
+      for (const { id } of booting(sim)) sim.exit(id, FAILED);
+      assert.deepEqual([generations(sim), sim.size], [[2, 1, 2, 1], 4]);
+      sim.advance(tries === 0 ? 1999 : 7999); // half of that, and the jitter
+    }
+    const times = sim.of("spawn").slice(before).map(({ at, worker }) => [worker.slot, at >= 1000]);
+    assert.deepEqual(times, [[0, true], [2, true], [0, true], [2, true]]);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.roll, sim.timers], [[1, 1, 1, 1], null, []]);
+  });
+
+  it("comes back as a whole, though one of the old generation dies meanwhile", () => {
+    const sim = poolAtRest({ maxWorkers: 4 });
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    becomeReady(sim, newest(sim).id);
+    sim.exit(newest(sim).id, FAILED);
+    sim.exit(sim.inSlot(3).id, { type: "signaled", signal: "SIGSEGV" });
+    sim.advance(1000);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.roll, sim.timers], [[1, 1, 1, 1], null, []]);
+  });
+
+  it("takes none of a failed generation away, without surge, while one of the generation before it fails", () => {
+    const sim = poolAtRest({ maxWorkers: 4, maxSurge: 0, maxUnavailable: 1 });
+    sim.reload();
+    for (let i = 0; i < 3; i++) becomeReady(sim, newest(sim).id);
+    sim.exit(newest(sim).id, FAILED);
+    for (let i = 0; i < 6; i++) {
+      sim.exit(sim.inSlot(3).id, FAILED);
+      assert.deepEqual([generations(sim), sim.state.ready.size], [[2, 2, 2], 3]);
+      sim.advance(30_000);
+    }
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.roll, sim.timers], [[1, 1, 1, 1], null, []]);
+  });
+
+  it("goes on with a change that it took the place of half way, if it fails itself", () => {
+    const sim = poolAtRest({ maxWorkers: 4 });
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    sim.reload();
+    sim.exit(newest(sim).id, FAILED);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.roll, sim.timers], [[2, 2, 2, 2], null, []]);
+    assert.deepEqual(sim.of("reloadFailed").map(({ generation, cause, serving }) => [generation, cause, serving]), [
+      [2, "superseded", 2],
+      [3, "failed", 2],
+    ]);
+  });
+
+  it("goes on with the way back from a change before it, if it fails itself", () => {
+    const sim = poolAtRest({ maxWorkers: 4 });
     sim.reload();
     becomeReady(sim, newest(sim).id);
     sim.exit(newest(sim).id, FAILED);
+    sim.reload();
     sim.exit(newest(sim).id, FAILED);
-    assert.deepEqual([generations(sim), sim.size, sim.state.roll], [[2, 1, 1], 3, null]);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.roll, sim.timers], [[1, 1, 1, 1], null, []]);
+  });
+
+  it("leaves alone, if it fails, whom a start let stay", () => {
+    const sim = poolAtRest({ maxWorkers: 2, trapSignals: { SIGUSR2: null } });
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    sim.send({ type: "wait" });
+    sim.send({ type: "unwait" });
+    sim.start();
+    sim.reload();
+    sim.exit(newest(sim).id, FAILED);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.current.number], [[2, 1], 3]);
+  });
+
+  it("has its canary stand where the one stood whose place it takes, without surge", () => {
+    const sim = poolAtRest({ maxWorkers: 3, maxSurge: 0, maxUnavailable: 1 }, { obedient: false });
+    sim.exit(sim.inSlot(2).id, FAILED);
+    sim.reload();
+    const old = [sim.inSlot(0), sim.inSlot(1)];
+    sim.exit(old[0]?.id ?? 0);
+    sim.advance(1000);
+    assert.deepEqual(generations(sim), [2, 1, 1]);
+    sim.reload();
+    sim.exit(newest(sim).id, FAILED);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.roll], [[1, 1, 1], null]);
   });
 
   it("fails too when a new worker dies that was ready", () => {
@@ -331,7 +419,7 @@ describe("pool: reload", () => {
       [3, 3],
       [4, 3],
     ]);
-    for (const { id } of [...sim.workers.values()]) sim.exit(id);
+    goOn(sim);
     assert.deepEqual(generations(sim), [3, 3, 3]);
   });
 

@@ -99,6 +99,8 @@ export interface PoolModel {
   newest: number;
   /** The change of generation that is under way. */
   roll: Roll | undefined;
+  /** Whether the generation that serves began to replace the workers of another, and has not replaced all. */
+  isMixed: boolean;
   /** Signals that no `start` returned by yet. */
   queue: Trapped[];
   /** Since when a stop waits, if one does. */
@@ -145,6 +147,7 @@ export function newModel(rules: Rules): PoolModel {
     serving: 0,
     newest: 0,
     roll: undefined,
+    isMixed: false,
     queue: [],
     stoppedAt: undefined,
     replaces: false,

@@ -164,7 +164,7 @@ export function reap(model: PoolModel, worker: Worker, end: End): void {
   if (isFailure) {
     if (phase !== "ready") countBootFailure(model);
     failRoll(model, worker);
-    if (wasSuccessor) postponeReplacements(model);
+    if (wasSuccessor && worker.generation === model.serving) postponeReplacements(model);
   }
   if (worker.place === "holder" && !heir(model, worker.slot)) leaveSlot(model, worker, isFailure);
 }

@@ -19,13 +19,22 @@ import { isPaced } from "./pool_model_size.ts";
 import { ringIn, say, waitFor } from "./pool_model_clock.ts";
 
 export function beginRoll(model: PoolModel): void {
+  const before = model.roll?.isProven ? undefined : model.roll;
   giveUpRoll(model, "superseded");
   dismissSuccessors(model);
+  const canary = before && dismissCanary(model, before);
   const nobodyToLose = !model.everReady && holders(model).length === 0 && model.heldBack.size === 0;
-  const canarySlot = model.rules.maxSurge > 0 ? undefined : freeSlot(model);
+  const canarySlot = model.rules.maxSurge > 0 ? undefined : canary?.slot ?? freeSlot(model);
   const roll = { target: model.newest, fallback: model.serving, isProven: false, canarySlot };
   if (model.maxWorkers === 0 || nobodyToLose) complete(model, roll);
   else model.roll = roll;
+}
+
+/** A canary that holds a slot, if there is one, leaves it to the next. */
+function dismissCanary(model: PoolModel, { target, canarySlot }: Roll): Worker | undefined {
+  const canary = servers(model).find(({ slot, generation }) => slot === canarySlot && generation === target);
+  if (canary) dismiss(model, canary);
+  return canary;
 }
 
 function freeSlot(model: PoolModel): number | undefined {
@@ -37,12 +46,14 @@ export function replaceNobody(model: PoolModel): void {
   giveUpRoll(model, "superseded");
   dismissSuccessors(model);
   model.serving = model.newest;
+  model.isMixed = false;
   forgive(model);
 }
 
 function complete(model: PoolModel, { target }: Roll): void {
   model.roll = undefined;
   model.serving = target;
+  model.isMixed = false;
   noteWhoStays(model);
   say(model, `reload to ${target} is done`);
 }
@@ -62,16 +73,15 @@ export function giveUpRoll(model: PoolModel, cause: "superseded" | "stopped"): v
   model.roll = undefined;
 }
 
-/** A worker of the generation that comes has failed. */
+/** A worker of the generation that comes has failed. Whoever is on the way back is replaced sooner or later. */
 export function failRoll(model: PoolModel, worker: Worker): void {
   const roll = model.roll;
-  if (roll === undefined || worker.generation !== roll.target || worker.isLeaving) return;
+  if (roll?.fallback === undefined || worker.generation !== roll.target || worker.isLeaving) return;
   model.roll = undefined;
   dismissSuccessors(model);
-  if (roll.fallback === undefined) return;
   model.serving = roll.fallback;
   say(model, `reload to ${roll.target} failed, ${roll.fallback} serves`);
-  if (roll.isProven) {
+  if (model.isMixed) {
     model.roll = { target: roll.fallback, fallback: undefined, isProven: true, canarySlot: undefined };
   }
 }
@@ -79,7 +89,7 @@ export function failRoll(model: PoolModel, worker: Worker): void {
 /** The first of a generation that comes to be ready: the others may follow. */
 export function prove(model: PoolModel, worker: Worker): void {
   if (model.roll === undefined || model.roll.isProven || worker.generation !== model.roll.target) return;
-  model.roll.isProven = true;
+  model.roll.isProven = model.isMixed = true;
   model.serving = model.roll.target;
   forgive(model);
 }
@@ -89,6 +99,10 @@ export function goOn(model: PoolModel, roll: Roll): void {
   if (isPaced(model)) return;
   if (!roll.isProven) return sendCanary(model, roll);
   const old = servers(model).filter(({ generation, slot }) => generation !== roll.target && !successorOf(model, slot));
+  const isOnItsWayBack = roll.fallback === undefined;
+  if (isOnItsWayBack && old.length > 0 && model.now < model.dueAfter) {
+    return ringIn(model, model.dueAfter - model.now, "due", () => {});
+  }
   if (!old.every((worker) => replace(model, worker))) return;
   const isReady = model.endsEarly || servers(model).every(({ phase }) => phase === "ready");
   if (successors(model).length === 0 && isReady && !holders(model).some(({ makesRoom }) => makesRoom)) {
@@ -103,6 +117,7 @@ function sendCanary(model: PoolModel, roll: Roll): void {
   const hasRoom = slot !== undefined && slot < model.maxWorkers &&
     (holderOf(model, slot) !== undefined || servers(model).length < model.maxWorkers);
   if (!hasRoom) {
+    dismissCanary(model, roll);
     const missed = leastMissed(model);
     roll.canarySlot = missed < model.maxWorkers ? missed : 0; // all slots are free but for those of a bigger pool
     const holder = holderOf(model, missed);
@@ -139,7 +154,7 @@ function replace(model: PoolModel, holder: Worker): boolean {
     makesRoom || (!isLeaving && phase !== "ready")
   );
   if (successors(model).length < model.rules.maxSurge) spawn(model, holder.slot, model.serving, "successor");
-  else if (missing.length < model.rules.maxUnavailable) makeRoom(model, holder);
+  else if (missing.length + model.heldBack.size < model.rules.maxUnavailable) makeRoom(model, holder);
   else return false;
   return true;
 }
@@ -154,7 +169,7 @@ export function takeOver(model: PoolModel, worker: Worker): void {
   moveIn(model, worker);
   if (holder === undefined) return;
   holder.place = "replaced";
-  model.dueFailures = 0;
+  model.dueFailures = model.dueAfter = 0;
   dismiss(model, holder);
 }
 

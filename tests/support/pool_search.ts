@@ -93,13 +93,14 @@ function explain<T>(place: Place, run: () => T): T {
 }
 
 /** A world in words, without what changes nothing: which numbers it uses, and how often something failed. */
-export function nameless({ pool, processes, timers, isStopped, isWaited, asked }: World): string {
+export function nameless({ pool, processes, timers, isStopped, isWaited, asked, begun }: World): string {
   const ids = processes.map(({ id }) => id);
   const generations: number[] = [];
   const known = (list: number[], value: number): number => {
     if (!list.includes(value)) list.push(value);
     return list.indexOf(value);
   };
+  const mayServeAgain = [pool.current.number, pool.roll?.target.number, pool.roll?.fallback?.number].indexOf(begun);
   const worker = (one: PoolWorker) => [
     one.slot,
     known(ids, one.id),
@@ -112,6 +113,7 @@ export function nameless({ pool, processes, timers, isStopped, isWaited, asked }
     one.sent,
     one.killedFor,
     one.isDue,
+    mayServeAgain >= 0 && one.generation > begun,
   ];
   const { roll } = pool;
   return JSON.stringify([
@@ -129,11 +131,13 @@ export function nameless({ pool, processes, timers, isStopped, isWaited, asked }
     [...pool.others.entries()].map(([, one]) => worker(one)),
     [...pool.successors.entries()].map(([slot, id]) => [slot, known(ids, id)]),
     [0, 1].map((slot) => [pool.taken.has(slot), pool.vacating.has(slot), pool.troubles.get(slot) !== undefined]),
+    [pool.isMixed, pool.dueAfter > 0],
     pool.due.map(({ slot, id }) => [slot, known(ids, id)]),
     [pool.queue, pool.replaceBy, pool.everReady, pool.endsEarly, pool.degraded, pool.over],
     processes.map(({ id, stage, signals }) => [known(ids, id), stage, signals]),
     [...timers.values()].map((input) => timerName(input, ids)).sort(),
     asked.map((generation) => known(generations, generation)),
+    mayServeAgain,
     isStopped,
     isWaited,
   ]);

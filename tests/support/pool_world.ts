@@ -1,6 +1,7 @@
 /**
  * A pool and the world around it as one value, for searches: every move gives another world and leaves this one as it
- * is. Time stands still, and any timer may fire at any moment, so that a search meets all orders that any timing allows.
+ * is. Time stands still, and any timer may fire at any moment, so that a search meets all orders that any timing allows;
+ * only for the timer of those that are to be replaced it is the time by then.
  *
  * @module
  */
@@ -42,6 +43,8 @@ export interface World {
   readonly isWaited: boolean;
   /** Changes of generation that were not answered yet. */
   readonly asked: readonly number[];
+  /** The generation that the last `start` began which let the workers of before stay. */
+  readonly begun: number;
 }
 
 /** One thing that may happen next. */
@@ -105,6 +108,7 @@ export function newWorld(rules: Partial<PoolConfig>, maxWorkers: number, manners
     isStopped: false,
     isWaited: false,
     asked: [],
+    begun: 0,
   };
   return after(nothing, startOf(empty));
 }
@@ -119,9 +123,10 @@ export function after(world: World, move: Move): World {
   let heard = 0;
   for (let input = inbox.shift(); input; input = inbox.shift()) {
     if (++heard > MUCH) throw new Error(`More than ${MUCH} inputs follow from one move, the last one ${input.type}`);
-    const { roll } = next.pool;
-    const [pool, effects] = step(next.pool, input, 0);
+    const { roll, dueAfter } = next.pool;
+    const [pool, effects] = step(next.pool, input, move.fires === "due" ? dueAfter : 0);
     next.pool = pool;
+    if (input.type === "start" && pool.current === input.generation) next.begun = pool.current.number;
     for (const effect of effects) inbox.push(...perform(next, effect));
     const events = effects.flatMap((effect) => effect.type === "event" ? [effect.event] : []);
     next.asked = stillAsked(next.asked, events, roll?.fallback === null ? roll.target.number : undefined);
@@ -290,6 +295,6 @@ function ofTimers({ timers, processes }: World): readonly Move[] {
       name: `timer ${key}`,
       fires: key,
       inputs: [input],
-      isGood: key.startsWith("slot ") || key === "delay",
+      isGood: key.startsWith("slot ") || key === "delay" || key === "due",
     }));
 }
