@@ -24,7 +24,7 @@ import {
   tellHealth,
 } from "./pool_life.ts";
 import { isProbed, probe, settle, unready } from "./pool_ready.ts";
-import { beginRoll, dismissSuccessors, endRoll, forgetTroubles } from "./pool_roll.ts";
+import { beginRoll, dismissSuccessors, endRoll, forgetTroubles, hasNothingToLose } from "./pool_roll.ts";
 import { enqueueSignal, noteKilled, relayFor, signalWorker, staggerNext, stopAll, stopSignal } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
 import { dismissStandbys, parked } from "./pool_standby.ts";
@@ -153,7 +153,7 @@ function start(turn: Turn, generation: Generation): void {
   const replaceBy = turn.pool.replaceBy ?? (roll?.fallback ? roll.signal : null);
   update(turn, { mode: "running", generation: generation.number, bootFailures: 0, over: false, killed: [], queue });
   if (first !== undefined) return heed(turn, first, false);
-  if (replaceBy === null) replaceNobody(turn, generation);
+  if (replaceBy === null || hasNothingToLose(turn.pool)) replaceNobody(turn, generation);
   else beginRoll(turn, generation, replaceBy);
   update(turn, { replaceBy: null });
   adjust(turn);

@@ -32,17 +32,19 @@ export function beginRoll(turn: Turn, target: Generation, signal: Signal): void 
   endRoll(turn, "superseded", `generation ${target.number} took its place`);
   dismissSuccessors(turn);
   const canarySlot = dismissCanary(turn, before);
-  const { current, config, maxWorkers, everReady, taken } = turn.pool;
+  const { current, config, maxWorkers } = turn.pool;
   tell(turn, { type: "reload", generation: target.number, serving: current.number });
-  const nothingToLose = maxWorkers === 0 || (!everReady && taken.size === 0);
-  if (nothingToLose) {
-    follow(turn, target);
-    return complete(turn, target);
-  }
   const size = target.rules?.maxWorkers === undefined ? undefined : maxWorkers;
   const fallback = target.rules === undefined ? current : { ...current, rules: { config, maxWorkers: size } };
   const slot = config.maxSurge > 0 ? null : canarySlot ?? freeSlot(turn.pool);
-  update(turn, { roll: { target, fallback, phase: "canary", canarySlot: slot, signal, cursor: 0 } });
+  const roll: Roll = { target, fallback, phase: "canary", canarySlot: slot, signal, cursor: 0 };
+  if (hasNothingToLose(turn.pool)) trust(turn, roll);
+  else update(turn, { roll });
+}
+
+/** Nobody is there who could be replaced: nor does anybody have to prove that it can be done. */
+export function hasNothingToLose({ maxWorkers, everReady, taken }: PoolState): boolean {
+  return maxWorkers === 0 || (!everReady && taken.size === 0);
 }
 
 /** A canary that holds a slot goes with its generation: the next one may have that slot, which this gives. */
@@ -127,7 +129,11 @@ function withSizeSince({ maxWorkers }: PoolState, target: Generation, fallback: 
 /** A worker of the generation that comes is ready: if it is the first, the others may follow. */
 export function proveGeneration(turn: Turn, worker: PoolWorker): void {
   const { roll } = turn.pool;
-  if (roll?.phase !== "canary" || worker.generation !== roll.target.number) return;
+  if (roll?.phase === "canary" && worker.generation === roll.target.number) trust(turn, roll);
+}
+
+/** From here on the generation that comes is the one of which workers are made. */
+function trust(turn: Turn, roll: Roll): void {
   forgetTroubles(turn);
   follow(turn, roll.target);
   update(turn, { current: roll.target, isMixed: true, roll: { ...roll, phase: "rolling", canarySlot: null } });
@@ -171,7 +177,7 @@ export function advance(turn: Turn): void {
 }
 
 function advanceRoll(turn: Turn, roll: Roll): void {
-  if (turn.pool.maxWorkers === 0) return complete(turn, roll.target);
+  if (turn.pool.maxWorkers === 0) return completeEmpty(turn, roll);
   if (isPaced(turn)) return;
   if (roll.phase === "canary") return sendCanary(turn, roll);
   while (replaceNext(turn, roll));
@@ -281,6 +287,13 @@ function vacate(turn: Turn, holder: PoolWorker): void {
 function isDone({ roll, workers, successors, vacating, serving, ready, endsEarly }: PoolState): boolean {
   return roll !== null && roll.cursor > workers.last() && successors.size === 0 && vacating.size === 0 &&
     (endsEarly || ready.size === serving.size);
+}
+
+/** Nobody is left to be replaced, nor to prove anything. The pool stays empty, since it was told so last. */
+function completeEmpty(turn: Turn, { phase, target }: Roll): void {
+  if (phase === "canary") follow(turn, target);
+  update(turn, { maxWorkers: 0 });
+  complete(turn, target);
 }
 
 function complete(turn: Turn, target: Generation): void {

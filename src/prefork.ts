@@ -222,9 +222,9 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    * Replaces all workers by new ones while `start` runs, without a gap. One new worker begins; when it is ready, the
    * others follow, `maxSurge` at a time, and an old worker is told to stop for each new one that is ready. If a new one
    * dies, or is not ready before `bootTimeoutMs`, all new ones go and the old generation stays. A second reload takes
-   * the place of the first.
+   * the place of the first. Where nobody serves who could be lost, all new ones begin at once.
    *
-   * @returns Resolves when every worker is a new one and ready.
+   * @returns Resolves when every worker is a new one and ready; at once in a pool that is to have none.
    * @throws {ReloadError} If the old generation goes on serving; the message says why.
    * @throws {Error} Outside `start`, and in a worker.
    * @throws {TypeError} If `data` does not survive JSON, or the workers are commands, which take none; or if an option is

@@ -566,6 +566,44 @@ describe("pool: a reload that changes the rules", () => {
     }
   });
 
+  it("has a pool follow them that was made empty meanwhile, and leaves it so", () => {
+    const sim = poolAtRest({ maxWorkers: 2 });
+    sim.reload({ maxWorkers: 4, stopTimeoutMs: 700, maxSurge: 2 });
+    sim.send({ type: "setMaxWorkers", maxWorkers: 0 });
+    assert.equal(sim.of("reloaded").length, 1);
+    const { maxWorkers, config } = sim.state;
+    assert.deepEqual([maxWorkers, config.stopTimeoutMs, config.maxSurge, sim.size], [0, 700, 2, 0]);
+  });
+
+  it("is done with a pool that was empty once all are ready that it asks for, and back at nothing if one fails", () => {
+    for (const fails of [false, true]) {
+      const sim = poolAtRest({ maxWorkers: 0 });
+      sim.reload({ maxWorkers: 3 });
+      assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2, 2], 0]);
+      becomeReady(sim, newest(sim).id);
+      if (fails) sim.exit(sim.inSlot(0).id, FAILED);
+      goOn(sim);
+      assert.deepEqual([generations(sim), sim.state.roll, sim.timers], [fails ? [] : [2, 2, 2], null, []]);
+      assert.deepEqual(
+        sim.of("reloadFailed").map(({ cause, serving }) => [cause, serving]),
+        fails ? [["failed", 1]] : [],
+      );
+      assert.deepEqual(sim.of("reloaded").map(({ generation }) => generation), [fails ? 1 : 2]);
+    }
+  });
+
+  it("is not done with a pool whose processes cannot be made before some were", () => {
+    const sim = new PoolSim({ maxWorkers: 1 }, { eager: false });
+    sim.failSpawns = true;
+    sim.start();
+    sim.reload();
+    assert.deepEqual(sim.of("reloaded"), []);
+    sim.failSpawns = false;
+    sim.advance(1000);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2], 1]);
+  });
+
   it("leaves the workers before it to the rules they were made under", () => {
     const sim = poolAtRest({ maxWorkers: 1, hangTimeoutMs: 10_000 });
     const old = newest(sim).id;

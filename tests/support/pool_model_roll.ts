@@ -23,11 +23,16 @@ export function beginRoll(model: PoolModel): void {
   giveUpRoll(model, "superseded");
   dismissSuccessors(model);
   const canary = before && dismissCanary(model, before);
-  const nobodyToLose = !model.everReady && holders(model).length === 0 && model.heldBack.size === 0;
   const canarySlot = model.rules.maxSurge > 0 ? undefined : canary?.slot ?? freeSlot(model);
   const roll = { target: model.newest, fallback: model.serving, isProven: false, canarySlot };
-  if (model.maxWorkers === 0 || nobodyToLose) complete(model, roll);
-  else model.roll = roll;
+  model.roll = roll;
+  if (isEmpty(model)) trust(model, roll);
+}
+
+/** Nobody is to serve, or nobody was ever ready and nobody is there. */
+export function isEmpty(model: PoolModel): boolean {
+  return model.maxWorkers === 0 ||
+    (!model.everReady && holders(model).length === 0 && model.heldBack.size === 0);
 }
 
 /** A canary that holds a slot, if there is one, leaves it to the next. */
@@ -88,9 +93,13 @@ export function failRoll(model: PoolModel, worker: Worker): void {
 
 /** The first of a generation that comes to be ready: the others may follow. */
 export function prove(model: PoolModel, worker: Worker): void {
-  if (model.roll === undefined || model.roll.isProven || worker.generation !== model.roll.target) return;
-  model.roll.isProven = model.isMixed = true;
-  model.serving = model.roll.target;
+  const { roll } = model;
+  if (roll !== undefined && !roll.isProven && worker.generation === roll.target) trust(model, roll);
+}
+
+function trust(model: PoolModel, roll: Roll): void {
+  roll.isProven = model.isMixed = true;
+  model.serving = roll.target;
   forgive(model);
 }
 
