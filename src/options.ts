@@ -105,7 +105,11 @@ export interface PreforkOptions {
    * be asked at one address by {@linkcode PreforkOptions.readyWhen}
    */
   readonly maxSurge?: number;
-  /** How many workers may be told to stop before their replacement is ready. @default {0}, or 1 there */
+  /**
+   * How many workers may be told to stop before their replacement is ready. Where only that makes room (`maxSurge: 0`), a
+   * worker that does not end holds a reload up for as long: set {@linkcode PreforkOptions.reloadTimeoutMs}.
+   * @default {0}, or 1 there
+   */
   readonly maxUnavailable?: number;
   /**
    * How long workers serve on after a stop before they are told, so that whoever sends them requests can see that this

@@ -296,7 +296,8 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
   }
 
   /**
-   * Signals all workers. One that is not ready yet gets the signal as soon as it is; SIGKILL does not wait.
+   * Signals all workers. One that is not ready yet gets the signal as soon as it is; SIGKILL does not wait. Those that
+   * stand by have put up no handlers, and would die of what tells others something: they get SIGKILL alone.
    *
    * @throws {TypeError} If `signal` is no signal, or SIGUSR1 and the workers run on Deno.
    */

@@ -155,6 +155,15 @@ describe("standbys", () => {
     }
   });
 
+  it("are killed with all others by SIGKILL, which waits for nobody", () => {
+    const sim = standing({ standby: 2 });
+    const pids = [...sim.workers.values()].map(({ pid }) => pid);
+    assert.equal(pids.length, 4);
+    sim.send({ type: "signalAll", signal: "SIGKILL" });
+    assert.deepEqual(sim.kills.map(({ pid, signal }) => [pid, signal]), pids.map((pid) => [pid, "SIGKILL"]));
+    assert.deepEqual(sim.of("reap").map(({ expected }) => expected), [true, true, true, true]);
+  });
+
   it("that fail are made again, each time later", () => {
     const sim = standing({}, { eager: false });
     for (const id of [...sim.workers.keys()]) {
