@@ -134,7 +134,8 @@ export class Succession {
     const timeoutMs = checkTime("timeoutMs", options.timeoutMs ?? bootTimeoutMs + MANAGER_BOOT_MS);
     if (this.#idle !== undefined) throw new Error(`Cannot upgrade: ${this.#idle}`);
     this.refuseIfUpgrading("upgrade");
-    if (roll !== null || isToReload) throw new Error("Cannot upgrade: a reload is under way; await its end first");
+    const isReloading = roll !== null && roll.fallback !== null; // nobody can await the way back from one
+    if (isReloading || isToReload) throw new Error("Cannot upgrade: a reload is under way; await its end first");
     const stays = everReady && !endsEarly;
     const upgrade = new Upgrade({ host, hub, sockets: sockets(), pool: owner.key, stays, timeoutMs, stopTimeoutMs });
     const running = upgrade.run();

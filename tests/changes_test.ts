@@ -23,6 +23,29 @@ describe("changes of a pool", () => {
     await pool.pm[Symbol.asyncDispose]();
   });
 
+  it("do not wait for the way back from a reload that failed, which may take long", async () => {
+    const pool = new FakePool({ maxWorkers: 2, stopTimeoutMs: 100 }, false);
+    const started = pool.pm.start();
+    await settle();
+    const worker = (index: number) => pool.workers[index] ?? assert.fail(`no worker ${index}`);
+    await pool.boot(worker(0));
+    await pool.boot(worker(1));
+    const reloading = assert.rejects(pool.pm.reload(), { name: "ReloadError" });
+    await settle();
+    await pool.boot(worker(2)); // the canary
+    for (const index of [3, 4]) { // the other one, and the one that is to replace the canary
+      worker(index).process.exit(1);
+      await settle();
+    }
+    await reloading;
+    const upgrading = pool.pm.upgrade();
+    await settle();
+    pool.host.processes.find(({ command }) => command.command === "/fake/manager")?.exit(1);
+    await assert.rejects(upgrading, { name: "UpgradeError" });
+    await pool.stop(started);
+    await pool.pm[Symbol.asyncDispose]();
+  });
+
   it("leave the size that was asked for last", async () => {
     const pool = new FakePool({ maxWorkers: 1 }, false);
     const started = pool.pm.start();
