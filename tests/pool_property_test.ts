@@ -20,7 +20,9 @@ type Act =
   | { readonly do: "tell"; readonly pick: number; readonly what: "connected" | "parked" | "begun" | "ready" }
   | { readonly do: "answer"; readonly pick: number; readonly saw: string | undefined }
   | { readonly do: "status"; readonly pick: number; readonly isIdle: boolean | undefined }
-  | { readonly do: "pass"; readonly ms: number }
+  | { readonly do: "pass" | "sleep"; readonly ms: number }
+  | { readonly do: "beat" | "due"; readonly pick: number }
+  | { readonly do: "extend"; readonly pick: number; readonly ms: number }
   | { readonly do: "resize"; readonly to: number }
   | { readonly do: "reload" }
   | { readonly do: "spawns"; readonly fail: boolean }
@@ -57,6 +59,12 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     weight: 6,
     arbitrary: fc.record({ do: fc.constant("pass" as const), ms: fc.constantFrom(0, 1, 100, 999, 1000, 5000, 40_000) }),
   },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("sleep" as const), ms: fc.constantFrom(300, 2000, 60_000) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("beat" as const, "due" as const), pick }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant("extend" as const), pick, ms: fc.constantFrom(0, 100, 4000, 20_000) }),
+  },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("reload" as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("resize" as const), to: fc.nat(8) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("spawns" as const), fail: fc.boolean() }) },
@@ -84,6 +92,7 @@ const world = fc.record({
   errRespawnIntervalMs: fc.constantFrom(0, 1000),
   reloadTimeoutMs: fc.constantFrom(undefined, 5000),
   limits: fc.constantFrom({}, { maxSurge: 3 }, { maxSurge: 0, maxUnavailable: 1 }, { maxSurge: 1, maxUnavailable: 2 }),
+  hangTimeoutMs: fc.constantFrom(undefined, undefined, 3000),
   settles: fc.boolean(),
   standby: fc.constantFrom(0, 0, 1, 2),
   probeIntervalMs: fc.constantFrom(undefined, undefined, 700),
@@ -98,6 +107,8 @@ type World = typeof world extends fc.Arbitrary<infer T> ? T : never;
 class Daemon {
   readonly sim: PoolSim;
   readonly sent: { readonly signal: Signal; readonly returnedBefore: number }[] = [];
+  /** For how long workers asked to be left alone. */
+  readonly asks: { readonly pid: number; readonly at: number; readonly until: number }[] = [];
   stopping = false;
   #seen = 0;
 
@@ -138,6 +149,20 @@ class Daemon {
       case "pass":
         sim.advance(act.ms);
         break;
+      case "sleep":
+        sim.sleep(act.ms);
+        break;
+      case "beat":
+        if (worker) sim.send({ type: "beat", slot: worker.slot, id: worker.id, lagMs: 0 });
+        break;
+      case "due":
+        if (worker) sim.send({ type: "due", slot: worker.slot, id: worker.id, reason: "asked for it" });
+        break;
+      case "extend":
+        if (worker === undefined) break;
+        this.asks.push({ pid: worker.pid, at: sim.now, until: sim.now + act.ms });
+        sim.send({ type: "extend", slot: worker.slot, id: worker.id, delayMs: act.ms });
+        break;
       case "resize":
         sim.send({ type: "setMaxWorkers", maxWorkers: act.to });
         break;
@@ -175,6 +200,8 @@ class Daemon {
         if (worker.welcomed) { for (const what of ["begun", "ready"] as const) this.sim.tell(worker.id, what); }
         if (this.sim.asked.has(worker.id)) this.sim.answer(worker.id);
         if (worker.signals.includes("SIGTERM")) this.sim.exit(worker.id);
+        const { slot = worker.slot, id } = this.sim.workers.get(worker.id) ?? worker;
+        this.sim.send({ type: "beat", slot, id, lagMs: 0 });
       }
       this.sim.advance(2000);
       this.loop();
@@ -200,12 +227,28 @@ it("whatever happened, the pool returns to its target and to rest", { timeout: 1
     const target = spare ? Math.min(state.maxWorkers, 1) : state.maxWorkers;
     assert.ok(state.serving.size >= target && state.workers.size <= state.maxWorkers, `${state.workers.size}`);
     if (!spare) assert.equal(state.workers.size, state.maxWorkers);
-    assert.deepEqual(timers, []);
+    assert.deepEqual(timers.filter((key) => !key.startsWith("beat ")), []);
     const parked = state.standbys.map((id) => state.others.get(id)?.phase);
     assert.deepEqual(parked, state.maxWorkers === 0 ? parked : Array.from({ length: standby }, () => "standby"));
     assert.equal(state.seats.size <= state.workers.size, true, "no seat of the dead is kept");
   });
 });
+
+it(
+  "no worker is killed for its silence, nor for its boot, in the time it has or asked for",
+  { timeout: 120_000 },
+  () => {
+    forAnyLife(({ sim, asks }) => {
+      sim.advance(30_000);
+      for (const { type, at, worker: { pid } } of [...sim.of("hang"), ...sim.of("bootTimeout")]) {
+        const spawned = sim.of("spawn").find(({ worker }) => worker.pid === pid)?.at ?? 0;
+        const asked = asks.filter((ask) => ask.pid === pid && ask.at < at).map(({ until }) => until);
+        const until = Math.max(spawned + (type === "hang" ? 3000 : 30_000), ...asked);
+        assert.ok(at >= until, `${pid}: ${type} at ${at}, before ${until}`);
+      }
+    });
+  },
+);
 
 it("after the last signal sent, at least one full action starts", { timeout: 120_000 }, () => {
   forAnyLife((daemon) => {
