@@ -108,9 +108,11 @@ function spawn(command: SpawnCommand): Child {
   if (typeof command.stderr === "function") void readAll(child.stderr.getReader(), command.stderr);
   const stdin = command.stdin === "pipe" ? child.stdin.getWriter() : undefined;
   const encoder = new TextEncoder();
+  const exited = exitOf(child);
+  if (stdin !== undefined) void exited.then(() => stdin.abort().catch(() => {})); // else it stays open until collected
   return keep({
     pid: child.pid,
-    exited: exitOf(child),
+    exited,
     writeStdin(text) {
       stdin?.write(encoder.encode(text)).catch(() => {});
     },

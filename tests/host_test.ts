@@ -1,11 +1,13 @@
 import { strict as assert } from "node:assert";
+import { readdirSync, readlinkSync } from "node:fs";
+import process from "node:process";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { currentHost } from "../runtimes/current.ts";
-import type { Signal } from "../src/types.ts";
+import type { Child, Signal } from "../src/types.ts";
 import { hostConformance } from "./host_conformance.ts";
 import { fakeRig, realRig } from "./host_rig.ts";
-import { runtimeCommand } from "./support/run.ts";
+import { runtimeCommand, waitFor } from "./support/run.ts";
 
 hostConformance("fake", fakeRig);
 hostConformance(currentHost.name, () => realRig(currentHost));
@@ -50,4 +52,33 @@ describe(`${currentHost.name} host, in a process of its own`, () => {
     const { status, output } = await runFixture("host_write.ts");
     assert.deepEqual(status, { type: "exited", code: 7 }, output);
   });
+});
+
+test(`the ${currentHost.name} host keeps nothing open for a process that has ended`, {
+  timeout,
+  skip: process.platform !== "linux",
+}, async () => {
+  const pipes = () => {
+    const open = readdirSync("/proc/self/fd").map((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        return ""; // that of the directory itself
+      }
+    });
+    return open.filter((target) => /^(pipe|socket):/.test(target)).length;
+  };
+  const before = pipes();
+  const children: Child[] = []; // which nobody collects meanwhile
+  let ended = 0;
+  for (let i = 0; i < 5; i++) {
+    const child = currentHost.spawn({ command: "/bin/cat", args: [], env: {}, stdin: "pipe", stdout: "null" });
+    children.push(child);
+    child.unref();
+    currentHost.kill(child.pid, "SIGKILL");
+    void child.exited.then(() => ended++);
+  }
+  await waitFor(() => ended === children.length, { what: "all of them to end" });
+  await waitFor(() => pipes() <= before, { what: `${before} pipes and sockets` });
+  for (const child of children) child.writeStdin("to nobody\n");
 });
