@@ -26,6 +26,9 @@ import type { Child, ControlConnection, ControlHandlers, ManagerCommand, Process
 /** The longest line a new manager may send, in characters. */
 const MAX_LINE = 64 * 1024;
 
+/** How long is waited for what may be there already, and is only to be read: this manager may have stood still itself. */
+const LAST_LOOK_MS = 100;
+
 /** How long a new manager that is to stop may take to say that it does. */
 const ANSWER_MS = 1000;
 
@@ -67,6 +70,8 @@ export class Upgrade {
   /** Whether the new manager has said that it makes workers. */
   #hasWorkers = false;
   #isUnwanted = false;
+  /** Whether this manager is to end. */
+  #isAbandoned = false;
   #isStopping = false;
 
   constructor(parts: UpgradeParts) {
@@ -90,6 +95,7 @@ export class Upgrade {
 
   /** Gives the upgrade up, since this manager is to end. */
   abandon(reason: string): void {
+    this.#isAbandoned = true;
     this.#verdict.resolve({ type: "failed", cause: "stopped", reason });
   }
 
@@ -143,12 +149,14 @@ export class Upgrade {
     const { host, pool, timeoutMs } = this.#parts;
     const fail = (what: string): void => this.#verdict.resolve(failure(`the new manager, pid=${pid}, ${what}`));
     exited.then((status) => fail(`${describeStatus(status)} before it had proved itself; what it printed tells why`));
-    using _deadline = host.setTimer(timeoutMs, () => {
+    const late = (): void => {
       const missed = this.#hasWorkers
         ? "did not have its workers ready"
         : `did not come to start() of the pool '${pool}'`;
       fail(`${missed} within ${timeoutMs} ms`);
-    });
+    };
+    using timers = new DisposableStack();
+    timers.use(host.setTimer(timeoutMs, () => void timers.use(host.setTimer(LAST_LOOK_MS, late))));
     return await this.#verdict.promise;
   }
 
@@ -162,6 +170,7 @@ export class Upgrade {
     this.#say("yours");
     await this.#connection?.flush();
     child.unref();
+    if (this.#isAbandoned) host.kill(child.pid, "SIGTERM"); // a stop that came meanwhile was meant for the whole service
   }
 
   /**

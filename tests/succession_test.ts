@@ -21,6 +21,8 @@ import { outcome, rest } from "./support/pool_on_fake.ts";
 import { PoolSim } from "./support/pool_sim.ts";
 
 const TIMEOUT_MS = 20_000;
+/** When one that is late is given up: after a last look. */
+const LATE_MS = TIMEOUT_MS + 100;
 const STOP_MS = 3000;
 
 /** An old manager in the middle of an upgrade, and the new one as a process and a connection. */
@@ -170,9 +172,30 @@ describe("the old manager", () => {
     await scene.boot();
     await scene.host.advance(TIMEOUT_MS - 1);
     assert.equal(await outcome(running), "pending");
-    await scene.host.advance(1001);
+    await scene.host.advance(1101);
     assert.match(await failure(running), /, did not come to start\(\) of the pool 'web' within 20000 ms\. This/);
-    assert.deepEqual([scene.goneAt, scene.heard, scene.leftovers], [TIMEOUT_MS + 1000, ["stop", "closed"], []]);
+    assert.deepEqual([scene.goneAt, scene.heard, scene.leftovers], [LATE_MS + 1000, ["stop", "closed"], []]);
+  });
+
+  it("looks once more whether it was ready, since it may have stood still itself", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    await scene.boot({ type: "started" });
+    await scene.host.advance(TIMEOUT_MS + 50);
+    await scene.say({ type: "ready", kept: [] });
+    await scene.host.advance(0);
+    assert.equal(await outcome(running), undefined);
+    assert.deepEqual([scene.heir.alive, scene.heard, scene.host.timerCount()], [true, ["yours", "closed"], 0]);
+  });
+
+  it("passes a stop on that comes while all is given away", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    await scene.boot({ type: "started" }, { type: "ready", kept: [] });
+    scene.upgrade.abandon("the pool was told to stop by SIGTERM");
+    await scene.host.advance(0);
+    assert.equal(await outcome(running), undefined);
+    assert.deepEqual([scene.heard, scene.sentTo(scene.heir)], [["yours", "closed"], ["SIGTERM"]]);
   });
 
   it("asks one to stop of whose workers it has not heard yet, and one that it has not heard of at all", async () => {
@@ -198,7 +221,7 @@ describe("the old manager", () => {
     const scene = new Scene();
     const running = scene.run();
     await scene.boot({ type: "started" });
-    await scene.host.advance(TIMEOUT_MS);
+    await scene.host.advance(LATE_MS);
     assert.deepEqual(scene.heard, ["stop"]);
     await scene.say({ type: "stopping" });
     await scene.host.advance(2000);
@@ -209,11 +232,11 @@ describe("the old manager", () => {
   });
 
   it("kills it when it takes longer, and sooner when it does not answer", async () => {
-    for (const [answers, goneAt] of [[true, TIMEOUT_MS + STOP_MS + 5000], [false, TIMEOUT_MS + 1000]] as const) {
+    for (const [answers, goneAt] of [[true, LATE_MS + STOP_MS + 5000], [false, LATE_MS + 1000]] as const) {
       const scene = new Scene();
       const running = scene.run();
       await scene.boot({ type: "started" });
-      await scene.host.advance(TIMEOUT_MS);
+      await scene.host.advance(LATE_MS);
       if (answers) await scene.say({ type: "stopping" });
       await scene.host.advance(60_000);
       await failure(running);
