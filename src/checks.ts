@@ -6,6 +6,9 @@
 
 import { nearest } from "./nearest.ts";
 
+/** More than any machine has room for, and few enough to be planned for in seconds. */
+const MOST_WORKERS = 1_000_000;
+
 /**
  * Refuses options that do not exist.
  *
@@ -23,10 +26,16 @@ export function checkKeys(what: string, options: object, known: readonly string[
 }
 
 /** Checks a whole number. */
-export function checkCount(name: string, value: number, least: number): number {
+export function checkCount(name: string, value: number, least: number, most = Infinity): number {
   if (typeof value !== "number") throw new TypeError(`Cannot use '${name}': it must be a number, not ${show(value)}`);
-  if (Number.isInteger(value) && value >= least) return value;
-  throw new RangeError(`Cannot use '${name}': it must be a whole number from ${least} on, not ${value}`);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  const range = most === Infinity ? `from ${least} on` : `from ${least} to ${most}`;
+  throw new RangeError(`Cannot use '${name}': it must be a whole number ${range}, not ${value}`);
+}
+
+/** Checks how many processes there are to be. One more digit by mistake is not to stop the manager with planning them. */
+export function checkWorkers(name: string, value: number): number {
+  return checkCount(name, value, 0, MOST_WORKERS);
 }
 
 /** Checks a time in milliseconds. */

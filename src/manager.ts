@@ -8,7 +8,7 @@
 import { currentHost } from "../runtimes/current.ts";
 import { Alarms } from "./alarms.ts";
 import { bootFailure } from "./boot_failure.ts";
-import { checkCount, checkKeys, checkTime } from "./checks.ts";
+import { checkKeys, checkTime, checkWorkers } from "./checks.ts";
 import { EventHub } from "./event_hub.ts";
 import type { PreforkEvent } from "./events.ts";
 import type { PoolFigures } from "./figures.ts";
@@ -176,7 +176,7 @@ export class Manager {
 
   /** Changes how many workers there are at most. */
   setMaxWorkers(count: number): void {
-    this.#asked = { maxWorkers: checkCount("maxWorkers", count, 0), left: this.#asked.left + 1 };
+    this.#asked = { maxWorkers: checkWorkers("maxWorkers", count), left: this.#asked.left + 1 };
     this.#inbox.post({ type: "setMaxWorkers", maxWorkers: count });
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkCount, checkKeys, checkLeast, checkSpan, checkTime, show } from "./checks.ts";
+import { checkCount, checkKeys, checkLeast, checkSpan, checkTime, checkWorkers, show } from "./checks.ts";
 import { checkName } from "./identity.ts";
 import { checkListen, type Listen, type ListenOptions } from "./listen.ts";
 import { fixedPool, type Policy } from "./policy.ts";
@@ -229,7 +229,7 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
   checkKeys("new Prefork", options, Object.keys(KNOWN));
   checkShapes(options);
   const listen = checkListen(options.listen);
-  const maxWorkers = checkCount("maxWorkers", options.maxWorkers ?? host.cpuCount, 0);
+  const maxWorkers = checkWorkers("maxWorkers", options.maxWorkers ?? host.cpuCount);
   const readyWhen = options.readyWhen === undefined
     ? undefined
     : checkReadyWhen(options.readyWhen, listen.length > 0, maxWorkers);
@@ -257,7 +257,7 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
       ? undefined
       : checkLeast("hangTimeoutMs", options.hangTimeoutMs, LEAST_HANG_MS),
     recycle: checkRecycle(options.recycle ?? {}),
-    standby: checkCount("standby", options.standby ?? 0, 0),
+    standby: checkWorkers("standby", options.standby ?? 0),
     listen,
   };
 }

@@ -168,7 +168,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    * How many workers there are at most. Raising it takes effect at once inside `start`; lowering it retires the
    * workers in the highest slots.
    *
-   * @throws {RangeError} If set to what is no whole number from 0 on.
+   * @throws {RangeError} If set to what is no whole number from 0 to 1 000 000.
    */
   get maxWorkers(): number {
     return this.#manager?.maxWorkers ?? this.#options.maxWorkers ?? currentHost.cpuCount;

@@ -13,7 +13,13 @@ describe("options", () => {
 
   it("are checked at once, each with a sentence", () => {
     const wrong: readonly (readonly [object, string, RegExp])[] = [
-      [{ maxWorkers: -1 }, "RangeError", /'maxWorkers': it must be a whole number from 0 on, not -1/],
+      [{ maxWorkers: -1 }, "RangeError", /'maxWorkers': it must be a whole number from 0 to 1000000, not -1/],
+      [
+        { maxWorkers: 1_000_001 },
+        "RangeError",
+        /'maxWorkers': it must be a whole number from 0 to 1000000, not 1000001/,
+      ],
+      [{ standby: 1e9 }, "RangeError", /'standby': it must be a whole number from 0 to 1000000, not 1000000000/],
       [{ maxWorkers: "3" }, "TypeError", /'maxWorkers': it must be a number, not '3'/],
       [{ stopTimeoutMs: NaN }, "RangeError", /'stopTimeoutMs': it must be 0 or more milliseconds, not NaN/],
       [{ trapSignals: { SIGTREM: "SIGTERM" } }, "TypeError", /'SIGTREM'.*did you mean 'SIGTERM'/],
