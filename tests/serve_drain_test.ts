@@ -105,6 +105,20 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
       await stopPool(program);
     });
 
+    it("waits for the last request of a client of IPv4 on a socket of IPv6", options, async () => {
+      await using program = runApp(on, { listen: "[::]:0" });
+      const port = await portOf(program);
+      using kept = new Client({ port }).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
+      await kept.waitFor(/\r\n\r\n\d+$/);
+      kept.text = "";
+      program.kill("SIGHUP");
+      await program.waitForLine(/^told /);
+      kept.send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
+      await kept.waitFor(/connection: close[^]*\r\n\r\n\d+$/i);
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      await stopPool(program);
+    });
+
     for (const way of WAYS[on]) {
       it(`ends each connection where its handler throws (${way} answers for it)`, options, async () => {
         await using program = runApp(on, {}, "unanswered", { TEST_WAY: way });
