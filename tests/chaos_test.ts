@@ -237,6 +237,12 @@ function isReloading(program: Program): boolean {
   return begun > ended;
 }
 
+/** Whether no change was left half done. */
+function isOfOneGeneration(program: Program): boolean {
+  const ready = liveWorkers(program).filter(({ state }) => state === "ready");
+  return new Set(ready.map(({ generation }) => generation)).size === 1;
+}
+
 describe(`chaos on ${runtime}`, () => {
   const options = { timeout: CHAOS_MS + 180_000, skip: process.platform !== "linux" };
 
@@ -251,6 +257,7 @@ describe(`chaos on ${runtime}`, () => {
       await chaos.run(CHAOS_MS);
       await waitForReady(program, TARGET, HEAL_MS);
       await waitFor(() => !isReloading(program), { what: "the last reload to end", timeoutMs: HEAL_MS });
+      await waitFor(() => isOfOneGeneration(program), { what: "one generation alone to serve", timeoutMs: HEAL_MS });
       await waitForReady(program, TARGET, HEAL_MS);
 
       const { failures, sent, answered, cutShort, idleRaces } = await chaos.clients.stop();
