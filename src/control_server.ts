@@ -5,6 +5,7 @@
  */
 
 import { describeError } from "./events.ts";
+import { setDeadline } from "./last_look.ts";
 import {
   decodeWorkerMessage,
   type FiguresMessage,
@@ -27,9 +28,6 @@ const MAX_LINE = 64 * 1024;
  */
 const BYTES_PER_MS = 64;
 const BURST_MS = 1000;
-
-/** How long is waited for what may be there already, and is only to be read: the manager may have stood still itself. */
-const LAST_LOOK_MS = 100;
 
 /** Who hears what workers say. */
 export interface ControlSink {
@@ -131,7 +129,8 @@ export class ControlServer implements Disposable {
       isDropped = true;
       connection.close();
     };
-    const patience = this.#setPatience(drop);
+    // Who does not say in time who it is goes, so that strangers cannot gather here.
+    const patience = setDeadline(this.#host, this.#helloTimeoutMs, drop);
     const take = (line: string): void => {
       if (isDropped) return;
       const message = decodeWorkerMessage(line);
@@ -159,16 +158,6 @@ export class ControlServer implements Disposable {
       },
       closed: () => patience[Symbol.dispose](),
     };
-  }
-
-  /** Drops who does not say in time who it is, so that strangers cannot gather here. */
-  #setPatience(drop: () => void): Disposable {
-    let timer = this.#host.setTimer(this.#helloTimeoutMs, () => {
-      timer = this.#host.setTimer(LAST_LOOK_MS, drop);
-      timer.unref();
-    });
-    timer.unref();
-    return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
   }
 
   #rest(delayMs: number): Promise<void> | undefined {

@@ -18,6 +18,7 @@ import {
   UPGRADE_VARIABLE,
   upgradeSocket,
 } from "./handover.ts";
+import { setDeadline } from "./last_look.ts";
 import { leash } from "./leash.ts";
 import { LineReader } from "./protocol.ts";
 import type { SharedSockets } from "./sockets.ts";
@@ -25,9 +26,6 @@ import type { Child, ControlConnection, ControlHandlers, ManagerCommand, Process
 
 /** The longest line a new manager may send, in characters. */
 const MAX_LINE = 64 * 1024;
-
-/** How long is waited for what may be there already, and is only to be read: this manager may have stood still itself. */
-const LAST_LOOK_MS = 100;
 
 /** How long a new manager that is to stop may take to say that it does. */
 const ANSWER_MS = 1000;
@@ -149,14 +147,12 @@ export class Upgrade {
     const { host, pool, timeoutMs } = this.#parts;
     const fail = (what: string): void => this.#verdict.resolve(failure(`the new manager, pid=${pid}, ${what}`));
     exited.then((status) => fail(`${describeStatus(status)} before it had proved itself; what it printed tells why`));
-    const late = (): void => {
+    using _deadline = setDeadline(host, timeoutMs, () => {
       const missed = this.#hasWorkers
         ? "did not have its workers ready"
         : `did not come to start() of the pool '${pool}'`;
       fail(`${missed} within ${timeoutMs} ms`);
-    };
-    using timers = new DisposableStack();
-    timers.use(host.setTimer(timeoutMs, () => void timers.use(host.setTimer(LAST_LOOK_MS, late))));
+    });
     return await this.#verdict.promise;
   }
 
