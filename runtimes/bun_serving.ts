@@ -112,12 +112,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     given = { ...given, ...more };
     return reload(dress(given));
   };
-  const stop = server.stop.bind(server);
-  const ended = Promise.withResolvers<void>();
-  server.stop = (force) => {
-    ended.resolve();
-    return stop(force);
-  };
+  const { stop, ended } = watchStop(server);
   return {
     address: kind.type === "unix"
       ? { type: "unix", path: kind.path }
@@ -126,7 +121,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     isRaw: false,
     isLent: false,
     finishes: false,
-    ended: ended.promise,
+    ended,
     isTls: options.tls !== undefined,
     get open() {
       return server.pendingRequests;
@@ -153,6 +148,17 @@ function wentWrong(thrown: unknown): Response {
   // deno-lint-ignore no-console
   console.error(thrown);
   return new Response("Something went wrong!", { status: 500 });
+}
+
+/** Bun tells nobody when a server is stopped; whoever does it calls this. */
+function watchStop<Stopped>(server: { stop(force?: boolean): Stopped }) {
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const stop = server.stop.bind(server);
+  server.stop = (force) => {
+    resolve();
+    return stop(force);
+  };
+  return { stop, ended };
 }
 
 function attemptServe(options: object): BunServer {
@@ -234,19 +240,14 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
   }
   const { hostname, port } = server;
   checkPrivate(hostname, port);
-  const stop = server.stop.bind(server);
-  const ended = Promise.withResolvers<void>();
-  server.stop = (force) => {
-    ended.resolve();
-    stop(force);
-  };
+  const { stop, ended } = watchStop(server);
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
     isLent: true,
     finishes: false,
-    ended: ended.promise,
+    ended,
     isTls: false,
     open: 0,
     pulse: 0,
