@@ -97,13 +97,18 @@ export function zombies(pid: number): number[] {
 /** The processes of the run but the manager, the guard and the workers that the manager knows of. */
 export function strangers(program: Program): string[] {
   const known = new Set([program.pid, ...liveWorkers(program).map(({ pid }) => pid)]);
-  return program.processes().filter((pid) => !known.has(pid)).map((pid) => `${pid} ${commandLine(pid)}`)
-    .filter((line) => !line.includes("prefork-guard"));
+  return program.processes().filter((pid) => !known.has(pid) && !isGuard(pid))
+    .map((pid) => `${pid} ${commandLine(pid)}`);
 }
 
 /** The guard of the manager; none for a moment after its end. */
 export function guards(program: Program): number[] {
-  return program.processes().filter((pid) => commandLine(pid).includes("prefork-guard"));
+  return program.processes().filter(isGuard);
+}
+
+/** Whether a process is the guard of a manager. */
+export function isGuard(pid: number): boolean {
+  return commandLine(pid).includes("prefork-guard");
 }
 
 /** The command line of a process, on one line. */
