@@ -47,8 +47,8 @@ export interface Worker<Data = Json | null> {
   /**
    * The same for a server of `node:http`, `node:https` or `node:net` that does not listen yet, and what is built on them
    * (Express, Fastify, Hono's node server); or for what `Deno.listen` or `Bun.listen` gave on 127.0.0.1, port 0 (on Bun a
-   * server of `node:net` bears a flood of connections better). Of raw
-   * connections the program is told by {@linkcode signal}: they are waited for until the deadline.
+   * server of `node:net` bears a flood of connections better). Of raw connections the program is told by
+   * {@linkcode signal}: they are waited for until the deadline.
    *
    * @param listener The name of the socket, or its address as text, if the pool has several.
    * @throws {Error} As `serve`, or if the server listens already.
