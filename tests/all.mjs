@@ -17,6 +17,9 @@ const JOBS = Math.max(1, Number(process.env.PREFORK_TEST_JOBS) || 4);
 const LONGEST = ["chatter", "loss", "ready_when", "upgrade", "chaos", "serve", "attach"]
   .map((name) => `tests/${name}_test.ts`);
 
+/** What those files printed that failed: told last, since a log may be cut, and is read from its end. */
+const complaints = [];
+
 const reports = mkdtempSync(join(tmpdir(), "prefork-reports-"));
 
 function run(command, args) {
@@ -63,9 +66,11 @@ function count(report) {
 async function test({ runtime, file }) {
   const report = join(reports, `${runtime}-${file.replaceAll("/", "-")}.xml`);
   const { status, output } = await runFile(runtime, file, report);
-  console.log(`\n$ ${runtime} ${RUNTIMES[runtime](file).join(" ")}\n${output}`);
-  if (status !== 0) console.log(`${runtime} ended with ${typeof status === "string" ? status : `status ${status}`}`);
+  const ending = typeof status === "string" ? status : `status ${status}`;
+  const text = `\n$ ${runtime} ${RUNTIMES[runtime](file).join(" ")}\n${output}`;
   const { passed, failed } = read(report);
+  if (status === 0 && failed === 0) console.log(text);
+  else complaints.push(`${text}\n${runtime} ended with ${ending}`);
   return { passed, failed: status === 0 ? failed : Math.max(failed, 1) };
 }
 
@@ -101,6 +106,7 @@ await inTurn(queue, JOBS, async (one) => {
 });
 rmSync(reports, { recursive: true, force: true });
 
+for (const complaint of complaints) console.log(complaint);
 if (failedChecks.length > 0) console.log("\nfailed checks, see above:");
 for (const words of failedChecks) console.log(`  ${words.join(" ")}`);
 for (const [runtime, { failing }] of totals) for (const file of failing) console.log(`failed on ${runtime}: ${file}`);

@@ -152,10 +152,10 @@ describe(`a standby of a manager on ${runtime}`, () => {
     const line = await program.waitForLine(/^listens /);
     const [{ address: { port } }] = JSON.parse(line.slice("listens ".length));
     const clients = load({ port }, [oneShot, oneShot, keepAlive(0), post]);
-    await program.waitForLine('"type":"replace"', { count: 6, timeoutMs: 40_000 });
+    // Where the machine is busy, workers are replaced before another standby has booted, and get a fresh successor.
+    await program.waitForLine('"type":"activate"', { count: 4, timeoutMs: 40_000 });
     const { failures } = await clients.stop();
     assert.deepEqual(failures, []);
-    assert.ok(eventsOfType(program, "activate").length >= 3, program.report());
     await stopPool(program);
   });
 
