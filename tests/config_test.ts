@@ -253,6 +253,10 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     mkdirSync(dir.file("etc"));
     writeFileSync(dir.file("broken.ts"), "console.error('seen');\nthrow new Error('no such secret');");
     writeFileSync(dir.file("slip.ts"), "export default {\n  workers: ;\n};");
+    writeFileSync(dir.file("helped.ts"), "import './etc/help.ts';\nexport default {};");
+    writeFileSync(dir.file("helpless.ts"), "import './etc/slip.ts';\nexport default {};");
+    writeFileSync(dir.file("etc/help.ts"), "\n\nthrow new Error('no such help');");
+    writeFileSync(dir.file("etc/slip.ts"), "export const a: number = 1;\nexport const b = ;");
     writeFileSync(dir.file("function.ts"), "export default () => ({ workers: 4 });");
     writeFileSync(dir.file("map.ts"), "export default { trap: new Map([['HUP', 'TERM']]) };");
     writeFileSync(dir.file("exit.ts"), "process.stdout.write('loading'); process.exit(0);");
@@ -263,7 +267,12 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
         [["--config", "none.ts"], /Cannot find the configuration file 'none\.ts'/],
         [["--config", "broken.ts"], /seen\n.*Cannot use broken\.ts: line 2: no such secret$/],
         [["--config", "slip.ts"], /Cannot use slip\.ts: line 2: /],
-        [["--config", "function.ts"], /what it exports by default must be plain data, as JSON has it, and is function/],
+        [["--config", "helped.ts"], /Cannot use helped\.ts: etc\/help\.ts, line 3: no such help$/],
+        [["--config", "helpless.ts"], /Cannot use helpless\.ts: etc\/slip\.ts, line 2: /],
+        [
+          ["--config", "function.ts"],
+          /: what it exports by default must be plain data, as JSON has it, and is function/,
+        ],
         [["--config", "map.ts"], /'trap' must be plain data, as JSON has it, and is an object of the class Map$/],
         [["--config", "exit.ts"], /Cannot use exit\.ts: it ended the process by itself, and had not exported/],
         [["--config", "broken.json"], /Cannot use broken\.json: it is no JSON/],

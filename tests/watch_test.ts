@@ -277,6 +277,23 @@ describe("a pool that watches its files", () => {
     await watched.ends();
   });
 
+  it("watches what its configuration file imports", options, async () => {
+    await using watched = await project({
+      "prefork.config.ts": `import { drainTimeout } from "./settings/times.ts";
+export default { worker: "app.ts", listen: "127.0.0.1:0", drainTimeout };
+`,
+      "settings/times.ts": `export const drainTimeout = "1s";\n`,
+    });
+    watched.start([]);
+    await watched.isWatched();
+    watched.save("settings/times.ts", "export const drainTimeout = ;\n");
+    await watched.program.waitForErrorLine("Cannot use prefork.config.ts: settings/times.ts, line 1: ");
+    watched.save("settings/times.ts", `export const drainTimeout = "2s";\n`);
+    await watched.serves(2, "one");
+    assert.deepEqual([...new Set(watched.changes)], ["settings/times.ts"]);
+    await watched.ends();
+  });
+
   it("says in one sentence what it may not watch, and goes on", { ...options, skip: runtime !== "deno" }, async () => {
     await using watched = await project({ "app.ts": "await new Promise((resolve) => setTimeout(resolve, 1e8));\n" });
     const temporary = watched.path("temporary");

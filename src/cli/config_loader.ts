@@ -6,11 +6,14 @@
  */
 
 import { writeSync } from "node:fs";
+import { dirname, relative } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { FAILED, READ } from "./config_marks.ts";
 
 const file = process.argv[2] ?? "";
+const own = fileURLToPath(file);
+const loader = fileURLToPath(import.meta.url);
 try {
   const { default: config }: { readonly default?: unknown } = await import(file);
   writeSync(1, `\n${READ}${JSON.stringify(await config, plain) ?? "null"}\n`);
@@ -37,22 +40,36 @@ function isPlain(value: object): boolean {
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** With the line of the file, where the error knows it. */
+/** With the place, where the error knows it: a line of the file, or of one that it imports. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const [message = ""] = error.message.split("\n");
-  const line = lineOf(error);
-  return line === undefined || message.includes(`:${line}`) ? message : `line ${line}: ${message}`;
+  const place = placeOf(error);
+  if (place === undefined || message.includes(`:${place.line}`)) return message;
+  const where = place.path === own ? "" : `${relative(dirname(own), place.path)}, `;
+  return `${where}line ${place.line}: ${message}`;
+}
+
+interface Place {
+  readonly path: string;
+  readonly line: number;
 }
 
 /** Bun's errors of syntax have a position, all others a stack. */
-function lineOf(error: Error): number | undefined {
+function placeOf(error: Error): Place | undefined {
   if ("position" in error && typeof error.position === "object" && error.position !== null) {
-    if ("line" in error.position && typeof error.position.line === "number") return error.position.line;
+    const { position } = error;
+    if ("line" in position && typeof position.line === "number") {
+      return { path: "file" in position ? String(position.file) : own, line: position.line };
+    }
   }
-  const frame = (error.stack ?? "").split("\n").find((each) =>
-    each.includes(file) || each.includes(fileURLToPath(file))
-  );
-  const [, line] = /:(\d+)(:\d+)?\)?$/.exec(frame ?? "") ?? [];
-  return line === undefined ? undefined : Number(line);
+  const places = (error.stack ?? "").split("\n").flatMap(placeIn).filter(({ path }) => path !== loader);
+  return places.find(({ path }) => path === own) ?? places[0];
+}
+
+/** A line of a stack ends with a path or an address, the line and the column. */
+function placeIn(frame: string): Place | [] {
+  const [, where = "", line] = /((?:file:\/)?\/[^()]*?):(\d+):\d+\)?$/.exec(frame) ?? [];
+  if (line === undefined) return [];
+  return { path: where.startsWith("file:") ? fileURLToPath(where) : where, line: Number(line) };
 }

@@ -20,7 +20,8 @@ import { findModules, type ModuleWork } from "./module_graph.ts";
 export interface WatchOptions {
   readonly host: ProcessHost;
   readonly log: Log;
-  readonly work: ModuleWork;
+  /** The worker, and the configuration file where that is a program. */
+  readonly programs: readonly ModuleWork[];
   /** Files that workers are made by, whatever their modules are: as they were named. */
   readonly others: readonly string[];
   readonly cwd: string;
@@ -143,8 +144,10 @@ export class Watch implements AsyncDisposable {
 
   /** Gives whether all are known. What was known of files that cannot be read as modules now holds until they can be. */
   async #findFiles(): Promise<boolean> {
-    const { work, others, cwd, host } = this.#options;
-    const { files: found, isWhole } = await findModules(work, host, this.#ended.signal);
+    const { programs, others, cwd, host } = this.#options;
+    const graphs = await Promise.all(programs.map((program) => findModules(program, host, this.#ended.signal)));
+    const isWhole = graphs.every((graph) => graph.isWhole);
+    const found = graphs.flatMap((graph) => graph.files);
     const files = [...isWhole ? [] : this.#files, ...found, ...others.map((file) => resolve(cwd, file))];
     const real = await Promise.all(files.map((file) => realpath(file).catch(() => file)));
     this.#files = [...new Set(files)];

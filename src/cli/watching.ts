@@ -4,11 +4,14 @@
  * @module
  */
 
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import type { Prefork } from "../prefork.ts";
 import { takeoverOn } from "../succession.ts";
 import type { Log } from "./log.ts";
+import type { ModuleWork } from "./module_graph.ts";
 import type { Request, RunRequest } from "./request.ts";
 import type { Prepared } from "./prepare.ts";
 import type { Watch } from "./watch.ts";
@@ -36,7 +39,13 @@ export async function openWatch(
   const cwd = currentCommandLine.cwd();
   const configFile = hasFile ? config ?? findConfigFile(cwd) : undefined;
   const others = [configFile, envFile].filter((file) => file !== undefined);
-  return new Watch({ host: currentHost, log, work, others, cwd, reload });
+  const programs = configFile === undefined || configFile.endsWith(".json") ? [work] : [work, program(configFile, cwd)];
+  return new Watch({ host: currentHost, log, programs, others, cwd, reload });
+}
+
+/** The configuration file as what it is run as. */
+function program(file: string, cwd: string): ModuleWork {
+  return { type: "module", module: pathToFileURL(resolve(cwd, file)).href, options: {} };
 }
 
 /**
