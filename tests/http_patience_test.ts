@@ -105,7 +105,9 @@ describe("a client of an HTTP server", () => {
     };
     const address = { host: "127.0.0.1", port: 0 };
     const status = () => Promise.reject(new Error("nobody asked"));
-    using _server = await StatusServer.open({ host, log, address, token: undefined, notReady: () => "", status });
+    const uptimeMs = () => host.now();
+    const known = { token: undefined, past: undefined };
+    using _server = await StatusServer.open({ host, log, address, notReady: () => "", status, uptimeMs, ...known });
     const port = Number(/:(\d+)\/$/.exec(told[0] ?? "")?.[1]);
     using client = new Client({ port }).send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
     await client.waitFor(/ok/); // so that it is known there

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
+import { EventReader } from "../src/cli/page/stream.js";
+import type { Sample } from "../src/operator/history.ts";
 import type { StatusReport } from "../src/operator/report.ts";
 import { freePort } from "./support/free_port.ts";
 import { hasBrowser, SLOW_MS, startBrowser, type TestBrowser, type TestPage } from "./support/browser.ts";
@@ -36,6 +38,17 @@ async function watched(...args: readonly string[]): Promise<Watched> {
 async function statusAt(url: string): Promise<StatusReport> {
   const response = await fetch(`${url}status.json`);
   return await response.json();
+}
+
+/** What is told of the past to whoever begins to watch. */
+async function samplesAt(url: string): Promise<readonly Sample[]> {
+  const { body } = await fetch(`${url}events`);
+  const events = new EventReader();
+  for await (const text of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    const [first] = events.push(text);
+    if (first !== undefined) return JSON.parse(first).samples;
+  }
+  return assert.fail("nothing was told");
 }
 
 /** The workers as the table has them: the texts of a row by the classes of its cells. */
@@ -184,11 +197,19 @@ describe(`the status page on ${runtime}`, { skip: !hasBrowser && "needs chromium
     await using pool = await watched("--status-listen", String(port));
     await using page = await browser.open(pool.status);
     await page.shows("#facts", new RegExp(`process ${pool.program.pid} `));
+    await page.shows("#plot-memory strong", /iB$/);
+    const [oldest] = await samplesAt(pool.status);
+    const [served] = (await statusAt(pool.status)).workers;
     pool.program.kill("SIGUSR2");
     assert.deepEqual(await pool.program.status, { code: 0, signal: null }, pool.program.report());
     await page.shows("#events", new RegExp(`took over from the manager pid=${pool.program.pid}`));
     const { pid } = await statusAt(pool.status);
     await page.shows("#facts", new RegExp(`process ${pid} `));
+    await page.shows("#events", new RegExp(`worker=0 gen=1 pid=${served?.pid} is ready`));
+    const samples = await samplesAt(pool.status);
+    const { uptimeMs } = await statusAt(pool.status);
+    assert.equal(samples[0]?.memoryBytes, oldest?.memoryBytes);
+    assert.ok((samples[0]?.at ?? 0) < uptimeMs, "it was before this manager");
     assertWell(page, true);
     signalProcess(pid, "SIGTERM");
     await waitFor(() => pool.program.processes().length === 0, { what: "everybody to be gone" });

@@ -105,6 +105,22 @@ describe("a watcher of a manager", () => {
     ]);
   });
 
+  it("is told of the time before an upgrade, too", async () => {
+    await using old = new Stage();
+    old.record.heed({ type: "recovered", ready: 2 });
+    await old.advance(11_000);
+    const past = old.record.past(60_000);
+    assert.deepEqual(past.samples.map(({ at }) => at), [1000, 6000, 11_000]);
+    await using stage = new Stage();
+    stage.record.follow(past, 500);
+    await stage.advance(1000);
+    using client = await stage.connect();
+    const told = await news(stage, client, 1);
+    assert.deepEqual(told?.samples.map(({ at }) => at), [-58_500, -53_500, -48_500, 1000]);
+    assert.deepEqual(told?.events, past.events);
+    assert.equal(told?.events.length, 1);
+  });
+
   it("is told soon of what happens", async () => {
     await using stage = new Stage();
     using client = await stage.connect();

@@ -37,8 +37,9 @@ export async function ask(
 ): Promise<Outcome | undefined> {
   const outcome = Promise.withResolvers<Outcome | undefined>();
   const lines = new LineReader();
+  const isQuestion = order.do === "status" || order.do === "past";
   // Only a question is answered at once: a stop takes its time, and whoever follows is told nothing while nothing happens.
-  using patience = host.setTimer(order.do === "status" ? patienceMs : NEVER_MS, () => {
+  using patience = host.setTimer(isQuestion ? patienceMs : NEVER_MS, () => {
     outcome.reject(new NoAnswerError(`the manager did not answer within ${patienceMs / 1000} seconds`));
   });
   const take = (line: string): void => {

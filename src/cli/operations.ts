@@ -5,6 +5,7 @@
  */
 
 import { describeError, formatEvent, type PreforkEvent } from "../events.ts";
+import type { Past } from "../operator/history.ts";
 import { Ledger } from "../operator/ledger.ts";
 import { type ManagerFacts, type ManagerState, report, type StatusReport } from "../operator/report.ts";
 import type { Changes } from "./changes.ts";
@@ -20,6 +21,8 @@ export interface OperationParts {
   readonly host: ProcessHost;
   readonly facts: () => Omit<ManagerFacts, "state" | "startedAt" | "logFile">;
   readonly changes: Pick<Changes, "reload" | "upgrade">;
+  /** What the status page shows of the past, if there is one. */
+  readonly past: () => Past | undefined;
   /** The log file, if there is one. */
   readonly logFile: LogFile | undefined;
   /** Stops as by a signal. */
@@ -74,6 +77,8 @@ export class Operations {
     switch (order.do) {
       case "status":
         return { type: "status", status: await this.report() };
+      case "past":
+        return this.#past();
       case "reload":
         return await this.#change("reload", tell, async () => {
           await this.#parts.changes.reload();
@@ -95,6 +100,16 @@ export class Operations {
       case "signal":
         return this.#signal(order.signal, order.slot);
     }
+  }
+
+  #past(): Reply {
+    const past = this.#parts.past();
+    return past === undefined ? { type: "failed", reason: "there is no status page" } : { type: "past", past };
+  }
+
+  /** How long this manager has been there. */
+  get uptimeMs(): number {
+    return this.#parts.host.now() - this.#startedAt;
   }
 
   /** How the pool is. */

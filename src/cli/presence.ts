@@ -7,10 +7,11 @@
 
 import { basename } from "node:path";
 import { describeError, type PreforkEvent } from "../events.ts";
+import type { Past } from "../operator/history.ts";
 import type { Obey } from "../operator/server.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost, Timer } from "../types.ts";
-import { findManager } from "./client.ts";
+import { ask, findManager } from "./client.ts";
 import type { CommandLineHost } from "./host.ts";
 import type { Log } from "./log.ts";
 import { outwait } from "./outwait.ts";
@@ -28,7 +29,7 @@ import { UsageError } from "./usage_error.ts";
 /** How often it is looked whether somebody has removed the socket. */
 const LOOK_MS = 60_000;
 
-/** How long the old manager may take to say that a socket is its own. */
+/** How long the old manager may take to answer. */
 const ELDER_MS = 3000;
 
 /** What was asked for, and what it takes. */
@@ -80,6 +81,15 @@ export class Presence implements AsyncDisposable {
   private constructor(options: PresenceOptions) {
     this.#options = options;
     this.name = options.name ?? options.fallbackName;
+  }
+
+  /** What the manager before this one knows of the past, if there is one and it tells: its socket is still there. */
+  async elderPast(): Promise<Past | undefined> {
+    const { host } = this.#options;
+    const elder = takeoverOn(host)?.elderPid;
+    if (elder === undefined) return undefined;
+    const reply = await ask(host, this.#path, { do: "past" }, undefined, ELDER_MS).catch(() => undefined);
+    return reply?.type === "past" && reply.past.pid === elder ? reply.past : undefined;
   }
 
   /** Something has happened in the pool. */

@@ -95,11 +95,12 @@ async function keepPool(
     host: currentHost,
     facts: () => ({ name: presence.name, runtime: currentCommandLine.version, work: describeWork(request) }),
     changes,
+    past: () => statusServer?.past(),
     logFile: outlets.file,
     stop: () => hangUp.abort(),
   });
   const presence = made.use(await openPresence(request, log, operations));
-  using statusServer = await openStatus(request, log, operations);
+  using statusServer = await openStatus(request, log, operations, presence);
   using notifier = Notifier.open({ host: currentHost, pool, libc: currentLibc, warn });
   refused = (why) => notifier?.refuse(why);
   const watch = await openWatch(request, prepared, log, hasFile, reload);
@@ -191,6 +192,7 @@ async function openStatus(
   { options: { statusListen: address, statusTokenFile } }: RunRequest,
   log: Log,
   operations: Operations,
+  presence: Presence,
 ): Promise<StatusServer | undefined> {
   if (address === undefined) return undefined;
   const { StatusServer } = await import("./status_server.ts");
@@ -198,7 +200,9 @@ async function openStatus(
   const token = statusTokenFile === undefined ? undefined : readToken(statusTokenFile);
   const notReady = () => operations.notReady();
   const status = () => operations.report();
-  return await StatusServer.open({ host: currentHost, log, address, token, notReady, status });
+  const uptimeMs = () => operations.uptimeMs;
+  const past = await presence.elderPast();
+  return await StatusServer.open({ host: currentHost, log, address, token, notReady, status, uptimeMs, past });
 }
 
 async function runUntilStopped(

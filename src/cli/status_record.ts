@@ -6,7 +6,7 @@
 
 import { levelOf } from "../event_hub.ts";
 import { formatEvent, type PreforkEvent } from "../events.ts";
-import { History, SAMPLE_MS } from "../operator/history.ts";
+import { type EventLine, History, type Past, SAMPLE_MS } from "../operator/history.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { Ring } from "../operator/ring.ts";
 import type { ProcessHost, Timer } from "../types.ts";
@@ -17,14 +17,6 @@ const FIRST_MS = 1000;
 
 const EVENTS = 200;
 const MAX_TEXT = 1000;
-
-/** An event, for people. */
-export interface EventLine {
-  /** When it was, on the clock that people go by: milliseconds since 1970. */
-  readonly at: number;
-  readonly level: ReturnType<typeof levelOf>;
-  readonly text: string;
-}
 
 /** Keeps record of one manager until it is disposed of. */
 export class StatusRecord implements Disposable {
@@ -44,6 +36,18 @@ export class StatusRecord implements Disposable {
   /** Something has happened in the pool. */
   heed(event: PreforkEvent): void {
     this.events.push({ at: Date.now(), level: levelOf(event), text: printable(formatEvent(event), MAX_TEXT) });
+  }
+
+  /** What is to be known of it by the manager that takes over. */
+  past(uptimeMs: number): Past {
+    const samples = this.history.samples.since(0);
+    return { pid: this.#host.pid, uptimeMs, samples, events: this.events.since(0) };
+  }
+
+  /** Goes on from the record of the manager before this one. */
+  follow(past: Past, uptimeMs: number): void {
+    this.history.follow(past, uptimeMs);
+    for (const event of past.events) this.events.push(event);
   }
 
   /** Looks no more. */

@@ -7,6 +7,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { describeError, type PreforkEvent } from "../events.ts";
 import { formatMetrics } from "../operator/metrics.ts";
+import type { Past } from "../operator/history.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
@@ -39,6 +40,9 @@ export interface StatusServerParts {
   /** Why the pool is not ready; undefined if it is. */
   readonly notReady: () => string | undefined;
   readonly status: () => Promise<StatusReport>;
+  readonly uptimeMs: () => number;
+  /** What a manager that has yet to take over has heard of the past. */
+  readonly past: Past | undefined;
 }
 
 interface Answer {
@@ -90,11 +94,17 @@ export class StatusServer implements Disposable {
   private constructor(parts: StatusServerParts) {
     this.#parts = parts;
     this.#record = new StatusRecord(parts.host, parts.status);
+    if (parts.past !== undefined) this.#record.follow(parts.past, parts.uptimeMs());
     this.#streams = new StatusStreams({ ...parts, record: this.#record });
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#server.maxConnections = MAX_CONNECTIONS;
     this.#server.on("connection", (socket) => socket.setTimeout(IDLE_MS, () => socket.destroy()));
     limitPatience(this.#server, parts.host, IDLE_MS);
+  }
+
+  /** What is to be known by the manager that takes over. */
+  past(): Past {
+    return this.#record.past(this.#parts.uptimeMs());
   }
 
   /** Something has happened in the pool. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { levelOf } from "../event_hub.ts";
 import { type Latency, latencyOf, latencySince, NO_DURATIONS } from "../latency.ts";
 import type { StatusReport } from "./report.ts";
 import { Ring } from "./ring.ts";
@@ -16,7 +17,7 @@ const SAMPLES = 3_600_000 / SAMPLE_MS;
 
 /** A pool between two looks. */
 export interface Sample {
-  /** When the later look was, in milliseconds of the manager's life. */
+  /** When the later look was, in milliseconds of the manager's life; below 0 if that was before it. */
   readonly at: number;
   /** How many requests began in a second. */
   readonly requestsPerSecond: number;
@@ -30,6 +31,23 @@ export interface Sample {
   readonly restarts: number;
 }
 
+/** An event, for people. */
+export interface EventLine {
+  /** When it was, on the clock that people go by: milliseconds since 1970. */
+  readonly at: number;
+  readonly level: ReturnType<typeof levelOf>;
+  readonly text: string;
+}
+
+/** What a manager knows of the past, for the one that takes over from it. */
+export interface Past {
+  readonly pid: number;
+  /** When it was told, in milliseconds of the life of whoever tells it. */
+  readonly uptimeMs: number;
+  readonly samples: readonly Sample[];
+  readonly events: readonly EventLine[];
+}
+
 /** What is counted from the beginning. */
 interface Counts {
   readonly at: number;
@@ -38,10 +56,15 @@ interface Counts {
   readonly restarts: number;
 }
 
-/** The samples of one manager. */
+/** The samples of one manager, after those of the ones before it. */
 export class History {
   readonly samples: Ring<Sample> = new Ring(SAMPLES);
   #last: Counts = { at: 0, requests: 0, latency: latencyOf(NO_DURATIONS), restarts: 0 };
+
+  /** Goes on from the samples of the manager before this one, whose own life is `uptimeMs` long by now. */
+  follow(past: Past, uptimeMs: number): void {
+    for (const sample of past.samples) this.samples.push({ ...sample, at: sample.at - past.uptimeMs + uptimeMs });
+  }
 
   /** Takes a sample. The manager's uptime is the clock: no other is sure to go on evenly. */
   look(status: StatusReport): void {

@@ -1,12 +1,13 @@
 /**
  * The words of the operator's socket: one JSON message a line. An order is answered by any number
- * of `progress`, and then by `done` or `failed`; `status` by `status` alone.
+ * of `progress`, and then by `done` or `failed`; `status` and `past` by their like alone.
  *
  * @module
  */
 
 import { isSignal } from "../signals.ts";
 import type { Signal } from "../types.ts";
+import type { Past } from "./history.ts";
 import type { StatusReport } from "./report.ts";
 
 /** Raised by one whenever a message changes its meaning. */
@@ -15,6 +16,8 @@ export const OPERATOR_VERSION = 1;
 /** What an operator can ask for. */
 export type Order =
   | { readonly do: "status" }
+  /** What the status page shows of the past: for the manager that takes over. */
+  | { readonly do: "past" }
   | { readonly do: "reload" }
   | { readonly do: "upgrade" }
   /** To begin the log file anew. */
@@ -32,7 +35,8 @@ export type Reply =
   | { readonly type: "progress"; readonly text: string }
   | { readonly type: "done"; readonly text: string }
   | { readonly type: "failed"; readonly reason: string }
-  | { readonly type: "status"; readonly status: StatusReport };
+  | { readonly type: "status"; readonly status: StatusReport }
+  | { readonly type: "past"; readonly past: Past };
 
 /** A reply as a line. */
 export function encodeReply(reply: Reply): string {
@@ -60,6 +64,7 @@ export function decodeOrder(line: string): Order {
   }
   switch (name) {
     case "status":
+    case "past":
     case "reload":
     case "upgrade":
     case "follow":
@@ -87,9 +92,10 @@ export function decodeOrder(line: string): Order {
  */
 export function decodeReply(line: string): Reply {
   const reply = parseObject(line);
-  const types: readonly unknown[] = ["progress", "done", "failed", "status"] satisfies Reply["type"][];
+  const types: readonly unknown[] = ["progress", "done", "failed", "status", "past"] satisfies Reply["type"][];
   if (!types.includes(reply.type)) throw new SyntaxError(`there is no reply ${JSON.stringify(reply.type)}`);
   if (reply.type === "status" && !isStatus(reply["status"])) throw new SyntaxError("that is no status");
+  if (reply.type === "past" && !isPast(reply["past"])) throw new SyntaxError("that is no past");
   return reply as Reply;
 }
 
@@ -97,6 +103,12 @@ export function decodeReply(line: string): Reply {
 function isStatus(value: unknown): boolean {
   return typeof value === "object" && value !== null && "pid" in value && isCount(value.pid) && value.pid > 0 &&
     "workers" in value && Array.isArray(value.workers) && "standbys" in value && Array.isArray(value.standbys);
+}
+
+function isPast(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "pid" in value && isCount(value.pid) &&
+    "uptimeMs" in value && typeof value.uptimeMs === "number" &&
+    "samples" in value && Array.isArray(value.samples) && "events" in value && Array.isArray(value.events);
 }
 
 function isCount(value: unknown): value is number {

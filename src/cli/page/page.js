@@ -7,7 +7,7 @@ import { ratesOf, setText, WorkerTable } from "./table.js";
 
 /** @import { Sample } from "../../operator/history.ts" */
 /** @import { StatusReport } from "../../operator/report.ts" */
-/** @import { EventLine } from "../status_record.ts" */
+/** @import { EventLine } from "../../operator/history.ts" */
 
 /** What the stream tells. @typedef {{ status: StatusReport, samples: Sample[], events: EventLine[] }} News */
 
