@@ -216,14 +216,25 @@ export class Staff {
       this.#outputs.forget(id);
       return this.#post({ type: "spawnFailed", slot, id, error });
     }
-    const { pid } = child;
-    this.#guard?.enter(pid, work.path === undefined ? "command" : "worker");
-    this.#hooks.afterFork(pid);
+    try {
+      this.#guard?.enter(child.pid, work.path === undefined ? "command" : "worker");
+      this.#hooks.afterFork(child.pid);
+    } finally {
+      this.#takeOn(ref, child, { token, forkValue, work, terms }); // whatever has failed here, the process is there
+    }
+  }
+
+  /** A process that was made is a member from here on. */
+  #takeOn(
+    { slot, id, generation: { number: generation } }: SpawnEffect,
+    { pid, exited }: Child,
+    made: Pick<Member, "token" | "forkValue" | "work" | "terms">,
+  ): void {
     const pools = this.#owner.snapshotOthers();
-    this.#members.set(id, { slot, id, generation, pid, token, forkValue, work, terms, pools });
-    if (token !== undefined) this.#figures.add({ slot, id }, pid);
+    this.#members.set(id, { ...made, slot, id, generation, pid, pools });
+    if (made.token !== undefined) this.#figures.add({ slot, id }, pid);
     this.#post({ type: "spawned", slot, id, pid });
-    child.exited.then((status) => this.#post({ type: "exited", slot, id, status }));
+    exited.then((status) => this.#post({ type: "exited", slot, id, status }));
   }
 
   /** Commands look for sockets from 3 on; workers are told where theirs are, and cost less so. */

@@ -150,6 +150,26 @@ describe("start()", () => {
   });
 });
 
+describe("a process that is there already", () => {
+  it("is a worker, though its guard could not be told of it", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    const started = pool.pm.start();
+    await settle();
+    const guard = pool.host.processes.find(({ command }) => command.command === "/bin/sh") ?? assert.fail("no guard");
+    guard.writeStdin = () => {
+      Reflect.deleteProperty(guard, "writeStdin");
+      throw new Error("broken pipe");
+    };
+    pool.pm.maxWorkers = 2;
+    await settle();
+    await pool.host.advance(0);
+    assert.deepEqual(pool.pm.workers.map(({ state, pid }) => [state, pid > 0]), Array(2).fill(["ready", true]));
+    assert.match(pool.ofType("hookError").map(({ error }) => String(error)).join(), /broken pipe/);
+    await pool.stop(started);
+    assert.deepEqual(pool.alive, []);
+  });
+});
+
 describe("a worker's word", () => {
   it("that makes no sense ends it, and tells why", async () => {
     const pool = new FakePool({ maxWorkers: 1 });
