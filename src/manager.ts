@@ -119,7 +119,7 @@ export class Manager {
       post,
       gone: () => this.#letGo(),
     });
-    this.#traps = new Traps(host, trapped, (signal) => post({ type: "signal", signal }), (signal) => this.#die(signal));
+    this.#traps = new Traps(host, trapped, (signal) => this.#hear(signal), (signal) => this.#die(signal));
     warnOfInspector(host, trapped, hub);
     if (options.tracer !== undefined) this.#trace(options.tracer, options.name);
     options.signal?.addEventListener("abort", this.#stop, { once: true });
@@ -420,6 +420,12 @@ export class Manager {
   refuseIfBusy(what: string): void {
     const busy = this.#started ? "start()" : this.#waiting.isUnderWay ? "waitAllChildren()" : undefined;
     if (busy) throw new Error(`Cannot ${what}: ${busy} of this pool has not returned yet; await it first`);
+  }
+
+  /** A trapped signal has come. */
+  #hear(signal: Signal): void {
+    if (isStopSignal(signal)) this.#succession.hearStop();
+    this.#inbox.post({ type: "signal", signal });
   }
 
   /**

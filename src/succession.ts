@@ -160,6 +160,11 @@ export class Succession {
     this.#upgrade?.kill();
   }
 
+  /** A signal to stop has come from outside. */
+  hearStop(): void {
+    this.#upgrade?.hearStop();
+  }
+
   /** Resolves when no upgrade is under way. */
   over(): Promise<void> {
     return this.#over;

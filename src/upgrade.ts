@@ -68,8 +68,8 @@ export class Upgrade {
   /** Whether the new manager has said that it makes workers. */
   #hasWorkers = false;
   #isUnwanted = false;
-  /** Whether this manager is to end. */
-  #isAbandoned = false;
+  /** Whether somebody has told this process to stop. */
+  #isStopHeard = false;
   #isStopping = false;
 
   constructor(parts: UpgradeParts) {
@@ -93,7 +93,6 @@ export class Upgrade {
 
   /** Gives the upgrade up, since this manager is to end. */
   abandon(reason: string): void {
-    this.#isAbandoned = true;
     this.#verdict.resolve({ type: "failed", cause: "stopped", reason });
   }
 
@@ -101,6 +100,11 @@ export class Upgrade {
   kill(): void {
     this.abandon("the workers were killed");
     this.#killed.resolve();
+  }
+
+  /** Somebody has told this process to stop, and so whoever may be about to take over from it. */
+  hearStop(): void {
+    this.#isStopHeard = true;
   }
 
   async #attempt(): Promise<Failed | undefined> {
@@ -166,7 +170,16 @@ export class Upgrade {
     this.#say("yours");
     await this.#connection?.flush();
     child.unref();
-    if (this.#isAbandoned) host.kill(child.pid, "SIGTERM"); // a stop that came meanwhile was meant for the whole service
+    if (this.#isStopHeard) this.#passStopOn(child);
+  }
+
+  /** A signal that came while all was given away was meant for the whole service; the new manager could not know of it. */
+  #passStopOn({ pid }: Child): void {
+    try {
+      this.#parts.host.kill(pid, "SIGTERM");
+    } catch {
+      // It runs as somebody else by now.
+    }
   }
 
   /**

@@ -17,7 +17,8 @@ import { Takeover } from "../src/takeover.ts";
 import type { ControlConnection, ControlHandlers, Signal } from "../src/types.ts";
 import { Upgrade } from "../src/upgrade.ts";
 import { FakeHost, type FakeProcess } from "./fake_host.ts";
-import { outcome, rest } from "./support/pool_on_fake.ts";
+import { FakePool, outcome, rest } from "./support/pool_on_fake.ts";
+import { waitFor } from "./support/processes.ts";
 import { PoolSim } from "./support/pool_sim.ts";
 
 const TIMEOUT_MS = 20_000;
@@ -192,11 +193,51 @@ describe("the old manager", () => {
     const scene = new Scene();
     const running = scene.run();
     await scene.boot({ type: "started" }, { type: "ready", kept: [] });
+    scene.upgrade.hearStop();
     scene.upgrade.abandon("the pool was told to stop by SIGTERM");
     await scene.host.advance(0);
     assert.equal(await outcome(running), undefined);
     assert.deepEqual([scene.heard, scene.sentTo(scene.heir)], [["yours", "closed"], ["SIGTERM"]]);
   });
+
+  it("keeps a stop to itself that its own program asks for, since all is given away", async () => {
+    const scene = new Scene();
+    const running = scene.run();
+    await scene.boot({ type: "started" }, { type: "ready", kept: [] });
+    scene.upgrade.abandon("the pool was told to stop by SIGTERM");
+    await scene.host.advance(0);
+    assert.equal(await outcome(running), undefined);
+    assert.deepEqual([scene.heard, scene.sentTo(scene.heir)], [["yours", "closed"], []]);
+  });
+
+  for (const isSignal of [true, false]) {
+    it(`passes on what ${isSignal ? "its process" : "nobody but its pool"} is told then`, async () => {
+      const stop = new AbortController();
+      const pool = new FakePool({ maxWorkers: 1, signal: stop.signal });
+      pool.host.programs.set("/fake/manager", () => {});
+      const started = pool.pm.start();
+      await rest();
+      const upgraded = pool.pm.upgrade();
+      await rest();
+      const heir = pool.host.processes.find(({ command }) => command.command === "/fake/manager") ?? assert.fail();
+      const { dir, token } = decodeTask(heir.env["PREFORK_UPGRADE"] ?? "");
+      const connection = await pool.host.connectControl(`${dir}/upgrade.sock`, { data() {}, closed() {} });
+      const words: readonly HeirMessage[] = [{ type: "hello", token }, { type: "started" }, {
+        type: "ready",
+        kept: [],
+      }];
+      for (const word of words) connection.send(encodeMessage(word));
+      await waitFor(() => pool.ofType("upgraded").length > 0, { what: "the word of it" });
+      if (isSignal) pool.host.raise("SIGTERM");
+      else stop.abort();
+      await pool.host.advance(0);
+      await upgraded;
+      await started;
+      await pool.pm.waitAllChildren();
+      const sent = pool.host.sent.filter(({ pid }) => pid === heir.pid).map(({ signal }) => signal);
+      assert.deepEqual(sent, isSignal ? ["SIGTERM"] : []);
+    });
+  }
 
   it("asks one to stop of whose workers it has not heard yet, and one that it has not heard of at all", async () => {
     for (const isConnected of [true, false]) {
