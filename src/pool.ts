@@ -150,7 +150,7 @@ function refOf(pool: PoolState, { slot, id }: WorkerRef): WorkerRef {
  */
 function start(turn: Turn, generation: Generation): void {
   const { queue: [first, ...queue], roll } = turn.pool;
-  const replaceBy = turn.pool.replaceBy ?? (roll?.fallback ? roll.signal : null);
+  const replaceBy = turn.pool.replaceBy ?? roll?.signal ?? null;
   update(turn, { mode: "running", generation: generation.number, bootFailures: 0, over: false, killed: [], queue });
   if (first !== undefined) return heed(turn, first, false);
   if (replaceBy === null || hasNothingToLose(turn.pool)) replaceNobody(turn, generation);

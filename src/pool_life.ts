@@ -5,10 +5,11 @@
  */
 
 import { describeError, describeStatus } from "./events.ts";
+import { countWanted } from "./pool_policy.ts";
 import { isProbed, probe } from "./pool_ready.ts";
 import { endRoll, failRoll, forgetTroubles, inherit, noteWhoStays, proveGeneration, takeOver } from "./pool_roll.ts";
 import { armStopDeadline, flushHeld, noteKilled, stopAll } from "./pool_signals.ts";
-import { adjust, countWanted } from "./pool_size.ts";
+import { adjust } from "./pool_size.ts";
 import { hasStandby } from "./pool_standby.ts";
 import type { PoolState, PoolWorker, WorkerRef } from "./pool_state.ts";
 import { isStopSignal } from "./signals.ts";

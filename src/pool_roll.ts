@@ -7,6 +7,7 @@
  */
 
 import { describeWorker } from "./events.ts";
+import { countWanted } from "./pool_policy.ts";
 import { dismiss, stopSignal, stopWorker } from "./pool_signals.ts";
 import { awaken, isPaced } from "./pool_spawn.ts";
 import { canStaff, staffBeside, staffSlot } from "./pool_staffing.ts";
@@ -34,6 +35,7 @@ export function beginRoll(turn: Turn, target: Generation, signal: Signal): void 
   const canarySlot = dismissCanary(turn, before);
   const { current, config, maxWorkers } = turn.pool;
   tell(turn, { type: "reload", generation: target.number, serving: current.number });
+  update(turn, { bootFailures: 0 });
   const size = target.rules?.maxWorkers === undefined ? undefined : maxWorkers;
   const fallback = target.rules === undefined ? current : { ...current, rules: { config, maxWorkers: size } };
   const slot = config.maxSurge > 0 ? null : canarySlot ?? freeSlot(turn.pool);
@@ -181,7 +183,7 @@ function advanceRoll(turn: Turn, roll: Roll): void {
   if (isPaced(turn)) return;
   if (roll.phase === "canary") return sendCanary(turn, roll);
   while (replaceNext(turn, roll));
-  if (isDone(turn.pool)) complete(turn, roll.target);
+  if (isDone(turn.pool) && isWhole(turn, roll)) complete(turn, roll.target);
 }
 
 function sendCanary(turn: Turn, roll: Roll): void {
@@ -287,6 +289,15 @@ function vacate(turn: Turn, holder: PoolWorker): void {
 function isDone({ roll, workers, successors, vacating, serving, ready, endsEarly }: PoolState): boolean {
   return roll !== null && roll.cursor > workers.last() && successors.size === 0 && vacating.size === 0 &&
     (endsEarly || ready.size === serving.size);
+}
+
+/**
+ * Whether all are there that should be: some may wait for the slots of those who leave, or for the policy's own pace. The
+ * way back is over as soon as nobody is left who is to go.
+ */
+function isWhole(turn: Turn, { fallback }: Roll): boolean {
+  const { endsEarly, serving } = turn.pool;
+  return fallback === null || endsEarly || serving.size >= countWanted(turn);
 }
 
 /** Nobody is left to be replaced, nor to prove anything. The pool stays empty, since it was told so last. */

@@ -5,11 +5,12 @@
  */
 
 import { retire } from "./pool_signals.ts";
+import { askPolicy } from "./pool_policy.ts";
 import { advance, dismissSuccessor, generationFor } from "./pool_roll.ts";
 import { awaken } from "./pool_spawn.ts";
 import { canStaff, staffSlot } from "./pool_staffing.ts";
 import { keepStandbys } from "./pool_standby.ts";
-import { tell, type Turn, update } from "./turn.ts";
+import { type Turn, update } from "./turn.ts";
 
 /**
  * Brings the pool nearer to the size it should have, and its workers nearer to the generation they should be of, as far
@@ -27,7 +28,7 @@ export function adjust(turn: Turn): void {
 /** Does what the policy says. */
 function follow(turn: Turn): void {
   const { policy } = turn.pool.config;
-  const change = ask(turn);
+  const change = askPolicy(turn);
   const { policyAfter } = turn.pool;
   const surplusSince = change < 0 ? Math.min(turn.pool.surplusSince, turn.now) : Infinity;
   update(turn, { surplusSince });
@@ -38,27 +39,6 @@ function follow(turn: Turn): void {
   if (changed === 0 || policy.intervalMs === 0) return;
   update(turn, { policyAfter: turn.now + policy.intervalMs, lastGrowth: change > 0 ? changed : 0 });
   awaken(turn, "policy", turn.pool.policyAfter);
-}
-
-/** How many workers there should be. */
-export function countWanted(turn: Turn): number {
-  const { workers, maxWorkers } = turn.pool;
-  return Math.min(maxWorkers, workers.size + Math.max(0, ask(turn)));
-}
-
-/** A policy that throws, or gives no number, changes nothing. */
-function ask(turn: Turn): number {
-  const { config, workers, serving, idle, maxWorkers, lastGrowth } = turn.pool;
-  const view = { workers: workers.size, serving: serving.size, idle: idle.size, maxWorkers, lastGrowth };
-  try {
-    const decided = config.policy.decide(view);
-    const change = Math.trunc(decided);
-    if (!Number.isNaN(change)) return change;
-    throw new TypeError(`decide() must give a number, not ${decided}`);
-  } catch (error) {
-    tell(turn, { type: "hookError", hook: "policy.decide", error });
-    return 0;
-  }
 }
 
 /** Retires workers beyond `maxWorkers`, highest slot first, so that the slots left are 0 to n-1. */

@@ -334,6 +334,21 @@ describe("pool: reload", () => {
     assert.deepEqual([generations(sim), sim.state.roll, sim.timers], [[1, 1, 1, 1], null, []]);
   });
 
+  it("leaves no worker of what failed behind when start() is called on the way back", () => {
+    const sim = poolAtRest({ maxWorkers: 3, trapSignals: { SIGUSR2: null } });
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    becomeReady(sim, newest(sim).id);
+    sim.exit(newest(sim).id, FAILED);
+    sim.send({ type: "signal", signal: "SIGUSR2" });
+    sim.start();
+    assert.deepEqual(generations(sim), [2, 2, 1]);
+    goOn(sim);
+    sim.advance(20_000);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.roll, sim.state.isMixed], [[3, 3, 3], null, false]);
+  });
+
   it("leaves alone, if it fails, whom a start let stay", () => {
     const sim = poolAtRest({ maxWorkers: 2, trapSignals: { SIGUSR2: null } });
     sim.reload();
@@ -590,6 +605,47 @@ describe("pool: a reload that changes the rules", () => {
       );
       assert.deepEqual(sim.of("reloaded").map(({ generation }) => generation), [fails ? 1 : 2]);
     }
+  });
+
+  it("is not done while those it asks for wait for the slots of others who leave", () => {
+    for (const left of [0, 1]) {
+      const sim = poolAtRest({ maxWorkers: 2 }, { obedient: false });
+      sim.send({ type: "setMaxWorkers", maxWorkers: left });
+      sim.reload({ maxWorkers: 2 });
+      allReady(sim);
+      assert.deepEqual(sim.of("reloaded"), []);
+      for (const { id, signals } of [...sim.workers.values()]) if (signals.length > 0) sim.exit(id);
+      if (left === 0) sim.exit(newest(sim).id, FAILED);
+      goOn(sim);
+      const [reloaded, failed] = [sim.of("reloaded"), sim.of("reloadFailed")];
+      assert.deepEqual([reloaded.map(({ generation }) => generation), failed.length], left === 0 ? [[1], 1] : [[2], 0]);
+      assert.deepEqual(generations(sim), left === 0 ? [] : [2, 2]);
+    }
+  });
+
+  it("is not done while a policy has yet to ask for those that it wants", () => {
+    const decide = ({ workers, maxWorkers }: { readonly workers: number; readonly maxWorkers: number }) =>
+      Math.max(0, maxWorkers - workers);
+    const sim = poolAtRest({ maxWorkers: 2, policy: { intervalMs: 1000, decide } });
+    sim.send({ type: "setMaxWorkers", maxWorkers: 0 });
+    sim.advance(100);
+    sim.reload({ maxWorkers: 2 });
+    assert.deepEqual([sim.size, sim.of("reloaded").length], [0, 0]);
+    sim.advance(1000);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2], 1]);
+  });
+
+  it("counts failures to boot for itself alone", () => {
+    const sim = poolAtRest({ maxWorkers: 0, maxBootFailures: 3 });
+    for (let time = 0; time < 5; time++) {
+      sim.reload({ maxWorkers: 1 });
+      sim.exit(newest(sim).id, FAILED);
+    }
+    assert.deepEqual([sim.of("reloadFailed").map(({ cause }) => cause), sim.gaveUp], [
+      Array(5).fill("failed"),
+      undefined,
+    ]);
   });
 
   it("is not done with a pool whose processes cannot be made before some were", () => {

@@ -31,7 +31,7 @@ export function start(model: PoolModel): void {
   model.bootFailures = 0;
   const signal = model.queue.shift();
   if (signal) act(model, signal);
-  else if (!isEmpty(model) && (model.replaces || model.roll?.fallback !== undefined)) beginRoll(model);
+  else if (!isEmpty(model) && (model.replaces || model.roll !== undefined)) beginRoll(model);
   else replaceNobody(model);
   if (!signal) model.replaces = false;
   follow(model);

@@ -24,6 +24,7 @@ export function beginRoll(model: PoolModel): void {
   dismissSuccessors(model);
   const canary = before && dismissCanary(model, before);
   const canarySlot = model.rules.maxSurge > 0 ? undefined : canary?.slot ?? freeSlot(model);
+  model.bootFailures = 0;
   const roll = { target: model.newest, fallback: model.serving, isProven: false, canarySlot };
   model.roll = roll;
   if (isEmpty(model)) trust(model, roll);
@@ -113,8 +114,9 @@ export function goOn(model: PoolModel, roll: Roll): void {
     return ringIn(model, model.dueAfter - model.now, "due", () => {});
   }
   if (!old.every((worker) => replace(model, worker))) return;
+  const isWhole = isOnItsWayBack || model.endsEarly || servers(model).length >= model.maxWorkers;
   const isReady = model.endsEarly || servers(model).every(({ phase }) => phase === "ready");
-  if (successors(model).length === 0 && isReady && !holders(model).some(({ makesRoom }) => makesRoom)) {
+  if (successors(model).length === 0 && isWhole && isReady && !holders(model).some(({ makesRoom }) => makesRoom)) {
     complete(model, roll);
   }
 }

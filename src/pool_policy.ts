@@ -1,0 +1,28 @@
+/**
+ * What the policy of a pool says.
+ *
+ * @module
+ */
+
+import { tell, type Turn } from "./turn.ts";
+
+/** How many workers more, or less, the policy wants. One that throws, or gives no number, changes nothing. */
+export function askPolicy(turn: Turn): number {
+  const { config, workers, serving, idle, maxWorkers, lastGrowth } = turn.pool;
+  const view = { workers: workers.size, serving: serving.size, idle: idle.size, maxWorkers, lastGrowth };
+  try {
+    const decided = config.policy.decide(view);
+    const change = Math.trunc(decided);
+    if (!Number.isNaN(change)) return change;
+    throw new TypeError(`decide() must give a number, not ${decided}`);
+  } catch (error) {
+    tell(turn, { type: "hookError", hook: "policy.decide", error });
+    return 0;
+  }
+}
+
+/** How many workers there should be. */
+export function countWanted(turn: Turn): number {
+  const { workers, maxWorkers } = turn.pool;
+  return Math.min(maxWorkers, workers.size + Math.max(0, askPolicy(turn)));
+}
