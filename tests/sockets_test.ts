@@ -1,7 +1,17 @@
 /** The listening sockets of a manager: real ones, by way of the running runtime's C library. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, lstatSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -46,6 +56,21 @@ function answers(
 /** The flags of an open descriptor, as the system tells them. */
 function flagsOf(fd: number): number {
   return Number.parseInt(/^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "", 8);
+}
+
+/** What an open descriptor of this process is; undefined if it is none by now, such as that of the look itself. */
+function openAs(fd: string | number): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** How often this process has the sockets open. */
+function timesOpen(sockets: SharedSockets): readonly number[] {
+  const open = readdirSync("/proc/self/fd").map(openAs);
+  return sockets.workerListeners(true).map(({ fd }) => open.filter((one) => one === openAs(fd)).length);
 }
 
 async function listening(path: string): Promise<Server & AsyncDisposable> {
@@ -442,6 +467,34 @@ describe("the sockets of a manager", () => {
       { message: /b\.sock: its file was removed or replaced by somebody else/ },
     );
     refuses({ address, mode: 0o600 }, /a\.sock: its file was removed or replaced by somebody else/);
+  });
+
+  it("are open once, however many reloads were refused", options, async () => {
+    await using dir = await tempDir();
+    const address = `unix:${dir.file("a.sock")}`;
+    const libc = currentLibc();
+    const denied: Libc = { ...libc, chmod: () => libc.listen(-1, 1) };
+    using first = SharedSockets.open(checkListen(address), currentHost, () => denied);
+    for (let round = 0; round < 3; round++) {
+      assert.throws(() => first.reopen(checkListen({ address, mode: 0o600 }), currentHost), { message: /mode 0o600/ });
+    }
+    assert.deepEqual(timesOpen(first), [1]);
+  });
+
+  it("are open no more often than before, where only some of several could be taken", options, () => {
+    const libc = currentLibc();
+    let left = Infinity;
+    const few: Libc = {
+      ...libc,
+      fcntl: (fd, command, argument) => command === 1030 && left-- <= 0 ? -1 : libc.fcntl(fd, command, argument),
+    };
+    using opened = open(["127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"]);
+    const given = opened.workerListeners(true).map(({ fd, text }) => `${text}=${fd}`).join(";");
+    const host: ProcessHost = { ...currentHost, getEnv: (name) => name === "SERVER_STARTER_PORT" ? given : undefined };
+    using first = SharedSockets.open(checkListen("inherit"), host, () => few);
+    left = 4; // three to try with, and the first of the new ones
+    assert.throws(() => first.reopen(checkListen("inherit"), host), { message: /let it have more \(ulimit -n\)$/ });
+    assert.deepEqual(timesOpen(first), [2, 2, 2]);
   });
 
   it("take the backlog that they are given, when they were open already", options, () => {
