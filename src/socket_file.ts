@@ -67,6 +67,16 @@ export function identify(libc: Libc, path: string): SocketFile {
   return typeof found === "number" ? { path } : { path, id: found.id };
 }
 
+/**
+ * Whether whoever goes by the name of a socket comes to it: not if its file is gone, or is another by now. What nobody
+ * can find out is as it was.
+ */
+export function isInPlace(libc: Libc, { path, id }: SocketFile): boolean {
+  if (id === undefined) return true;
+  const found = look(libc, path);
+  return typeof found === "number" ? found !== ENOENT : found.id === id;
+}
+
 /** What stands at `path`, or the number of the failure. */
 function look(libc: Libc, path: string): Found | number {
   return stat(libc, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW);

@@ -18,6 +18,7 @@ import {
   giveAccess,
   identify,
   inTurn,
+  isInPlace,
   remove,
   removeStale,
   type SocketFile,
@@ -141,7 +142,11 @@ class Opener {
   open(wanted: ListenOptions): void {
     const asked = askedFor(wanted.address, this.#host.directory);
     const claimed = this.#inheritance?.claim(asked, nameOf(wanted)) ?? [];
-    if (claimed.length > 0) return this.#takeOver(claimed, wanted, asked);
+    if (claimed.length > 0) this.#takeOver(claimed, wanted, asked);
+    else this.#openAnew(wanted, asked);
+  }
+
+  #openAnew(wanted: ListenOptions, asked: string): void {
     if (wanted.address === INHERIT) {
       const given = givenSockets(this.#host);
       if (given.length > 0) return given.forEach(({ fd, name }) => this.#take(fd, wanted.name ?? name, wanted, asked));
@@ -158,7 +163,11 @@ class Opener {
   /** Takes sockets of the manager before this one. Nobody else closes what was claimed, however this goes. */
   #takeOver(claimed: readonly Claimed[], wanted: ListenOptions, asked: string): void {
     try {
-      for (const one of claimed) this.#takeOne(one, wanted, asked);
+      for (const one of claimed) {
+        const file = fileOf(one);
+        if (file === undefined || isInPlace(this.#libc, file)) this.#takeOne(one, wanted, asked);
+        else this.#openAnew(wanted, asked); // nobody comes to that one any more
+      }
     } finally {
       for (const { fd } of claimed) this.#libc.close(fd);
     }

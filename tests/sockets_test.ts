@@ -460,13 +460,50 @@ describe("the sockets of a manager", () => {
     unlinkSync(path);
     writeFileSync(path, "precious", { mode: 0o640 });
     chmodSync(path, 0o640);
-    using own = SharedSockets.open(checkListen(`unix:${dir.file("b.sock")}`), currentHost, currentLibc);
-    unlinkSync(dir.file("b.sock"));
-    assert.throws(
-      () => own.reopen(checkListen({ address: `unix:${dir.file("b.sock")}`, mode: 0o600 }), currentHost),
-      { message: /b\.sock: its file was removed or replaced by somebody else/ },
+    refuses(
+      { address, mode: 0o600 },
+      /^Cannot listen on unix:.*a\.sock: there is a file of that name; it is no socket$/,
     );
-    refuses({ address, mode: 0o600 }, /a\.sock: its file was removed or replaced by somebody else/);
+  });
+
+  it("are bound anew by a reload where nobody can find them any more", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const address = `unix:${path}`;
+    using first = open({ address, mode: 0o666 });
+    unlinkSync(path);
+    const reopen = () => first.reopen(checkListen({ address, mode: 0o600 }), currentHost);
+    const failed = reopen();
+    assert(await answers({ path }));
+    failed.leaveTo([first]);
+    failed[Symbol.dispose]();
+    assert.equal(existsSync(path), false, "the file that nobody answers at");
+    {
+      using next = reopen();
+      first.leaveTo([next]);
+      first[Symbol.dispose]();
+      next.settle();
+      assert.equal(lstatSync(path).mode & 0o777, 0o600);
+      assert(await answers({ path }));
+    }
+    assert.equal(existsSync(path), false);
+  });
+
+  it("leave a Unix address to whoever answers there by now, and say so", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const address = `unix:${path}`;
+    const first = open(address);
+    unlinkSync(path);
+    await using _live = await listening(path);
+    for (const listen of [address, { address, mode: 0o600 }]) {
+      assert.throws(() => first.reopen(checkListen(listen), currentHost)[Symbol.dispose](), {
+        message: `Cannot listen on ${address}: another process answers there; stop it, or choose another path`,
+      });
+    }
+    assert.deepEqual(timesOpen(first), [1]);
+    first[Symbol.dispose]();
+    assert(await answers({ path }));
   });
 
   it("are open once, however many reloads were refused", options, async () => {
