@@ -20,6 +20,7 @@ import {
   inTurn,
   isInPlace,
   remove,
+  removeFrom,
   removeStale,
   type SocketFile,
   tryAccess,
@@ -226,17 +227,17 @@ class Opener {
   #listenAt(fd: number, path: string, options: ListenOptions): SocketFile {
     const address = { type: "unix", path } as const;
     if (this.opened.some((own) => overlap(own.address, address))) throw this.#error(EADDRINUSE, address);
-    return inTurn(this.#libc, path, () => {
-      removeStale(this.#libc, path);
+    return inTurn(this.#libc, path, (place) => {
+      removeStale(this.#libc, place);
       const errno = this.#bindWithMode(fd, encodeSockaddr(address, "linux"), options.mode);
       if (errno !== 0) throw this.#error(errno, address);
-      const file = identify(this.#libc, path);
+      const file = identify(this.#libc, place);
       try {
         giveAccess(this.#libc, file, { owner: options.owner });
         this.#listen(fd, address, options);
         return file;
       } catch (error) {
-        this.#libc.unlink(cString(path));
+        removeFrom(this.#libc, place, file);
         throw error;
       }
     });

@@ -5,9 +5,11 @@ import {
   chmodSync,
   existsSync,
   lstatSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -18,12 +20,12 @@ import { describe, it } from "node:test";
 import { currentHost } from "../runtimes/current.ts";
 import { currentLibc } from "../runtimes/current_libc.ts";
 import { Inheritance } from "../src/handover.ts";
-import { checkListen, type Listen } from "../src/listen.ts";
+import { checkListen, type Listen, type ListenOptions } from "../src/listen.ts";
 import { cString, type Libc, NoLibcError } from "../src/libc.ts";
 import { encodeSockaddr } from "../src/sockaddr.ts";
 import { SharedSockets } from "../src/sockets.ts";
 import type { ProcessHost } from "../src/types.ts";
-import { tempDir } from "./support/run.ts";
+import { type TempDir, tempDir } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 30_000 };
 const NONBLOCK = 0o4000;
@@ -79,6 +81,52 @@ async function listening(path: string): Promise<Server & AsyncDisposable> {
   return Object.assign(server, {
     [Symbol.asyncDispose]: () => new Promise<void>((resolve) => void server.close(() => resolve())),
   });
+}
+
+const LOST = /^Cannot use unix:.*a\.sock: its file was removed or replaced by somebody else; look who may write to/;
+
+/** A directory in whose place somebody puts a link to another's, before or after a socket is bound in it. */
+class Trap {
+  readonly moved: string;
+  /** The file to which the path of the socket leads then. */
+  readonly victim: string;
+  readonly #own: string;
+  readonly #others: string;
+  readonly #when: "before" | "after";
+
+  constructor(dir: TempDir, when: "before" | "after") {
+    [this.#own, this.moved, this.#others] = [dir.file("own"), dir.file("moved"), dir.file("others")];
+    for (const path of [this.#own, this.#others]) mkdirSync(path);
+    this.victim = `${this.#others}/a.sock`;
+    this.#when = when;
+  }
+
+  bait(): void {
+    writeFileSync(this.victim, "precious");
+  }
+
+  open(more: Omit<ListenOptions, "address"> = {}): SharedSockets {
+    const libc = currentLibc();
+    const watched: Libc = {
+      ...libc,
+      bind: (fd, address, length) => {
+        if (this.#when === "before") this.#spring();
+        const bound = libc.bind(fd, address, length);
+        if (this.#when === "after") this.#spring();
+        return bound;
+      },
+    };
+    return SharedSockets.open(
+      checkListen({ address: `unix:${this.#own}/a.sock`, ...more }),
+      currentHost,
+      () => watched,
+    );
+  }
+
+  #spring(): void {
+    renameSync(this.#own, this.moved);
+    symlinkSync(this.#others, this.#own);
+  }
 }
 
 describe("the sockets of a manager", () => {
@@ -192,6 +240,29 @@ describe("the sockets of a manager", () => {
     });
     const now = lstatSync(victim);
     assert.deepEqual([now.uid, now.gid, now.mode], [uid, gid, mode]);
+  });
+
+  it("do not listen where somebody has put a link in place of their directory", options, async () => {
+    await using dir = await tempDir();
+    const trap = new Trap(dir, "before");
+    assert.throws(() => trap.open(), { message: LOST });
+  });
+
+  it("remove nothing but their own file where listening fails, wherever its path leads by then", options, async () => {
+    await using dir = await tempDir();
+    const trap = new Trap(dir, "after");
+    trap.bait();
+    assert.throws(() => trap.open({ owner: { uid: 65_534, gid: 65_534 } }), { message: LOST });
+    assert.equal(existsSync(trap.victim), true);
+    assert.deepEqual(readdirSync(trap.moved), []);
+  });
+
+  it("remove nothing but their own file at the end, wherever its path leads by then", options, async () => {
+    await using dir = await tempDir();
+    const trap = new Trap(dir, "after");
+    trap.bait();
+    trap.open()[Symbol.dispose]();
+    assert.equal(existsSync(trap.victim), true);
   });
 
   it("say which address is taken", options, () => {
