@@ -43,7 +43,7 @@ const CALLS = {
   fchownat: { args: ["i32", "ptr", "u32", "u32", "i32"], returns: "i32" },
   waitid: { args: ["i32", "i32", "ptr", "i32"], returns: "i32" },
   prlimit: { args: ["i32", "i32", "ptr", "ptr"], returns: "i32" },
-  unlink: { args: ["ptr"], returns: "i32" },
+  unlinkat: { args: ["i32", "ptr", "i32"], returns: "i32" },
   flock: { args: ["i32", "i32"], returns: "i32" },
   statx: { args: ["i32", "ptr", "i32", "u32", "ptr"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },

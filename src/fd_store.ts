@@ -12,7 +12,7 @@ import { askedFor, type HandedSocket, Inheritance } from "./handover.ts";
 import { type Libc, NoLibcError } from "./libc.ts";
 import { INHERIT, type ListenOptions } from "./listen.ts";
 import { isListening, localAddress } from "./socket_facts.ts";
-import { identify, remove } from "./socket_file.ts";
+import { fileOf, isInPlace, remove } from "./socket_file.ts";
 import { nameOf } from "./socket_opener.ts";
 import type { ProcessHost } from "./types.ts";
 
@@ -107,10 +107,11 @@ function describe({ name = "", fd }: GivenSocket, libc: Libc): HandedSocket {
 }
 
 /** A Unix socket whose file is gone, or is another's by now, listens to nobody. */
-function isReachable({ fd, bound, file, fileId }: HandedSocket, libc: Libc): boolean {
-  if (!isListening(libc, fd)) return false;
-  if (!bound.startsWith("unix:")) return true;
-  return file !== undefined && identify(libc, file).id === fileId;
+function isReachable(socket: HandedSocket, libc: Libc): boolean {
+  if (!isListening(libc, socket.fd)) return false;
+  if (!socket.bound.startsWith("unix:")) return true;
+  const file = fileOf(socket);
+  return file !== undefined && isInPlace(libc, file);
 }
 
 function end({ fd, file, fileId }: HandedSocket, libc: Libc): void {

@@ -31,7 +31,7 @@ export interface Libc {
   umask(mask: number): number;
   chmod(path: Bytes, mode: number): number;
   fchownat(directory: number, path: Bytes, uid: number, gid: number, flags: number): number;
-  unlink(path: Bytes): number;
+  unlinkat(directory: number, path: Bytes, flags: number): number;
   waitid(kind: number, id: number, info: Bytes, options: number): number;
   prlimit(pid: number, resource: number, wanted: Bytes | null, before: Bytes): number;
   flock(fd: number, operation: number): number;

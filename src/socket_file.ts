@@ -61,15 +61,45 @@ export interface Access {
   readonly owner?: SocketOwner | undefined;
 }
 
-/** The file at `path`. */
-export function identify(libc: Libc, path: string): SocketFile {
-  const found = look(libc, path);
+/** The place of a file: its directory, which is the same still when somebody has put another at its path. */
+export interface Place {
+  readonly path: string;
+  /** A descriptor of the directory. */
+  readonly directory: number;
+  /** What the file is called there. */
+  readonly name: string;
+}
+
+/**
+ * The file that was just made.
+ *
+ * @throws {Error} If it is not there.
+ */
+export function identify(libc: Libc, place: Place): SocketFile {
+  const { path } = place;
+  const found = look(libc, place);
+  if (found === ENOENT) throw lost(path);
   return typeof found === "number" ? { path } : { path, id: found.id };
 }
 
-/** What stands at `path`, or the number of the failure. */
-function look(libc: Libc, path: string): Found | number {
-  return stat(libc, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW);
+/**
+ * Whether whoever goes by the name of a socket comes to it: not if its file is gone, or is another by now. What nobody
+ * can find out is as it was.
+ */
+export function isInPlace(libc: Libc, { path, id }: SocketFile): boolean {
+  if (id === undefined) return true;
+  const found = look(libc, byPath(path));
+  return typeof found === "number" ? found !== ENOENT : found.id === id;
+}
+
+/** What stands there, or the number of the failure. */
+function look(libc: Libc, { directory, name }: Place): Found | number {
+  return stat(libc, directory, name, AT_SYMLINK_NOFOLLOW);
+}
+
+/** The place to which a path leads at any time. */
+function byPath(path: string): Place {
+  return { path, directory: AT_FDCWD, name: path };
 }
 
 function stat(libc: Libc, directory: number, path: string, flags: number): Found | number {
@@ -131,14 +161,18 @@ function withFile(libc: Libc, { path, id }: SocketFile, use: (fd: number, found:
   try {
     const found = stat(libc, fd, "", AT_EMPTY_PATH);
     if (typeof found === "number" || !found.isSocket || (id !== undefined && found.id !== id)) {
-      throw new Error(
-        `Cannot use unix:${path}: its file was removed or replaced by somebody else; look who may write to its directory`,
-      );
+      throw lost(path);
     }
     use(fd, found);
   } finally {
     libc.close(fd);
   }
+}
+
+function lost(path: string): Error {
+  return new Error(
+    `Cannot use unix:${path}: its file was removed or replaced by somebody else; look who may write to its directory`,
+  );
 }
 
 /** There is no call that takes such a descriptor, but its name in `/proc` leads to the file, whatever its path is by now. */
@@ -157,27 +191,31 @@ function setOwner(libc: Libc, fd: number, { path }: SocketFile, { uid, gid }: So
 }
 
 /** Removes a file that was made here, unless another has taken its name. */
-export function remove(libc: Libc, { path, id }: SocketFile): void {
-  inTurn(libc, path, () => {
-    const found = look(libc, path);
-    if (typeof found === "number" || (id !== undefined && found.id !== id)) return;
-    libc.unlink(cString(path));
-  });
+export function remove(libc: Libc, file: SocketFile): void {
+  inTurn(libc, file.path, (place) => removeFrom(libc, place, file));
+}
+
+/** The same, where nobody else makes a socket meanwhile. */
+export function removeFrom(libc: Libc, place: Place, { id }: SocketFile): void {
+  const found = look(libc, place);
+  if (typeof found === "number" || (id !== undefined && found.id !== id)) return;
+  libc.unlinkat(place.directory, cString(place.name), 0);
 }
 
 /**
  * Runs `use` while no other manager makes or removes a socket in the same directory: between finding that nobody
  * answers at a file and listening there oneself, another may have done so.
  */
-export function inTurn<T>(libc: Libc, path: string, use: () => T): T {
-  const directory = libc.open(cString(path.slice(0, path.lastIndexOf("/")) || "/"), O_CLOEXEC);
-  if (directory < 0) return use(); // told by what is tried there
+export function inTurn<T>(libc: Libc, path: string, use: (place: Place) => T): T {
+  const slash = path.lastIndexOf("/");
+  const directory = libc.open(cString(path.slice(0, slash) || "/"), O_CLOEXEC);
+  if (directory < 0) return use(byPath(path)); // told by what is tried there
   try {
     // Whoever may read the directory may hold its lock, so that it is not waited for without end.
     for (let left = LOCK_MS; libc.flock(directory, LOCK_EX_NB) < 0 && left > 0; left -= LOCK_STEP_MS) {
       libc.poll(new Uint8Array(8), 0, LOCK_STEP_MS);
     }
-    return use();
+    return use({ path, directory, name: path.slice(slash + 1) || "." });
   } finally {
     libc.close(directory);
   }
@@ -188,11 +226,12 @@ export function inTurn<T>(libc: Libc, path: string, use: () => T): T {
  *
  * @throws {Error} If there is anything else.
  */
-export function removeStale(libc: Libc, path: string): void {
+export function removeStale(libc: Libc, place: Place): void {
+  const { path, directory, name } = place;
   const fail = (what: string): never => {
     throw new Error(`Cannot listen on unix:${path}: ${what}`);
   };
-  const found = look(libc, path);
+  const found = look(libc, place);
   if (found === ENOENT) return;
   if (typeof found === "number") return fail(`${errnoText(found)}; choose another path`);
   if (!found.isSocket) return fail("there is a file of that name; it is no socket");
@@ -210,7 +249,7 @@ export function removeStale(libc: Libc, path: string): void {
     default:
       return fail(`${errnoText(libc.errno())}; choose another path`);
   }
-  if (libc.unlink(cString(path)) === 0) return;
+  if (libc.unlinkat(directory, cString(name), 0) === 0) return;
   fail(`nobody answers there any more, but the file cannot be removed: ${errnoText(libc.errno())}`);
 }
 

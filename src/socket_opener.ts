@@ -18,7 +18,9 @@ import {
   giveAccess,
   identify,
   inTurn,
+  isInPlace,
   remove,
+  removeFrom,
   removeStale,
   type SocketFile,
   tryAccess,
@@ -141,7 +143,11 @@ class Opener {
   open(wanted: ListenOptions): void {
     const asked = askedFor(wanted.address, this.#host.directory);
     const claimed = this.#inheritance?.claim(asked, nameOf(wanted)) ?? [];
-    if (claimed.length > 0) return claimed.forEach((one) => this.#takeOver(one, wanted, asked));
+    if (claimed.length > 0) this.#takeOver(claimed, wanted, asked);
+    else this.#openAnew(wanted, asked);
+  }
+
+  #openAnew(wanted: ListenOptions, asked: string): void {
     if (wanted.address === INHERIT) {
       const given = givenSockets(this.#host);
       if (given.length > 0) return given.forEach(({ fd, name }) => this.#take(fd, wanted.name ?? name, wanted, asked));
@@ -155,11 +161,24 @@ class Opener {
     else this.#bind({ name: wanted.name ?? name, address }, wanted, asked);
   }
 
-  /** Takes a socket of the manager before this one. Its file is that one's until all is handed over. */
-  #takeOver(claimed: Claimed, wanted: ListenOptions, asked: string): void {
+  /** Takes sockets of the manager before this one. Nobody else closes what was claimed, however this goes. */
+  #takeOver(claimed: readonly Claimed[], wanted: ListenOptions, asked: string): void {
+    try {
+      for (const one of claimed) {
+        const file = fileOf(one);
+        if (file === undefined || isInPlace(this.#libc, file)) this.#takeOne(one, wanted, asked);
+        else this.#openAnew(wanted, asked); // nobody comes to that one any more
+      }
+    } finally {
+      for (const { fd } of claimed) this.#libc.close(fd);
+    }
+  }
+
+  /** The file is that of the manager before this one until all is handed over. */
+  #takeOne(claimed: Claimed, wanted: ListenOptions, asked: string): void {
     const name = asked === INHERIT ? wanted.name ?? claimed.name : nameOf(wanted);
     this.#tryAccess(claimed, wanted);
-    const fd = this.#raise(claimed.fd, claimed.bound);
+    const fd = this.#copy(claimed.fd, claimed.bound);
     this.#keep({ fd, name, file: undefined, asked, claimed, change: wanted });
   }
 
@@ -208,17 +227,17 @@ class Opener {
   #listenAt(fd: number, path: string, options: ListenOptions): SocketFile {
     const address = { type: "unix", path } as const;
     if (this.opened.some((own) => overlap(own.address, address))) throw this.#error(EADDRINUSE, address);
-    return inTurn(this.#libc, path, () => {
-      removeStale(this.#libc, path);
+    return inTurn(this.#libc, path, (place) => {
+      removeStale(this.#libc, place);
       const errno = this.#bindWithMode(fd, encodeSockaddr(address, "linux"), options.mode);
       if (errno !== 0) throw this.#error(errno, address);
-      const file = identify(this.#libc, path);
+      const file = identify(this.#libc, place);
       try {
         giveAccess(this.#libc, file, { owner: options.owner });
         this.#listen(fd, address, options);
         return file;
       } catch (error) {
-        this.#libc.unlink(cString(path));
+        removeFrom(this.#libc, place, file);
         throw error;
       }
     });
@@ -247,10 +266,17 @@ class Opener {
 
   /** Moves a descriptor out of the way of the runtime's own. */
   #raise(low: number, text: string): number {
+    try {
+      return this.#copy(low, text);
+    } finally {
+      this.#libc.close(low);
+    }
+  }
+
+  #copy(low: number, text: string): number {
     const fd = duplicate(this.#libc, low);
-    const errno = fd < 0 ? this.#libc.errno() : 0;
-    this.#libc.close(low);
-    if (errno === 0) return fd;
+    if (fd >= 0) return fd;
+    const errno = this.#libc.errno();
     const why = errno === EINVAL ? errnoText(EMFILE) : errnoText(errno);
     throw new Error(`Cannot listen on ${text}: ${why}; let it have more (ulimit -n)`);
   }

@@ -13,7 +13,7 @@ import { type Libc, NoLibcError } from "./libc.ts";
 import type { ListenOptions } from "./listen.ts";
 import type { Listener, WorkerListener } from "./serving.ts";
 import { isListening } from "./socket_facts.ts";
-import { fileOf } from "./socket_file.ts";
+import { fileOf, type SocketFile } from "./socket_file.ts";
 import { applyChange, closeSockets, duplicate, giveUp, openSockets, type SharedSocket } from "./socket_opener.ts";
 import type { ProcessHost } from "./types.ts";
 
@@ -128,7 +128,7 @@ export class SharedSockets implements Disposable {
 
   /**
    * Opens what is to be listened on from now on, all or nothing. What is listened on already stays the same socket, in
-   * both.
+   * both, unless nobody can find it any more.
    *
    * @throws {Error} As {@linkcode open}.
    */
@@ -209,13 +209,13 @@ export class SharedSockets implements Disposable {
    */
   leaveTo(others: readonly (SharedSockets | undefined)[]): void {
     const needed = others.flatMap((other) => other === undefined ? [] : other.#sockets);
-    const [paths, numbers] = [needed.map(({ file }) => file?.path), needed.map(({ given }) => given)];
+    const [files, numbers] = [needed.map(({ file }) => file), needed.map(({ given }) => given)];
     for (const { given, change } of this.#sockets) {
       const isHeld = change === undefined; // settled, see there
       if (isHeld && given !== undefined && !numbers.includes(given)) giveUp(this.#libc, given);
     }
     this.#sockets = this.#sockets.map((socket) =>
-      paths.includes(socket.file?.path) ? { ...socket, file: undefined } : socket
+      files.some((file) => isSameFile(file, socket.file)) ? { ...socket, file: undefined } : socket
     );
   }
 
@@ -226,6 +226,11 @@ export class SharedSockets implements Disposable {
     this.#exit[Symbol.dispose]();
     closeSockets(this.#libc, sockets);
   }
+}
+
+/** Two of one name may be two files: one that was removed, and the one that was made in its place. */
+function isSameFile(a: SocketFile | undefined, b: SocketFile | undefined): boolean {
+  return a?.path === b?.path && a?.id === b?.id;
 }
 
 /** What this process was given is not its workers', who get the sockets that are meant for them. */

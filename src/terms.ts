@@ -103,7 +103,7 @@ function openFirst(listen: readonly ListenOptions[], host: ProcessHost): SharedS
 }
 
 /**
- * The same terms with changes. What is listened on already stays the same socket.
+ * The same terms with changes. What is listened on already stays the same socket, unless it has lost its file.
  *
  * @param maxWorkers How many workers the pool has at most by now.
  * @throws {TypeError} If an option is unknown, fixed, or of the wrong shape.

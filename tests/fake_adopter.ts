@@ -118,7 +118,7 @@ export class FakeAdopter {
       prlimit: () => 0,
       chmod: () => 0,
       fchownat: () => 0,
-      unlink: () => 0,
+      unlinkat: () => 0,
       errno: () => this.#errno,
     };
   }

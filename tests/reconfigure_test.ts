@@ -1,7 +1,7 @@
 /** Reloads that change the pool itself: all of it holds, or nothing has changed. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, lstatSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, unlinkSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -186,6 +186,27 @@ describe("a reload with options", () => {
     const row = execFileSync("ss", ["-Hlxn"], { encoding: "utf8" }).split("\n").find((line) => line.includes(path));
     assert.equal(row?.split(/\s+/)[3], "5");
     await stopPool(pool.program);
+  });
+
+  it("brings back a Unix socket whose file somebody has removed", SERVING, async () => {
+    await using directory = await tempDir();
+    const path = directory.file("s");
+    const listen = { address: `unix:${path}`, mode: 0o660 };
+    await using pool = await begin({ maxWorkers: 1, listen }, [
+      { changes: { listen, bootTimeoutMs: 5000 }, fails: true },
+      { changes: { listen } },
+    ]);
+    unlinkSync(path);
+    assert.match((await pool.next())[0], /^ReloadError/);
+    assert.equal(existsSync(path), false, "nobody would answer there");
+    assert.equal((await pool.next())[0], "");
+    await using clients = load({ path }, [oneShot]);
+    await waitFor(() => clients.tally.workers.size > 0, { what: "an answer" });
+    assert.deepEqual((await clients.stop()).failures, []);
+    await waitFor(() => eventsOfType(pool.program, "reap").length === 2, { what: "the first generation to be gone" });
+    assert.equal(lstatSync(path).mode & 0o777, 0o660);
+    await stopPool(pool.program);
+    assert.equal(existsSync(path), false);
   });
 
   it("brings the times of the pool to its new workers", SERVING, async () => {

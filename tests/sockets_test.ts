@@ -1,19 +1,31 @@
 /** The listening sockets of a manager: real ones, by way of the running runtime's C library. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, lstatSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { currentHost } from "../runtimes/current.ts";
 import { currentLibc } from "../runtimes/current_libc.ts";
 import { Inheritance } from "../src/handover.ts";
-import { checkListen, type Listen } from "../src/listen.ts";
+import { checkListen, type Listen, type ListenOptions } from "../src/listen.ts";
 import { cString, type Libc, NoLibcError } from "../src/libc.ts";
 import { encodeSockaddr } from "../src/sockaddr.ts";
 import { SharedSockets } from "../src/sockets.ts";
 import type { ProcessHost } from "../src/types.ts";
-import { tempDir } from "./support/run.ts";
+import { type TempDir, tempDir } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 30_000 };
 const NONBLOCK = 0o4000;
@@ -48,12 +60,73 @@ function flagsOf(fd: number): number {
   return Number.parseInt(/^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "", 8);
 }
 
+/** What an open descriptor of this process is; undefined if it is none by now, such as that of the look itself. */
+function openAs(fd: string | number): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** How often this process has the sockets open. */
+function timesOpen(sockets: SharedSockets): readonly number[] {
+  const open = readdirSync("/proc/self/fd").map(openAs);
+  return sockets.workerListeners(true).map(({ fd }) => open.filter((one) => one === openAs(fd)).length);
+}
+
 async function listening(path: string): Promise<Server & AsyncDisposable> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(path, resolve));
   return Object.assign(server, {
     [Symbol.asyncDispose]: () => new Promise<void>((resolve) => void server.close(() => resolve())),
   });
+}
+
+const LOST = /^Cannot use unix:.*a\.sock: its file was removed or replaced by somebody else; look who may write to/;
+
+/** A directory in whose place somebody puts a link to another's, before or after a socket is bound in it. */
+class Trap {
+  readonly moved: string;
+  /** The file to which the path of the socket leads then. */
+  readonly victim: string;
+  readonly #own: string;
+  readonly #others: string;
+  readonly #when: "before" | "after";
+
+  constructor(dir: TempDir, when: "before" | "after") {
+    [this.#own, this.moved, this.#others] = [dir.file("own"), dir.file("moved"), dir.file("others")];
+    for (const path of [this.#own, this.#others]) mkdirSync(path);
+    this.victim = `${this.#others}/a.sock`;
+    this.#when = when;
+  }
+
+  bait(): void {
+    writeFileSync(this.victim, "precious");
+  }
+
+  open(more: Omit<ListenOptions, "address"> = {}): SharedSockets {
+    const libc = currentLibc();
+    const watched: Libc = {
+      ...libc,
+      bind: (fd, address, length) => {
+        if (this.#when === "before") this.#spring();
+        const bound = libc.bind(fd, address, length);
+        if (this.#when === "after") this.#spring();
+        return bound;
+      },
+    };
+    return SharedSockets.open(
+      checkListen({ address: `unix:${this.#own}/a.sock`, ...more }),
+      currentHost,
+      () => watched,
+    );
+  }
+
+  #spring(): void {
+    renameSync(this.#own, this.moved);
+    symlinkSync(this.#others, this.#own);
+  }
 }
 
 describe("the sockets of a manager", () => {
@@ -167,6 +240,29 @@ describe("the sockets of a manager", () => {
     });
     const now = lstatSync(victim);
     assert.deepEqual([now.uid, now.gid, now.mode], [uid, gid, mode]);
+  });
+
+  it("do not listen where somebody has put a link in place of their directory", options, async () => {
+    await using dir = await tempDir();
+    const trap = new Trap(dir, "before");
+    assert.throws(() => trap.open(), { message: LOST });
+  });
+
+  it("remove nothing but their own file where listening fails, wherever its path leads by then", options, async () => {
+    await using dir = await tempDir();
+    const trap = new Trap(dir, "after");
+    trap.bait();
+    assert.throws(() => trap.open({ owner: { uid: 65_534, gid: 65_534 } }), { message: LOST });
+    assert.equal(existsSync(trap.victim), true);
+    assert.deepEqual(readdirSync(trap.moved), []);
+  });
+
+  it("remove nothing but their own file at the end, wherever its path leads by then", options, async () => {
+    await using dir = await tempDir();
+    const trap = new Trap(dir, "after");
+    trap.bait();
+    trap.open()[Symbol.dispose]();
+    assert.equal(existsSync(trap.victim), true);
   });
 
   it("say which address is taken", options, () => {
@@ -435,13 +531,78 @@ describe("the sockets of a manager", () => {
     unlinkSync(path);
     writeFileSync(path, "precious", { mode: 0o640 });
     chmodSync(path, 0o640);
-    using own = SharedSockets.open(checkListen(`unix:${dir.file("b.sock")}`), currentHost, currentLibc);
-    unlinkSync(dir.file("b.sock"));
-    assert.throws(
-      () => own.reopen(checkListen({ address: `unix:${dir.file("b.sock")}`, mode: 0o600 }), currentHost),
-      { message: /b\.sock: its file was removed or replaced by somebody else/ },
+    refuses(
+      { address, mode: 0o600 },
+      /^Cannot listen on unix:.*a\.sock: there is a file of that name; it is no socket$/,
     );
-    refuses({ address, mode: 0o600 }, /a\.sock: its file was removed or replaced by somebody else/);
+  });
+
+  it("are bound anew by a reload where nobody can find them any more", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const address = `unix:${path}`;
+    using first = open({ address, mode: 0o666 });
+    unlinkSync(path);
+    const reopen = () => first.reopen(checkListen({ address, mode: 0o600 }), currentHost);
+    const failed = reopen();
+    assert(await answers({ path }));
+    failed.leaveTo([first]);
+    failed[Symbol.dispose]();
+    assert.equal(existsSync(path), false, "the file that nobody answers at");
+    {
+      using next = reopen();
+      first.leaveTo([next]);
+      first[Symbol.dispose]();
+      next.settle();
+      assert.equal(lstatSync(path).mode & 0o777, 0o600);
+      assert(await answers({ path }));
+    }
+    assert.equal(existsSync(path), false);
+  });
+
+  it("leave a Unix address to whoever answers there by now, and say so", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const address = `unix:${path}`;
+    const first = open(address);
+    unlinkSync(path);
+    await using _live = await listening(path);
+    for (const listen of [address, { address, mode: 0o600 }]) {
+      assert.throws(() => first.reopen(checkListen(listen), currentHost)[Symbol.dispose](), {
+        message: `Cannot listen on ${address}: another process answers there; stop it, or choose another path`,
+      });
+    }
+    assert.deepEqual(timesOpen(first), [1]);
+    first[Symbol.dispose]();
+    assert(await answers({ path }));
+  });
+
+  it("are open once, however many reloads were refused", options, async () => {
+    await using dir = await tempDir();
+    const address = `unix:${dir.file("a.sock")}`;
+    const libc = currentLibc();
+    const denied: Libc = { ...libc, chmod: () => libc.listen(-1, 1) };
+    using first = SharedSockets.open(checkListen(address), currentHost, () => denied);
+    for (let round = 0; round < 3; round++) {
+      assert.throws(() => first.reopen(checkListen({ address, mode: 0o600 }), currentHost), { message: /mode 0o600/ });
+    }
+    assert.deepEqual(timesOpen(first), [1]);
+  });
+
+  it("are open no more often than before, where only some of several could be taken", options, () => {
+    const libc = currentLibc();
+    let left = Infinity;
+    const few: Libc = {
+      ...libc,
+      fcntl: (fd, command, argument) => command === 1030 && left-- <= 0 ? -1 : libc.fcntl(fd, command, argument),
+    };
+    using opened = open(["127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"]);
+    const given = opened.workerListeners(true).map(({ fd, text }) => `${text}=${fd}`).join(";");
+    const host: ProcessHost = { ...currentHost, getEnv: (name) => name === "SERVER_STARTER_PORT" ? given : undefined };
+    using first = SharedSockets.open(checkListen("inherit"), host, () => few);
+    left = 4; // three to try with, and the first of the new ones
+    assert.throws(() => first.reopen(checkListen("inherit"), host), { message: /let it have more \(ulimit -n\)$/ });
+    assert.deepEqual(timesOpen(first), [2, 2, 2]);
   });
 
   it("take the backlog that they are given, when they were open already", options, () => {

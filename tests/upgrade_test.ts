@@ -1,10 +1,11 @@
 /** Upgrades of the manager itself, with real processes under load: what proves itself takes over, the rest is gone. */
 import assert from "node:assert/strict";
-import { existsSync, lstatSync, readFileSync, symlinkSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, symlinkSync, unlinkSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
 import type { Edition } from "./fixtures/upgrade/daemon.ts";
+import { begin } from "./support/client.ts";
 import { Daemon, sharedSockets } from "./support/daemon.ts";
 import { freeze } from "./support/held.ts";
 import { keepAlive, type Load, load, loadAll, oneShot, post } from "./support/load.ts";
@@ -101,6 +102,32 @@ describe("an upgrade", () => {
       await stop(daemon, heir);
     },
   );
+
+  it("binds a Unix socket anew whose file somebody has removed, and answers who came before", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const listen = ["127.0.0.1:0", { address: `unix:${path}`, mode: 0o660 }];
+    await using daemon = new Daemon({ listen }, dir);
+    const first = daemon.program.pid;
+    await daemon.ready(first);
+    using early = await begin({ path });
+    unlinkSync(path);
+    daemon.upgrade(first, { later: "exits" });
+    assert.match(await daemon.outcome(first), /^UpgradeError/);
+    assert.equal(existsSync(path), false, "what the new manager had bound is gone with it");
+    daemon.upgrade(first);
+    assert.equal(await daemon.outcome(first, 2), "was taken over", daemon.program.report());
+    const heir = await daemon.heir();
+    await using clients = load({ path }, [oneShot]);
+    await answersBy(clients, await daemon.ready(heir));
+    assert.equal(lstatSync(path).mode & 0o777, 0o660);
+    await early.send("done!").waitFor(/half-done!/);
+    await daemon.program.waitForLine(`ends ${first}`);
+    await expectNoLoss(clients);
+    assert.ok(existsSync(path), "the file is not the old manager's");
+    await stop(daemon, heir);
+    assert.equal(existsSync(path), false);
+  });
 });
 
 /** How managers are broken, and what is said of each. */
