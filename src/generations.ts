@@ -4,7 +4,9 @@
  * @module
  */
 
+import type { PreforkEvent } from "./events.ts";
 import type { Generation, PoolState, Rules } from "./pool_state.ts";
+import type { SharedSockets } from "./sockets.ts";
 import type { Terms } from "./terms.ts";
 import type { RuntimeName } from "./types.ts";
 import type { ReadyWork, Work } from "./work.ts";
@@ -26,6 +28,8 @@ export class Generations implements Disposable {
   readonly first: Terms;
   #known: readonly Assignment[] = [];
   #newest = 0;
+  /** How many workers a generation has. */
+  readonly #living = new Map<number, number>();
 
   constructor(first: Terms) {
     this.first = first;
@@ -59,10 +63,27 @@ export class Generations implements Disposable {
     this.#known = this.#known.map((known) => known.generation === generation ? { ...known, waits: true } : known);
   }
 
-  /** Keeps what workers may still be made of: what serves, what comes, what may come back, and what is only asked for. */
+  /** A generation has one worker more, or less. */
+  count({ type, worker: { generation } }: Extract<PreforkEvent, { type: "spawn" | "reap" }>): void {
+    const living = (this.#living.get(generation) ?? 0) + (type === "spawn" ? 1 : -1);
+    if (living === 0) this.#living.delete(generation);
+    else this.#living.set(generation, living);
+  }
+
+  /** The sockets of generations but for those that are known already: they have not come to serve, or do no more. */
+  otherSockets(known: SharedSockets | undefined): readonly SharedSockets[] {
+    const all = this.#known.flatMap(({ terms: { sockets } }) => sockets === undefined ? [] : [sockets]);
+    return [...new Set(all)].filter((sockets) => sockets !== known);
+  }
+
+  /**
+   * Keeps what workers may still be made of: what serves, what comes, what may come back, and what is only asked for. And
+   * what did not come to serve, as long as it has workers: they may hold what the next one is to listen on.
+   */
   forget({ current, roll, generation }: PoolState): void {
     const needed = [current.number, roll?.target.number, roll?.fallback?.number];
-    this.#keepOnly((number) => number > generation || needed.includes(number));
+    const isHeld = (number: number): boolean => number > current.number && this.#living.has(number);
+    this.#keepOnly((number) => number > generation || needed.includes(number) || isHeld(number));
   }
 
   /** Forgets generations that will have no new workers any more, and listens no longer where only they do. */

@@ -36,7 +36,7 @@ import type { SharedSockets } from "./sockets.ts";
 import { type Owner, Staff } from "./staff.ts";
 import { Succession } from "./succession.ts";
 import type { Tracer } from "./telemetry.ts";
-import { changeTerms, firstTerms, rulesOf, type Terms } from "./terms.ts";
+import { changeTerms, firstTerms, type PoolChanges, rulesOf, type Terms } from "./terms.ts";
 import { Traps, warnOfInspector } from "./traps.ts";
 import { findWorker, workerInfo } from "./turn.ts";
 import type { ProcessHost, Signal, StandbyInfo, WorkerInfo } from "./types.ts";
@@ -250,12 +250,17 @@ export class Manager {
     const work = withData(before, data);
     const ready = await this.#reloads.prepare(this.#prepare(work, changes?.standby));
     if (this.#started !== started) throw new ReloadError("Cannot reload: start() returned before it began");
-    const terms = changes && changeTerms(this.#terms, changes, this.maxWorkers, this.#host);
+    const terms = changes && this.#changeTerms(changes);
     const rules = terms && rulesOf(terms, changes);
     const generation = this.#nextGeneration(work, ready, terms ?? this.#terms, rules);
     const done = this.#reloads.done(generation);
     this.#inbox.post({ type: "reload", generation });
     await done;
+  }
+
+  #changeTerms(changes: PoolChanges): Terms {
+    const others = this.#generations.otherSockets(this.#terms.sockets);
+    return changeTerms(this.#terms, changes, this.maxWorkers, this.#host, others);
   }
 
   /** Has this program started again, and stops once the new manager has taken over. */
@@ -273,8 +278,9 @@ export class Manager {
   }
 
   #nextGeneration(work: Work, ready: ReadyWork, terms: Terms, rules?: Rules): Generation {
-    this.#generations.forget(this.#state);
-    return this.#generations.add(work, ready, terms, rules);
+    const generation = this.#generations.add(work, ready, terms, rules);
+    this.#generations.forget(this.#state); // only now: what is forgotten may have files in common with the new one
+    return generation;
   }
 
   /** Waits until all workers are gone, and tells how many are left if it is given up before. */
@@ -390,6 +396,7 @@ export class Manager {
   #heed(event: PreforkEvent): void {
     const isStop = event.type === "signal" && isStopSignal(event.signal);
     if (isStop) this.#succession.abandon(`the pool was told to stop by ${event.signal}`);
+    if (event.type === "spawn" || event.type === "reap") this.#generations.count(event);
     if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
     if (event.type === "reloaded") this.sockets?.settle();
     this.#lookouts.keep();

@@ -130,15 +130,17 @@ export class SharedSockets implements Disposable {
    * Opens what is to be listened on from now on, all or nothing. What is listened on already stays the same socket, in
    * both, unless nobody can find it any more.
    *
+   * @param others Those of generations that have not come to serve, which may be the first to listen somewhere.
    * @throws {Error} As {@linkcode open}.
    */
-  reopen(wanted: readonly ListenOptions[], host: ProcessHost): SharedSockets {
+  reopen(wanted: readonly ListenOptions[], host: ProcessHost, others: readonly SharedSockets[] = []): SharedSockets {
+    const all = [this, ...others];
     const copies = new Inheritance(
-      this.handed(true).map((one) => ({ ...one, fd: duplicate(this.#libc, one.fd) })),
+      all.flatMap((one) => one.handed(true)).map((one) => ({ ...one, fd: duplicate(this.#libc, one.fd) })),
     );
     try {
       const next = SharedSockets.open(wanted, host, () => this.#libc, copies);
-      next.#inherit(this.#sockets);
+      next.#inherit(all.flatMap((one) => one.#sockets));
       next.own();
       return next;
     } finally {

@@ -106,15 +106,22 @@ function openFirst(listen: readonly ListenOptions[], host: ProcessHost): SharedS
  * The same terms with changes. What is listened on already stays the same socket, unless it has lost its file.
  *
  * @param maxWorkers How many workers the pool has at most by now.
+ * @param others Where else this pool listens: for generations that have not come to serve.
  * @throws {TypeError} If an option is unknown, fixed, or of the wrong shape.
  * @throws {RangeError} If a number is out of range.
  * @throws {Error} If an address cannot be listened on. Nothing has changed then.
  */
-export function changeTerms(before: Terms, changes: PoolChanges, maxWorkers: number, host: ProcessHost): Terms {
+export function changeTerms(
+  before: Terms,
+  changes: PoolChanges,
+  maxWorkers: number,
+  host: ProcessHost,
+  others: readonly SharedSockets[] = [],
+): Terms {
   checkChanges(changes);
   const options = withoutUndefined({ ...before.options, maxWorkers, ...changes });
   const checked = checkOptions(options, host);
-  return termsOf(options, checked, "listen" in changes ? reopen(before, options, host) : before.sockets);
+  return termsOf(options, checked, "listen" in changes ? reopen(before, options, host, others) : before.sockets);
 }
 
 function checkChanges(changes: PoolChanges): void {
@@ -134,10 +141,16 @@ function withoutUndefined(options: { readonly [Name in keyof PreforkOptions]: un
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
-function reopen({ sockets }: Terms, { listen }: PreforkOptions, host: ProcessHost): SharedSockets | undefined {
+function reopen(
+  { sockets }: Terms,
+  { listen }: PreforkOptions,
+  host: ProcessHost,
+  others: readonly SharedSockets[],
+): SharedSockets | undefined {
   const wanted = checkListen(listen);
   if (wanted.length === 0) return undefined;
-  return sockets === undefined ? SharedSockets.open(wanted, host, currentLibc) : sockets.reopen(wanted, host);
+  const [first, ...more] = sockets === undefined ? others : [sockets, ...others];
+  return first === undefined ? SharedSockets.open(wanted, host, currentLibc) : first.reopen(wanted, host, more);
 }
 
 function termsOf(options: PreforkOptions, checked: CheckedOptions, sockets: SharedSockets | undefined): Terms {

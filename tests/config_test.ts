@@ -10,6 +10,7 @@ import { findConfig, parse } from "../src/cli/parse.ts";
 import type { Given, RunRequest } from "../src/cli/request.ts";
 import { DEFAULT_TRAPS } from "../src/cli/values.ts";
 import { defineConfig, type PreforkConfig } from "../src/define_config.ts";
+import { freePort } from "./support/free_port.ts";
 import { load, oneShot } from "./support/load.ts";
 import { type Program, runProgram, runtime, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
@@ -222,6 +223,35 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     program.kill("SIGHUP");
     await program.waitForErrorLine(/worker=2 gen=\d+ pid=\d+ is ready/);
     await program.waitForErrorLine(/generation \d+ serves, and no other/);
+    await stop(program);
+  });
+
+  it("listens where it says though one reload overtakes another that listened there first", options, async () => {
+    await using dir = await tempDir();
+    writeFileSync(
+      dir.file("app.ts"),
+      `import { existsSync } from "node:fs";
+      console.log("boots");
+      while (!existsSync("gate")) await new Promise((resolve) => setTimeout(resolve, 10));
+      export default { fetch: ({ url }) => new Response("x " + new URL(url).pathname.slice("/word/".length)) };`,
+    );
+    writeFileSync(dir.file("gate"), "");
+    const base = { worker: "app.ts", workers: 1, listen: ["127.0.0.1:0"] };
+    const port = await freePort();
+    write(dir, base);
+    await using program = start(dir);
+    await program.waitForErrorLine("is ready");
+    rmSync(dir.file("gate"));
+    write(dir, { ...base, listen: [...base.listen, `127.0.0.1:${port}`] });
+    program.kill("SIGHUP");
+    await program.waitForLine("boots", { count: 2 }); // and holds the socket, whatever becomes of its generation
+    program.kill("SIGHUP");
+    await program.waitForErrorLine(/gen=5 pid=\d+ spawned/);
+    writeFileSync(dir.file("gate"), "");
+    await program.waitForErrorLine("generation 5 serves, and no other");
+    const clients = load({ port }, [oneShot]);
+    await waitFor(() => (clients.tally.answered["one shot"] ?? 0) > 5, { what: "answers" });
+    assert.deepEqual((await clients.stop()).failures, []);
     await stop(program);
   });
 

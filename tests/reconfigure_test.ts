@@ -21,6 +21,7 @@ interface Told {
 interface Change {
   readonly changes: PoolChanges | Record<string, unknown>;
   readonly fails?: boolean;
+  readonly overtakes?: boolean;
 }
 
 /** Has a program begin with two sockets that listen, at 8 and 9. */
@@ -105,6 +106,28 @@ describe("a reload with options", () => {
     await waitFor(() => isRefused(port), { what: "nobody to hold the socket any more that was given up" });
     assert.deepEqual((await second.stop()).failures, []);
     await stopPool(program);
+  });
+
+  it("listens where one that it takes the place of was the first to", SERVING, async () => {
+    await using directory = await tempDir();
+    const path = directory.file("s");
+    const [a, b] = ["a=127.0.0.1:0", "b=127.0.0.1:0"];
+    await using pool = await begin({ maxWorkers: 1, listen: a }, [
+      { changes: { listen: [a, b, `unix:${path}`] }, overtakes: true },
+      { changes: { listen: [a] } },
+    ]);
+    const [error, told] = await pool.next();
+    assert.equal(error, "");
+    await pool.program.waitForLine(/^overtaken: Cannot reload: generation 3 took its place$/);
+    for (const where of [{ port: portOf(told, "b") }, { path }]) {
+      const clients = load(where, [oneShot]);
+      await waitFor(() => (clients.tally.answered["one shot"] ?? 0) > 5, { what: "answers" });
+      assert.deepEqual((await clients.stop()).failures, []);
+    }
+    await pool.next();
+    await waitFor(() => isRefused(portOf(told, "b")), { what: "nobody to listen where nobody is to any more" });
+    assert.equal(existsSync(path), false);
+    await stopPool(pool.program);
   });
 
   it("closes what the manager was given and has given up, but not what it only tried", SERVING, async () => {
