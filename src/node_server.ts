@@ -25,8 +25,11 @@ interface NodeSocket {
   once(event: "close" | "error", listener: () => void): unknown;
 }
 
-/** What Node.js answers by itself, or as any request, where nobody listens to it. */
-type Heard = "upgrade" | "checkContinue" | "checkExpectation";
+/** An event of a server of Node.js, and what comes with it, as far as it matters here. */
+type Emitted =
+  | [event: "request" | "checkContinue" | "checkExpectation", request: NodeRequest, response: NodeResponse]
+  | [event: "upgrade", request: NodeRequest, socket: NodeSocket]
+  | [event: "connection" | "close", ...unknown[]];
 
 /** A server of Node.js, as far as it is used here. */
 interface FullServer extends NodeServer {
@@ -40,13 +43,7 @@ interface FullServer extends NodeServer {
   once(event: "error", listener: (error: Error) => void): unknown;
   once(event: "close", listener: () => void): unknown;
   off(event: "error", listener: (error: Error) => void): unknown;
-  listenerCount(event: Heard): number;
-  prependListener(event: "newListener", listener: (event: unknown) => void): unknown;
-  prependListener(
-    event: "request" | "checkContinue" | "checkExpectation",
-    listener: (request: unknown, response: NodeResponse) => void,
-  ): unknown;
-  prependListener(event: "upgrade", listener: (request: NodeRequest, socket: NodeSocket) => void): unknown;
+  emit(...emitted: Emitted): boolean;
   prependListener(event: "connection", listener: (socket: NodeSocket) => void): unknown;
 }
 
@@ -129,16 +126,13 @@ class HttpWork {
   #watch: Stopwatch | undefined;
 
   constructor(server: FullServer) {
-    // Before the user's own listener, which may send the headers.
-    server.prependListener("request", (_, response) => this.#begin(response));
-    for (const event of ["checkContinue", "checkExpectation"] as const) {
-      whereHeard(server, event, () => server.prependListener(event, (_, response) => this.#begin(response)));
-    }
-    whereHeard(
-      server,
-      "upgrade",
-      () => server.prependListener("upgrade", (request, socket) => this.#upgrade(request, socket)),
-    );
+    // A listener would be taken away by whoever replaces the user's, as engine.io does, and would keep Node.js from
+    // answering upgrades and expectations that nobody else listens to.
+    const { emit } = server;
+    server.emit = (...emitted) => {
+      this.#hear(emitted); // before the user's listeners, which may send the headers
+      return emit.apply(server, emitted);
+    };
   }
 
   get open(): number {
@@ -153,6 +147,17 @@ class HttpWork {
     this.#draining = true;
     for (const response of this.#responses) if (!response.headersSent) response.setHeader("connection", "close");
     this.#upgraded.forEach(sayGoingAway);
+  }
+
+  #hear([event, request, subject]: Emitted): void {
+    switch (event) {
+      case "request":
+      case "checkContinue":
+      case "checkExpectation":
+        return this.#begin(subject);
+      case "upgrade":
+        return this.#upgrade(request, subject);
+    }
   }
 
   #upgrade({ headers }: NodeRequest, socket: NodeSocket): void {
@@ -178,17 +183,6 @@ class HttpWork {
     response.once("finish", end);
     response.once("close", end);
   }
-}
-
-/** Calls `hear` as soon as the user listens to an event, and not before: a listener changes what Node.js does. */
-function whereHeard(server: FullServer, event: Heard, hear: () => void): void {
-  let isHeard = server.listenerCount(event) > 0;
-  if (isHeard) return hear();
-  server.prependListener("newListener", (heard) => {
-    if (isHeard || heard !== event) return;
-    isHeard = true;
-    hear();
-  });
 }
 
 /** Says nothing where the user's listener refused the upgrade, or the WebSocket has ended. */
