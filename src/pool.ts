@@ -16,6 +16,7 @@ import {
   connected,
   leaveIfEmpty,
   reap,
+  settled,
   slotFree,
   spawnCancelled,
   spawned,
@@ -97,8 +98,9 @@ function take(turn: Turn, input: Input): void {
       const worker = findWorker(turn.pool, refOf(turn.pool, input));
       return worker && !worker.begun ? begin(turn, worker) : undefined;
     }
-    case "ready":
     case "settled":
+      return settled(turn, refOf(turn.pool, input));
+    case "ready":
       return isProbed(turn.pool) ? settle(turn, refOf(turn.pool, input)) : becomeReady(turn, refOf(turn.pool, input));
     case "checked": {
       const ref = refOf(turn.pool, input);

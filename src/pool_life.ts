@@ -6,7 +6,7 @@
 
 import { describeError, describeStatus } from "./events.ts";
 import { countWanted } from "./pool_policy.ts";
-import { isProbed, probe } from "./pool_ready.ts";
+import { isProbed, probe, settle } from "./pool_ready.ts";
 import { endRoll, failRoll, forgetTroubles, inherit, noteWhoStays, proveGeneration, takeOver } from "./pool_roll.ts";
 import { armStopDeadline, flushHeld, noteKilled, stopAll } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
@@ -116,12 +116,19 @@ export function connected(turn: Turn, ref: WorkerRef): void {
 export function begin(turn: Turn, worker: PoolWorker): void {
   if (isStandby(worker)) return; // out of its turn
   putWorker(turn, { ...worker, begun: true });
-  const isAsked = isProbed(turn.pool);
-  if (worker.phase === "ready" || !(isAsked || settles(turn.pool, worker))) return;
+  if (worker.phase === "ready") return;
   const { slot, id } = worker;
   setTimer(turn, timerKey.settle(worker), SETTLE_MS, { type: "settled", slot, id });
-  if (isAsked) probe(turn, worker);
-  else effect(turn, { type: "clearTimer", key: timerKey.boot(worker) });
+  if (isProbed(turn.pool)) probe(turn, worker);
+  else if (settles(turn.pool, worker)) effect(turn, { type: "clearTimer", key: timerKey.boot(worker) });
+}
+
+/** The worker has run for a while: that makes it ready, or else it can at least be told to stop. */
+export function settled(turn: Turn, ref: WorkerRef): void {
+  const worker = findWorker(turn.pool, ref);
+  if (worker === undefined) return;
+  if (settles(turn.pool, worker)) becomeReady(turn, ref);
+  else settle(turn, ref);
 }
 
 /** Whether a worker that says nothing is ready once it has run for a while. */
@@ -158,8 +165,13 @@ export function bootDeadline(turn: Turn, ref: WorkerRef, due: number): void {
   if (turn.now < worker.extendedUntil) return armBootDeadline(turn, worker, worker.extendedUntil - turn.now);
   tell(turn, { type: "bootTimeout", worker: workerInfo(worker) });
   const missed = worker.begun ? "was not ready" : "did not begin";
-  const why = worker.saw === null ? "" : `: ${worker.saw}`;
-  killFor(turn, worker, `${missed} within ${Math.round(due - worker.spawnedAt)} ms${why}`);
+  killFor(turn, worker, `${missed} within ${Math.round(due - worker.spawnedAt)} ms${whyNotReady(turn.pool, worker)}`);
+}
+
+/** What was seen last; or, of one that is to say so itself, that it has not. */
+function whyNotReady(pool: PoolState, { begun, saw }: PoolWorker): string {
+  if (saw !== null) return `: ${saw}`;
+  return begun && !isProbed(pool) ? ": it has neither begun to serve nor called ready()" : "";
 }
 
 /** The worker was told to stop long ago. */

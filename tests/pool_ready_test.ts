@@ -167,6 +167,37 @@ describe("pool: a worker that the manager asks whether it is ready", () => {
   });
 });
 
+describe("pool: a worker that has to say that it is ready", () => {
+  const rules = { maxWorkers: 1, settles: false, bootTimeoutMs: 3000 };
+
+  it("can be told to stop once it has run for a second, and hears nothing else before it has said so", () => {
+    const sim = new PoolSim(rules, { eager: false, obedient: false });
+    sim.start();
+    const worker = sim.inSlot(0);
+    begin(sim, worker.id);
+    sim.advance(500);
+    for (const signal of ["SIGUSR2", "SIGQUIT"] as const) sim.send({ type: "signalAll", signal });
+    assert.deepEqual(worker.signals, []);
+    sim.advance(500);
+    assert.deepEqual(worker.signals, ["SIGQUIT"]);
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    assert.deepEqual(worker.signals, ["SIGQUIT", "SIGTERM"]);
+    assert.deepEqual(sim.of("ready"), []);
+    sim.tell(worker.id, "ready");
+    assert.deepEqual(worker.signals, ["SIGQUIT", "SIGTERM", "SIGUSR2"]);
+  });
+
+  it("is killed at the boot deadline with what it has not done", () => {
+    const sim = new PoolSim(rules, { eager: false });
+    sim.start();
+    begin(sim, sim.inSlot(0).id);
+    sim.advance(3000);
+    assert.deepEqual(sim.of("reap").map(({ reason }) => reason), [
+      "was killed: it was not ready within 3000 ms: it has neither begun to serve nor called ready()",
+    ]);
+  });
+});
+
 describe("pool: a worker that asks itself", () => {
   it("can be told to stop once it has told what it saw, and is killed with that at the boot deadline", () => {
     const sim = new PoolSim({ maxWorkers: 2, settles: false, bootTimeoutMs: 3000 }, { eager: false });

@@ -19,8 +19,14 @@ const CLIENTS = [oneShot, oneShot, keepAlive(0), keepAlive(100), post];
 const BROKEN = [
   ["throws", /^worker=0 gen=2 pid=\d+ exited with status 1 before it was ready$/],
   ["exits", /^worker=0 gen=2 pid=\d+ exited with status 7 before it was ready$/],
-  ["hangs", /^worker=0 gen=2 pid=\d+ was killed: it was not ready within 4000 ms$/],
-  ["never listens", /^worker=0 gen=2 pid=\d+ was killed: it was not ready within 4000 ms$/],
+  [
+    "hangs",
+    /^worker=0 gen=2 pid=\d+ was killed: it was not ready within 4000 ms: it has neither begun to serve nor called ready\(\)$/,
+  ],
+  [
+    "never listens",
+    /^worker=0 gen=2 pid=\d+ was killed: it was not ready within 4000 ms: it has neither begun to serve nor called ready\(\)$/,
+  ],
 ] as const;
 
 describe("a reload", () => {

@@ -52,6 +52,8 @@ export interface Worker {
   place: "holder" | "successor" | "replaced";
   phase: "booting" | "starting" | "ready";
   hasBegun: boolean;
+  /** Has run for so long that it can be told to stop. */
+  hasSettled: boolean;
   readonly bornAt: number;
   /** Told to stop, for whatever reason. */
   isLeaving: boolean;

@@ -5,7 +5,18 @@
  */
 
 import type { PoolModel, Trapped, Worker } from "./pool_model.ts";
-import { act, actAgain, type End, expectBeat, expectBoot, killIn, reap, send, stopAll } from "./pool_model_life.ts";
+import {
+  act,
+  actAgain,
+  type End,
+  expectBeat,
+  expectBoot,
+  isStop,
+  killIn,
+  reap,
+  send,
+  stopAll,
+} from "./pool_model_life.ts";
 import { follow } from "./pool_model_size.ts";
 import {
   beginRoll,
@@ -82,9 +93,18 @@ export function connected(_: PoolModel, worker: Worker): void {
 
 export function begun(model: PoolModel, worker: Worker): void {
   worker.hasBegun = true;
-  if (!model.rules.settles) return;
-  forget(model, "boot", worker);
-  ringIn(model, SETTLE_MS, `settle ${worker.id}`, () => ready(model, worker));
+  if (model.rules.settles) forget(model, "boot", worker);
+  ringIn(model, SETTLE_MS, `settle ${worker.id}`, () => settle(model, worker));
+}
+
+/** After a while it counts as ready, where nothing else makes it so; at least it can be told to stop. */
+function settle(model: PoolModel, worker: Worker): void {
+  if (model.rules.settles) return ready(model, worker);
+  worker.hasSettled = true;
+  const [stops, others] = [worker.held.filter(isStop), worker.held.filter((signal) => !isStop(signal))];
+  worker.held.splice(0, Infinity, ...others);
+  for (const signal of stops) send(model, worker, signal);
+  follow(model);
 }
 
 export function ready(model: PoolModel, worker: Worker): void {

@@ -86,7 +86,7 @@ function tellToEnd(model: PoolModel, worker: Worker): void {
 }
 
 function tell(model: PoolModel, worker: Worker, signal: Signal): void {
-  if (worker.phase === "ready") send(model, worker, signal);
+  if (worker.phase === "ready" || (worker.hasSettled && isStop(signal))) send(model, worker, signal);
   else if (!worker.held.includes(signal)) worker.held.push(signal);
 }
 
@@ -108,6 +108,7 @@ export function spawn(model: PoolModel, slot: number, generation: number, place:
     place,
     phase: "booting",
     hasBegun: false,
+    hasSettled: false,
     bornAt: model.now,
     isLeaving: false,
     hasToEnd: false,
@@ -235,6 +236,10 @@ function hang(model: PoolModel, worker: Worker): void {
 
 export function killIn(model: PoolModel, ms: number | undefined, why: "stop" | "hang", worker: Worker): void {
   if (ms !== undefined) ringIn(model, ms, `${why} ${worker.id}`, () => send(model, worker, "SIGKILL"));
+}
+
+export function isStop(signal: Signal): boolean {
+  return signal === "SIGTERM";
 }
 
 function wasTold({ got, held }: Worker, signal: Signal): boolean {
