@@ -83,7 +83,6 @@ export async function openNodeServer(
     address: ownAddress(server, kind),
     server,
     isRaw,
-    isLent: false,
     finishes: false,
     ended,
     get isTls() {

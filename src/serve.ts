@@ -242,17 +242,18 @@ async function prepareAll(
   const prepared: PreparedServer[] = [];
   for (const listener of listeners) {
     const adopt = await tryAdoption(site, listener, source);
-    prepared.push({ listener, begin: adopt ?? (() => shareByRelay(site, listener, source)) });
+    const open = (): Promise<PrivateServer> => openWell(site, source, { type: "tcp" });
+    prepared.push({ listener, begin: adopt ?? (async () => shareByRelay(site, listener, await open())) });
   }
   return prepared;
 }
 
-/** Gives what has the server accept from the shared socket; nothing where that does not work. */
+/** Gives what has the server accept from the shared socket; nothing where that takes another server, to relay to. */
 async function tryAdoption(
   site: ServingSite,
   listener: WorkerListener,
   source: Source,
-): Promise<(() => SharedServer) | undefined> {
+): Promise<PreparedServer["begin"] | undefined> {
   const { host, adoption, signal } = site;
   const { fd, text } = listener;
   const libc = openLibc();
@@ -283,8 +284,10 @@ async function tryAdoption(
       return { native, acceptor };
     };
   } catch (error) {
-    if (!native.isLent) await native.close(); // else it is relayed to as it is: nothing has touched it yet
     sayRelay(host, listener, reason(error));
+    // Nothing has touched a server of the program's yet, nor is it to see itself close and listen anew.
+    if (source.isAttached) return () => shareByRelay(site, listener, native);
+    await native.close();
     return undefined;
   }
 }
@@ -326,8 +329,8 @@ function openLibc(): Libc | Error {
 
 function sayRelay(host: ProcessHost, { text, address }: WorkerListener, why: string): void {
   const lost = address.type === "unix"
-    ? "What is lost by that is speed, and the protection of the socket's mode: the server is on 127.0.0.1, where every " +
-      "user of this machine reaches it"
+    ? "What is lost by that is speed, and the protection of the socket's mode: the server is where every user of this " +
+      "machine reaches it"
     : "Nothing is lost by that but speed and the addresses of clients";
   const cause = why.replace(/\.$/, "");
   host.write(
@@ -338,9 +341,8 @@ function sayRelay(host: ProcessHost, { text, address }: WorkerListener, why: str
 async function shareByRelay(
   site: ServingSite,
   { fd }: WorkerListener,
-  source: Source,
+  native: PrivateServer,
 ): Promise<SharedServer> {
-  const native = await openWell(site, source, { type: "tcp" });
   if (site.signal.aborted) return { native, acceptor: NOBODY };
   return { native, acceptor: await relay(await currentServing.net(), fd, native.address) };
 }

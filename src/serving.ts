@@ -96,8 +96,6 @@ export interface PrivateServer {
   readonly server: unknown;
   /** Whether nobody here knows what its connections are for: each is busy until it is closed. */
   readonly isRaw: boolean;
-  /** Whether it listened before it came here: once closed, it cannot be opened again. */
-  readonly isLent: boolean;
   /** Whether its clients speak TLS to it. */
   readonly isTls: boolean;
   /** How many requests are not answered in full yet, as far as the runtime tells. */

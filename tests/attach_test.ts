@@ -199,6 +199,31 @@ for (const runtime of ["deno", "bun"] as const) {
       await waitForNobody(program);
     });
 
+    for (const kind of ["http", "net"]) {
+      for (const family of ["TCP", "Unix"]) {
+        it(
+          `relays to a server of node:${kind} that cannot accept from a ${family} socket, and leaves it open`,
+          options,
+          async () => {
+            await using dir = await tempDir();
+            const path = dir.file("s");
+            await using program = run(runtime, `deaf ${kind}`, {
+              listen: family === "TCP" ? "127.0.0.1:0" : `unix:${path}`,
+            });
+            const where = family === "TCP" ? { port: await portOf(program) } : { path };
+            await program.waitForLine(/^serves /);
+            await program.waitForErrorLine(/relays the connections of .* took no connection /);
+            using client = new Client(where).send("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            await client.waitFor(kind === "http" ? /\r\n\r\n[^]*deaf http/ : /GET [^]*\r\n\r\n$/);
+            client[Symbol.dispose]();
+            assert.ok(!program.lines.includes("closed"), program.report());
+            await stopPool(program);
+            assert.equal(program.lines.filter((line) => line.startsWith("serves ")).length, 1, program.report());
+          },
+        );
+      }
+    }
+
     it("relays to a listener that cannot accept from the shared socket itself, and says why", options, async () => {
       await using program = run(runtime, "deaf");
       const port = await portOf(program);

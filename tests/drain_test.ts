@@ -25,7 +25,6 @@ class FakeServer {
     this.native = {
       address: { type: "unix", path: "@fake" },
       server: undefined,
-      isLent: false,
       ended: new Promise(() => {}),
       isTls: false,
       get isRaw() {
