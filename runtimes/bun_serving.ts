@@ -11,6 +11,7 @@ import type { Http, Place } from "../src/question.ts";
 import type { Net } from "../src/relay.ts";
 import type {
   AttachableServer,
+  BunSocketListener,
   Listener,
   PrivateKind,
   PrivateServer,
@@ -138,7 +139,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       reload(dress(given));
       for (const socket of sockets) socket.close(GOING_AWAY, "going away");
     },
-    close: () => stop(),
+    close: stop,
   };
 }
 
@@ -149,14 +150,24 @@ function wentWrong(thrown: unknown): Response {
   return new Response("Something went wrong!", { status: 500 });
 }
 
-/** Bun tells nobody when a server is stopped; whoever does it calls this. */
-function watchStop<Stopped>(server: { stop(force?: boolean): Stopped }) {
+/**
+ * Has a stop by the program mean that the worker is to stop, which stops the server when all is answered; unless nothing
+ * is to be.
+ */
+function watchStop(server: BunServer | BunSocketListener) {
   const { promise: ended, resolve } = Promise.withResolvers<void>();
-  const stop = server.stop.bind(server);
+  const stopped = Promise.withResolvers<void>();
+  const really = server.stop.bind(server);
+  const stop = async (force?: boolean): Promise<void> => {
+    stopped.resolve(really(force));
+    await stopped.promise;
+  };
   server.stop = (force) => {
     resolve();
-    return stop(force);
+    return force ? stop(true) : stopped.promise;
   };
+  // Bun's own does not call stop(), and is not writable.
+  Object.defineProperty(server, Symbol.dispose, { value: () => void server.stop(), configurable: true });
   return { stop, ended };
 }
 
@@ -253,8 +264,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     timeBy() {},
     correct: (listener) => correct(server, listener, false),
     drain() {},
-    // deno-lint-ignore require-await
-    close: async () => stop(true),
+    close: () => stop(true),
   };
 }
 

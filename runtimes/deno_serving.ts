@@ -83,6 +83,14 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     kind,
     answer,
   );
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const shutdown = server.shutdown.bind(server);
+  // By the program it means that the worker is to stop, which does it when all is answered.
+  server.shutdown = () => {
+    resolve();
+    return server.finished;
+  };
+  void server.finished.then(resolve);
   return {
     address: kind.type === "unix"
       ? { type: "unix", path: kind.path }
@@ -90,7 +98,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     server,
     isRaw: false,
     finishes: true,
-    ended: server.finished,
+    ended,
     isTls: tls !== undefined || options["cert"] !== undefined,
     get open() {
       return open;
@@ -110,7 +118,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     drain() {
       draining = true;
     },
-    close: () => server.shutdown(),
+    close: shutdown,
   };
 }
 
@@ -174,17 +182,16 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
   }
   const { port } = server.addr;
   const close = server.close.bind(server);
-  const ended = Promise.withResolvers<void>();
-  server.close = () => {
-    ended.resolve();
-    close();
-  };
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  // By the program it means that the worker is to stop, which does it when its connections have ended.
+  server.close = () => resolve();
+  server[Symbol.dispose] = () => server.close();
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
     finishes: false,
-    ended: ended.promise,
+    ended,
     isTls: false,
     open: 0,
     pulse: 0,

@@ -35,7 +35,7 @@ interface FullServer extends NodeServer {
     where: { readonly host: string; readonly port: number } | { readonly path: string },
     done: () => void,
   ): unknown;
-  close(): unknown;
+  close(done?: () => void): unknown;
   closeAllConnections?(): void;
   once(event: "error", listener: (error: Error) => void): unknown;
   once(event: "close", listener: () => void): unknown;
@@ -76,7 +76,7 @@ export async function openNodeServer(
   server.listen(kind.type === "tcp" ? { host: "127.0.0.1", port: 0 } : { path: `\0${kind.path.slice(1)}` }, resolve);
   await promise;
   server.off("error", reject);
-  const ended = new Promise<void>((resolve) => server.once("close", resolve));
+  const { close, ended } = watchClose(server);
   const isRaw = !("keepAliveTimeout" in server);
   const work = isRaw ? new RawWork(server) : new HttpWork(server);
   return {
@@ -100,10 +100,26 @@ export async function openNodeServer(
     drain: () => work.drain(),
     // deno-lint-ignore require-await
     async close() {
-      server.close();
+      close();
       server.closeAllConnections?.();
     },
   };
+}
+
+/**
+ * Has a close by the program mean that the worker is to stop, which closes the server when all is answered: what a relay
+ * has accepted for it is still on its way.
+ */
+function watchClose(server: FullServer) {
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const close = server.close.bind(server);
+  server.close = (done) => {
+    if (!server.listening) return close(done);
+    if (done !== undefined) server.once("close", done);
+    resolve();
+    return server;
+  };
+  return { close, ended };
 }
 
 function ownAddress(server: FullServer, kind: PrivateKind): PrivateServer["address"] {

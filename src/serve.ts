@@ -55,6 +55,8 @@ export interface ServingWorker extends ServingSite {
   readonly drainTimeoutMs: number;
   /** The worker can be told to stop from now on. */
   ready(): void;
+  /** Has the worker stop by itself. The reason is told as the end of a sentence that begins with "it". */
+  leave(reason: string): void;
   /** To be called as each request begins, where somebody counts. */
   readonly served: () => void;
   /** Takes the time of each. */
@@ -189,9 +191,9 @@ export async function serveOn(worker: ServingWorker, prepared: readonly Prepared
   };
 }
 
-/** A worker whose program closes one of its servers has done its work, as one that was told to stop. */
+/** A worker whose program closes one of its servers has done its work, and stops with all that it has. */
 async function untilOver(
-  { host, signal }: ServingWorker,
+  { host, signal, leave }: ServingWorker,
   prepared: readonly PreparedServer[],
   shared: readonly SharedServer[],
 ): Promise<void> {
@@ -199,6 +201,7 @@ async function untilOver(
   const text = await Promise.race([untilAborted(signal), ...closed]);
   if (signal.aborted || text === undefined) return;
   host.write(`prefork: the program has closed its server on ${text}: this worker ends\n`);
+  leave(`has closed its server on ${text}`);
 }
 
 async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<SharedServer> {

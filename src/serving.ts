@@ -63,6 +63,8 @@ export interface DenoListener {
   readonly addr: { readonly transport: string; readonly hostname?: string; readonly port?: number };
   /** Ends listening. */
   close(): void;
+  /** The same. */
+  [Symbol.dispose]?(): void;
 }
 
 /** What `Bun.listen` gives. */
@@ -102,7 +104,7 @@ export interface PrivateServer {
   readonly open: number;
   /** Whether `close` waits for answers that are on their way. */
   readonly finishes: boolean;
-  /** Resolves when it accepts nothing any more, as far as the runtime tells, whoever has closed it. */
+  /** Resolves as soon as the program closes it, as far as the runtime tells; it accepts until {@linkcode close}. */
   readonly ended: Promise<unknown>;
   /** How often a request has begun or ended: as long as it changes there is life. */
   readonly pulse: number;

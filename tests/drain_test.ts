@@ -245,6 +245,7 @@ describe("drain", () => {
       served() {},
       stopwatch,
       ready: () => assert.fail("ready"),
+      leave() {},
     }, [
       { listener, begin: () => server },
       { listener, begin: () => Promise.reject(new Error("no second")) },
