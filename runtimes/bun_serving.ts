@@ -245,7 +245,7 @@ function correct(server: object, { address }: Listener, isTls: boolean): void {
 
 async function attach(server: AttachableServer, kind: PrivateKind): Promise<PrivateServer> {
   if (isNodeServer(server)) return await openNodeServer(server, kind, isTlsServer);
-  if (!("port" in server)) {
+  if (!("port" in server) || server.port === undefined) { // a Unix socket has an undefined one
     throw new TypeError("Cannot attach this: give a server of node:http, node:https or node:net, or a Bun.listen()");
   }
   const { hostname, port } = server;

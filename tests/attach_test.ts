@@ -16,7 +16,7 @@ const ownWay = fileURLToPath(new URL("./fixtures/serve/own_way.ts", import.meta.
 
 /** What a test asks of the worker besides the kind of its server. */
 interface Wishes {
-  /** The path of certificate and key, without its ending. */
+  /** The path of certificate and key, and of a socket, without its ending. */
   readonly certificate?: string;
   /** How its program ends its server. */
   readonly by?: "close" | "dispose";
@@ -297,6 +297,14 @@ for (const runtime of ["deno", "bun"] as const) {
       await program.waitForErrorLine(
         /Cannot attach a listener that is open at 0.0.0.0 port \d+, .*open it on 127.0.0.1/,
       );
+      await program.waitForEnd();
+      await waitForNobody(program);
+    });
+
+    it("refuses a listener on a Unix socket of its own", options, async () => {
+      await using dir = await tempDir();
+      await using program = run(runtime, "unix", { maxBootFailures: 1 }, { certificate: dir.file("a") });
+      await program.waitForErrorLine(/TypeError: Cannot attach this: give a server of node:http, .*listen\(\)/);
       await program.waitForEnd();
       await waitForNobody(program);
     });
