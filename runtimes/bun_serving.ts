@@ -113,7 +113,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     given = { ...given, ...more };
     return reload(dress(given));
   };
-  const { stop, ended } = watchStop(server);
+  const { stop, untilStopped } = takeStop(server);
   return {
     address: kind.type === "unix"
       ? { type: "unix", path: kind.path }
@@ -121,7 +121,6 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     server,
     isRaw: false,
     finishes: false,
-    ended,
     isTls: options.tls !== undefined,
     get open() {
       return server.pendingRequests;
@@ -134,12 +133,13 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     },
     timeBy: (stopwatch) => void (watch = stopwatch),
     correct: (listener) => correct(server, listener, options.tls !== undefined),
+    untilClosed: untilStopped,
     drain() {
       draining = true;
       reload(dress(given));
       for (const socket of sockets) socket.close(GOING_AWAY, "going away");
     },
-    close: stop,
+    close: () => stop(),
   };
 }
 
@@ -151,24 +151,27 @@ function wentWrong(thrown: unknown): Response {
 }
 
 /**
- * Has a stop by the program mean that the worker is to stop, which stops the server when all is answered; unless nothing
- * is to be.
+ * Its own stop, and what has a stop by the program mean that the worker is to stop, which stops the server when all is
+ * answered; unless nothing is to be.
  */
-function watchStop(server: BunServer | BunSocketListener) {
-  const { promise: ended, resolve } = Promise.withResolvers<void>();
+function takeStop(server: BunServer | BunSocketListener) {
+  const own = server.stop.bind(server);
   const stopped = Promise.withResolvers<void>();
-  const really = server.stop.bind(server);
   const stop = async (force?: boolean): Promise<void> => {
-    stopped.resolve(really(force));
+    stopped.resolve(own(force));
     await stopped.promise;
   };
-  server.stop = (force) => {
-    resolve();
-    return force ? stop(true) : stopped.promise;
+  const untilStopped = (): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    server.stop = (force) => {
+      resolve();
+      return force ? stop(true) : stopped.promise;
+    };
+    // Bun's own does not call stop(), and is not writable.
+    Object.defineProperty(server, Symbol.dispose, { value: () => void server.stop(), configurable: true });
+    return promise;
   };
-  // Bun's own does not call stop(), and is not writable.
-  Object.defineProperty(server, Symbol.dispose, { value: () => void server.stop(), configurable: true });
-  return { stop, ended };
+  return { stop, untilStopped };
 }
 
 function attemptServe(options: object): BunServer {
@@ -250,19 +253,19 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
   }
   const { hostname, port } = server;
   checkPrivate(hostname, port);
-  const { stop, ended } = watchStop(server);
+  const { stop, untilStopped } = takeStop(server);
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
     finishes: false,
-    ended,
     isTls: false,
     open: 0,
     pulse: 0,
     onRequest() {},
     timeBy() {},
     correct: (listener) => correct(server, listener, false),
+    untilClosed: untilStopped,
     drain() {},
     close: () => stop(true),
   };

@@ -83,14 +83,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     kind,
     answer,
   );
-  const { promise: ended, resolve } = Promise.withResolvers<void>();
   const shutdown = server.shutdown.bind(server);
-  // By the program it means that the worker is to stop, which does it when all is answered.
-  server.shutdown = () => {
-    resolve();
-    return server.finished;
-  };
-  void server.finished.then(resolve);
   return {
     address: kind.type === "unix"
       ? { type: "unix", path: kind.path }
@@ -98,7 +91,6 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     server,
     isRaw: false,
     finishes: true,
-    ended,
     isTls: tls !== undefined || options["cert"] !== undefined,
     get open() {
       return open;
@@ -114,6 +106,14 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       const addr = addressOf(listener);
       Object.defineProperty(server, "addr", { value: addr, configurable: true });
       if (typeof onListen === "function") onListen(addr);
+    },
+    untilClosed() {
+      const shut = Promise.withResolvers<void>();
+      server.shutdown = () => {
+        shut.resolve();
+        return server.finished;
+      };
+      return Promise.race([shut.promise, server.finished]);
     },
     drain() {
       draining = true;
@@ -182,22 +182,23 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
   }
   const { port } = server.addr;
   const close = server.close.bind(server);
-  const { promise: ended, resolve } = Promise.withResolvers<void>();
-  // By the program it means that the worker is to stop, which does it when its connections have ended.
-  server.close = () => resolve();
-  server[Symbol.dispose] = () => server.close();
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
     finishes: false,
-    ended,
     isTls: false,
     open: 0,
     pulse: 0,
     onRequest() {},
     timeBy() {},
     correct: (listener) => void Object.defineProperty(server, "addr", { value: addressOf(listener) }),
+    untilClosed() {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      server.close = () => resolve();
+      server[Symbol.dispose] = () => server.close();
+      return promise;
+    },
     drain() {},
     // deno-lint-ignore require-await
     close: async () => close(),

@@ -76,7 +76,7 @@ export async function openNodeServer(
   server.listen(kind.type === "tcp" ? { host: "127.0.0.1", port: 0 } : { path: `\0${kind.path.slice(1)}` }, resolve);
   await promise;
   server.off("error", reject);
-  const { close, ended } = watchClose(server);
+  const close = server.close.bind(server);
   const isRaw = !("keepAliveTimeout" in server);
   const work = isRaw ? new RawWork(server) : new HttpWork(server);
   return {
@@ -84,7 +84,6 @@ export async function openNodeServer(
     server,
     isRaw,
     finishes: false,
-    ended,
     get isTls() {
       return isTls(server);
     },
@@ -97,6 +96,7 @@ export async function openNodeServer(
     onRequest: (listener) => void (work.begins = both(work.begins, listener)),
     timeBy: (watch) => work.timeBy(watch),
     correct: (listener) => void (server.address = () => addressOf(listener)),
+    untilClosed: () => untilClosed(server, close),
     drain: () => work.drain(),
     // deno-lint-ignore require-await
     async close() {
@@ -110,16 +110,16 @@ export async function openNodeServer(
  * Has a close by the program mean that the worker is to stop, which closes the server when all is answered: what a relay
  * has accepted for it is still on its way.
  */
-function watchClose(server: FullServer) {
-  const { promise: ended, resolve } = Promise.withResolvers<void>();
-  const close = server.close.bind(server);
+function untilClosed(server: FullServer, close: FullServer["close"]): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (!server.listening) resolve();
   server.close = (done) => {
     if (!server.listening) return close(done);
     if (done !== undefined) server.once("close", done);
     resolve();
     return server;
   };
-  return { close, ended };
+  return promise;
 }
 
 function ownAddress(server: FullServer, kind: PrivateKind): PrivateServer["address"] {

@@ -197,7 +197,7 @@ async function untilOver(
   prepared: readonly PreparedServer[],
   shared: readonly SharedServer[],
 ): Promise<void> {
-  const closed = shared.map(({ native }, index) => native.ended.then(() => prepared[index]?.listener.text));
+  const closed = shared.map(({ native }, index) => native.untilClosed().then(() => prepared[index]?.listener.text));
   const text = await Promise.race([untilAborted(signal), ...closed]);
   if (signal.aborted || text === undefined) return;
   host.write(`prefork: the program has closed its server on ${text}: this worker ends\n`);

@@ -104,8 +104,6 @@ export interface PrivateServer {
   readonly open: number;
   /** Whether `close` waits for answers that are on their way. */
   readonly finishes: boolean;
-  /** Resolves as soon as the program closes it, as far as the runtime tells; it accepts until {@linkcode close}. */
-  readonly ended: Promise<unknown>;
   /** How often a request has begun or ended: as long as it changes there is life. */
   readonly pulse: number;
   /** Calls `listener`, among others, as each request begins, before its handler. */
@@ -114,6 +112,11 @@ export interface PrivateServer {
   timeBy(watch: Stopwatch): void;
   /** Has it say of itself what is true once it serves on `listener`. */
   correct(listener: Listener): void;
+  /**
+   * Resolves as soon as its program closes it, as far as the runtime tells. From the call on that closes nothing: it is
+   * left to {@linkcode close}.
+   */
+  untilClosed(): Promise<unknown>;
   /** From here on each response ends its connection, and WebSockets are told to go elsewhere. */
   drain(): void;
   /** Closes what is left. */

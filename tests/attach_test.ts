@@ -20,8 +20,8 @@ interface Wishes {
   readonly certificate?: string;
   /** How its program ends its server. */
   readonly by?: "close" | "dispose";
-  /** What its callback does when it serves. */
-  readonly then?: "return" | "wait" | "hang";
+  /** What its callback does when it serves, or is refused to. */
+  readonly then?: "return" | "wait" | "hang" | "refuse";
 }
 
 function run(
@@ -297,6 +297,15 @@ for (const runtime of ["deno", "bun"] as const) {
       await program.waitForErrorLine(
         /Cannot attach a listener that is open at 0.0.0.0 port \d+, .*open it on 127.0.0.1/,
       );
+      await program.waitForEnd();
+      await waitForNobody(program);
+    });
+
+    it("leaves a server that it refuses to its program, which closes it as ever", options, async () => {
+      const asks = { readyWhen: { http: "/healthz" }, maxBootFailures: 1 }; // what a raw server cannot answer
+      await using program = run(runtime, "net", asks, { then: "refuse", by: "dispose" });
+      await program.waitForLine("refused true");
+      await program.waitForLine("closed");
       await program.waitForEnd();
       await waitForNobody(program);
     });

@@ -25,7 +25,6 @@ class FakeServer {
     this.native = {
       address: { type: "unix", path: "@fake" },
       server: undefined,
-      ended: new Promise(() => {}),
       isTls: false,
       get isRaw() {
         return own().isRaw;
@@ -42,6 +41,7 @@ class FakeServer {
       onRequest() {},
       timeBy() {},
       correct() {},
+      untilClosed: () => new Promise(() => {}),
       drain: () => void this.asked.push("drain"),
       close: () => {
         this.asked.push("close");

@@ -340,8 +340,10 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
           );
           await program.waitForErrorLine(`the program has closed its server on 127.0.0.1:${port}: this worker ends`);
           for (let i = 0; i < 20; i++) assert.match(await get(port, "/pid"), /^\d+$/);
+          assert.ok(!program.lines.includes("closed"), program.report());
           inHand.send("whole");
           await inHand.waitFor(/connection: close[^]*closed half-whole$/i);
+          await program.waitForLine("closed");
           await program.waitForLine(/"type":"reap".*"exited with status 0"/);
           await stopPool(program);
         },
