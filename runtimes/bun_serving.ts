@@ -11,6 +11,7 @@ import type { Http, Place } from "../src/question.ts";
 import type { Net } from "../src/relay.ts";
 import type {
   AttachableServer,
+  BunSocketListener,
   Listener,
   PrivateKind,
   PrivateServer,
@@ -112,16 +113,14 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     given = { ...given, ...more };
     return reload(dress(given));
   };
-  const { stop, ended } = watchStop(server);
+  const { stop, untilStopped } = takeStop(server);
   return {
     address: kind.type === "unix"
       ? { type: "unix", path: kind.path }
       : { type: "tcp", host: "127.0.0.1", family: 4, port: server.port },
     server,
     isRaw: false,
-    isLent: false,
     finishes: false,
-    ended,
     isTls: options.tls !== undefined,
     get open() {
       return server.pendingRequests;
@@ -134,6 +133,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     },
     timeBy: (stopwatch) => void (watch = stopwatch),
     correct: (listener) => correct(server, listener, options.tls !== undefined),
+    untilClosed: untilStopped,
     drain() {
       draining = true;
       reload(dress(given));
@@ -150,15 +150,28 @@ function wentWrong(thrown: unknown): Response {
   return new Response("Something went wrong!", { status: 500 });
 }
 
-/** Bun tells nobody when a server is stopped; whoever does it calls this. */
-function watchStop<Stopped>(server: { stop(force?: boolean): Stopped }) {
-  const { promise: ended, resolve } = Promise.withResolvers<void>();
-  const stop = server.stop.bind(server);
-  server.stop = (force) => {
-    resolve();
-    return stop(force);
+/**
+ * Its own stop, and what has a stop by the program mean that the worker is to stop, which stops the server when all is
+ * answered; unless nothing is to be.
+ */
+function takeStop(server: BunServer | BunSocketListener) {
+  const own = server.stop.bind(server);
+  const stopped = Promise.withResolvers<void>();
+  const stop = async (force?: boolean): Promise<void> => {
+    stopped.resolve(own(force));
+    await stopped.promise;
   };
-  return { stop, ended };
+  const untilStopped = (): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    server.stop = (force) => {
+      resolve();
+      return force ? stop(true) : stopped.promise;
+    };
+    // Bun's own does not call stop(), and is not writable.
+    Object.defineProperty(server, Symbol.dispose, { value: () => void server.stop(), configurable: true });
+    return promise;
+  };
+  return { stop, untilStopped };
 }
 
 function attemptServe(options: object): BunServer {
@@ -235,28 +248,26 @@ function correct(server: object, { address }: Listener, isTls: boolean): void {
 
 async function attach(server: AttachableServer, kind: PrivateKind): Promise<PrivateServer> {
   if (isNodeServer(server)) return await openNodeServer(server, kind, isTlsServer);
-  if (!("port" in server)) {
+  if (!("port" in server) || server.port === undefined) { // a Unix socket has an undefined one
     throw new TypeError("Cannot attach this: give a server of node:http, node:https or node:net, or a Bun.listen()");
   }
   const { hostname, port } = server;
   checkPrivate(hostname, port);
-  const { stop, ended } = watchStop(server);
+  const { stop, untilStopped } = takeStop(server);
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
-    isLent: true,
     finishes: false,
-    ended,
     isTls: false,
     open: 0,
     pulse: 0,
     onRequest() {},
     timeBy() {},
     correct: (listener) => correct(server, listener, false),
+    untilClosed: untilStopped,
     drain() {},
-    // deno-lint-ignore require-await
-    close: async () => stop(true),
+    close: () => stop(true),
   };
 }
 

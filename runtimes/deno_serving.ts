@@ -83,15 +83,14 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     kind,
     answer,
   );
+  const shutdown = server.shutdown.bind(server);
   return {
     address: kind.type === "unix"
       ? { type: "unix", path: kind.path }
       : { type: "tcp", host: "127.0.0.1", family: 4, port: "port" in server.addr ? server.addr.port : 0 },
     server,
     isRaw: false,
-    isLent: false,
     finishes: true,
-    ended: server.finished,
     isTls: tls !== undefined || options["cert"] !== undefined,
     get open() {
       return open;
@@ -108,10 +107,18 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       Object.defineProperty(server, "addr", { value: addr, configurable: true });
       if (typeof onListen === "function") onListen(addr);
     },
+    untilClosed() {
+      const shut = Promise.withResolvers<void>();
+      server.shutdown = () => {
+        shut.resolve();
+        return server.finished;
+      };
+      return Promise.race([shut.promise, server.finished]);
+    },
     drain() {
       draining = true;
     },
-    close: () => server.shutdown(),
+    close: shutdown,
   };
 }
 
@@ -175,24 +182,23 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
   }
   const { port } = server.addr;
   const close = server.close.bind(server);
-  const ended = Promise.withResolvers<void>();
-  server.close = () => {
-    ended.resolve();
-    close();
-  };
   return {
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
-    isLent: true,
     finishes: false,
-    ended: ended.promise,
     isTls: false,
     open: 0,
     pulse: 0,
     onRequest() {},
     timeBy() {},
     correct: (listener) => void Object.defineProperty(server, "addr", { value: addressOf(listener) }),
+    untilClosed() {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      server.close = () => resolve();
+      server[Symbol.dispose] = () => server.close();
+      return promise;
+    },
     drain() {},
     // deno-lint-ignore require-await
     close: async () => close(),

@@ -38,7 +38,7 @@ interface FullServer extends NodeServer {
     where: { readonly host: string; readonly port: number } | { readonly path: string },
     done: () => void,
   ): unknown;
-  close(): unknown;
+  close(done?: () => void): unknown;
   closeAllConnections?(): void;
   once(event: "error", listener: (error: Error) => void): unknown;
   once(event: "close", listener: () => void): unknown;
@@ -73,16 +73,14 @@ export async function openNodeServer(
   server.listen(kind.type === "tcp" ? { host: "127.0.0.1", port: 0 } : { path: `\0${kind.path.slice(1)}` }, resolve);
   await promise;
   server.off("error", reject);
-  const ended = new Promise<void>((resolve) => server.once("close", resolve));
+  const close = server.close.bind(server);
   const isRaw = !("keepAliveTimeout" in server);
   const work = isRaw ? new RawWork(server) : new HttpWork(server);
   return {
     address: ownAddress(server, kind),
     server,
     isRaw,
-    isLent: false,
     finishes: false,
-    ended,
     get isTls() {
       return isTls(server);
     },
@@ -95,13 +93,30 @@ export async function openNodeServer(
     onRequest: (listener) => void (work.begins = both(work.begins, listener)),
     timeBy: (watch) => work.timeBy(watch),
     correct: (listener) => void (server.address = () => addressOf(listener)),
+    untilClosed: () => untilClosed(server, close),
     drain: () => work.drain(),
     // deno-lint-ignore require-await
     async close() {
-      server.close();
+      close();
       server.closeAllConnections?.();
     },
   };
+}
+
+/**
+ * Has a close by the program mean that the worker is to stop, which closes the server when all is answered: what a relay
+ * has accepted for it is still on its way.
+ */
+function untilClosed(server: FullServer, close: FullServer["close"]): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (!server.listening) resolve();
+  server.close = (done) => {
+    if (!server.listening) return close(done);
+    if (done !== undefined) server.once("close", done);
+    resolve();
+    return server;
+  };
+  return promise;
 }
 
 function ownAddress(server: FullServer, kind: PrivateKind): PrivateServer["address"] {

@@ -32,12 +32,11 @@ export interface Net {
 
 /** Accepts from the socket `shared`, and hands each connection to the server at `own`. */
 export async function relay(net: Net, shared: number, own: SocketAddress): Promise<Acceptor> {
-  if (own.type !== "tcp") throw new Error("Cannot relay to a Unix socket");
-  const { host, port } = own;
-  await probe(net, host, port);
+  const place = placeOf(own);
+  await probe(net, place);
   let open = 0;
   const acceptor = net.createServer({ allowHalfOpen: true }, (client) => {
-    const server = net.connect({ host, port, allowHalfOpen: true });
+    const server = net.connect({ ...place, allowHalfOpen: true });
     let ends = 2;
     open++;
     // The other end is told all that was said before it is told of the end, and may still have something to say.
@@ -61,15 +60,22 @@ export async function relay(net: Net, shared: number, own: SocketAddress): Promi
 }
 
 /** A relay that cannot reach its server would take connections and answer none. */
-async function probe(net: Net, host: string, port: number): Promise<void> {
+async function probe(net: Net, place: Place): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   try {
-    const connection = net.connect({ host, port, allowHalfOpen: true });
+    const connection = net.connect({ ...place, allowHalfOpen: true });
     connection.on("connect", () => resolve());
     connection.on("error", reject);
     await promise;
     connection.destroy();
   } catch (error) {
-    throw failure(`relay connections to the server at ${host}:${port}`, error);
+    const where = "path" in place ? place.path.replace("\0", "@") : `${place.host}:${place.port}`;
+    throw failure(`relay connections to the server at ${where}`, error);
   }
+}
+
+/** Where a private server is for whoever connects to it. */
+export function placeOf(own: SocketAddress): Place {
+  if (own.type === "tcp") return { host: own.host, port: own.port };
+  return { path: `\0${own.path.slice(1)}` }; // private paths are abstract ones
 }

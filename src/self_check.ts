@@ -4,7 +4,8 @@
  * @module
  */
 
-import { ask, checkReach, type Place } from "./question.ts";
+import { ask, checkReach } from "./question.ts";
+import { placeOf } from "./relay.ts";
 import type { PrivateServer } from "./serving.ts";
 import type { ProcessHost } from "./types.ts";
 
@@ -32,7 +33,7 @@ export async function untilWell(
   if (native.isRaw) {
     throw new Error(`Cannot check by ${what} whether a worker is ready: what it attached does not speak HTTP`);
   }
-  const question = { what, at: placeOf(native), get: { path: check.path, isTls: native.isTls } };
+  const question = { what, at: placeOf(native.address), get: { path: check.path, isTls: native.isTls } };
   checkReach(question);
   let told: string | undefined;
   while (!check.passed && !signal.aborted) {
@@ -42,11 +43,6 @@ export async function untilWell(
     else if (saw !== told) check.tell(told = saw);
     if (!check.passed) await pause(host, check.intervalMs, signal);
   }
-}
-
-function placeOf({ address }: PrivateServer): Place {
-  if (address.type === "tcp") return { host: address.host, port: address.port };
-  return { path: `\0${address.path.slice(1)}` }; // private paths are abstract ones
 }
 
 async function pause(host: ProcessHost, delayMs: number, signal: AbortSignal): Promise<void> {

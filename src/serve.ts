@@ -55,6 +55,8 @@ export interface ServingWorker extends ServingSite {
   readonly drainTimeoutMs: number;
   /** The worker can be told to stop from now on. */
   ready(): void;
+  /** Has the worker stop by itself. The reason is told as the end of a sentence that begins with "it". */
+  leave(reason: string): void;
   /** To be called as each request begins, where somebody counts. */
   readonly served: () => void;
   /** Takes the time of each. */
@@ -189,16 +191,17 @@ export async function serveOn(worker: ServingWorker, prepared: readonly Prepared
   };
 }
 
-/** A worker whose program closes one of its servers has done its work, as one that was told to stop. */
+/** A worker whose program closes one of its servers has done its work, and stops with all that it has. */
 async function untilOver(
-  { host, signal }: ServingWorker,
+  { host, signal, leave }: ServingWorker,
   prepared: readonly PreparedServer[],
   shared: readonly SharedServer[],
 ): Promise<void> {
-  const closed = shared.map(({ native }, index) => native.ended.then(() => prepared[index]?.listener.text));
+  const closed = shared.map(({ native }, index) => native.untilClosed().then(() => prepared[index]?.listener.text));
   const text = await Promise.race([untilAborted(signal), ...closed]);
   if (signal.aborted || text === undefined) return;
   host.write(`prefork: the program has closed its server on ${text}: this worker ends\n`);
+  leave(`has closed its server on ${text}`);
 }
 
 async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<SharedServer> {
@@ -242,17 +245,18 @@ async function prepareAll(
   const prepared: PreparedServer[] = [];
   for (const listener of listeners) {
     const adopt = await tryAdoption(site, listener, source);
-    prepared.push({ listener, begin: adopt ?? (() => shareByRelay(site, listener, source)) });
+    const open = (): Promise<PrivateServer> => openWell(site, source, { type: "tcp" });
+    prepared.push({ listener, begin: adopt ?? (async () => shareByRelay(site, listener, await open())) });
   }
   return prepared;
 }
 
-/** Gives what has the server accept from the shared socket; nothing where that does not work. */
+/** Gives what has the server accept from the shared socket; nothing where that takes another server, to relay to. */
 async function tryAdoption(
   site: ServingSite,
   listener: WorkerListener,
   source: Source,
-): Promise<(() => SharedServer) | undefined> {
+): Promise<PreparedServer["begin"] | undefined> {
   const { host, adoption, signal } = site;
   const { fd, text } = listener;
   const libc = openLibc();
@@ -283,8 +287,10 @@ async function tryAdoption(
       return { native, acceptor };
     };
   } catch (error) {
-    if (!native.isLent) await native.close(); // else it is relayed to as it is: nothing has touched it yet
     sayRelay(host, listener, reason(error));
+    // Nothing has touched a server of the program's yet, nor is it to see itself close and listen anew.
+    if (source.isAttached) return () => shareByRelay(site, listener, native);
+    await native.close();
     return undefined;
   }
 }
@@ -326,8 +332,8 @@ function openLibc(): Libc | Error {
 
 function sayRelay(host: ProcessHost, { text, address }: WorkerListener, why: string): void {
   const lost = address.type === "unix"
-    ? "What is lost by that is speed, and the protection of the socket's mode: the server is on 127.0.0.1, where every " +
-      "user of this machine reaches it"
+    ? "What is lost by that is speed, and the protection of the socket's mode: the server is where every user of this " +
+      "machine reaches it"
     : "Nothing is lost by that but speed and the addresses of clients";
   const cause = why.replace(/\.$/, "");
   host.write(
@@ -338,9 +344,8 @@ function sayRelay(host: ProcessHost, { text, address }: WorkerListener, why: str
 async function shareByRelay(
   site: ServingSite,
   { fd }: WorkerListener,
-  source: Source,
+  native: PrivateServer,
 ): Promise<SharedServer> {
-  const native = await openWell(site, source, { type: "tcp" });
   if (site.signal.aborted) return { native, acceptor: NOBODY };
   return { native, acceptor: await relay(await currentServing.net(), fd, native.address) };
 }

@@ -63,6 +63,8 @@ export interface DenoListener {
   readonly addr: { readonly transport: string; readonly hostname?: string; readonly port?: number };
   /** Ends listening. */
   close(): void;
+  /** The same. */
+  [Symbol.dispose]?(): void;
 }
 
 /** What `Bun.listen` gives. */
@@ -96,16 +98,12 @@ export interface PrivateServer {
   readonly server: unknown;
   /** Whether nobody here knows what its connections are for: each is busy until it is closed. */
   readonly isRaw: boolean;
-  /** Whether it listened before it came here: once closed, it cannot be opened again. */
-  readonly isLent: boolean;
   /** Whether its clients speak TLS to it. */
   readonly isTls: boolean;
   /** How many requests are not answered in full yet, as far as the runtime tells. */
   readonly open: number;
   /** Whether `close` waits for answers that are on their way. */
   readonly finishes: boolean;
-  /** Resolves when it accepts nothing any more, as far as the runtime tells, whoever has closed it. */
-  readonly ended: Promise<unknown>;
   /** How often a request has begun or ended: as long as it changes there is life. */
   readonly pulse: number;
   /** Calls `listener`, among others, as each request begins, before its handler. */
@@ -114,6 +112,11 @@ export interface PrivateServer {
   timeBy(watch: Stopwatch): void;
   /** Has it say of itself what is true once it serves on `listener`. */
   correct(listener: Listener): void;
+  /**
+   * Resolves as soon as its program closes it, as far as the runtime tells. From the call on that closes nothing: it is
+   * left to {@linkcode close}.
+   */
+  untilClosed(): Promise<unknown>;
   /** From here on each response ends its connection, and WebSockets are told to go elsewhere. */
   drain(): void;
   /** Closes what is left. */

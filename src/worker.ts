@@ -249,8 +249,15 @@ export class WorkerSession {
       host: this.host,
       channel: this.channel,
       stop: this.#stop.signal,
+      leave: (reason) => this.#leave(reason),
       ended: () => this.#doneServing(),
     });
+  }
+
+  /** Stops as if it had been told to. The manager will tell it, having made another, and that is not the second time. */
+  #leave(reason: string): void {
+    this.channel.recycle(reason);
+    this.#stop.abort(new Error(`this worker ${reason}`));
   }
 
   /** A program that serves outside of any callback has nobody who ends it: it ends by itself, having nothing left to do. */

@@ -22,8 +22,9 @@ export interface Worker<Data = Json | null> {
   /** What the `beforeFork` hook returned for this worker; null if nothing. */
   readonly forkValue: Json | null;
   /**
-   * Aborts when this worker is told to stop, or its manager is gone. The first look at it installs handlers for the
-   * signals that mean stop; a worker that never looks keeps their default disposition, or its own handlers.
+   * Aborts when this worker is told to stop, its program closes a server, or its manager is gone. The first look at it
+   * installs handlers for the signals that mean stop; a worker that never looks keeps their default disposition, or its
+   * own handlers.
    */
   readonly signal: AbortSignal;
   /**

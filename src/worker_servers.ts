@@ -29,6 +29,8 @@ export interface ServerParts {
   readonly channel: ControlClient;
   /** Aborts when the worker is told to stop. */
   readonly stop: AbortSignal;
+  /** Has the worker stop by itself. */
+  leave(reason: string): void;
   /** Told when all servers have ended. */
   ended(): void;
 }
@@ -112,7 +114,7 @@ export class WorkerServers {
   }
 
   #servingWorker({ worker, welcome }: Arrived): ServingWorker {
-    const { host, channel } = this.#parts;
+    const { host, channel, leave } = this.#parts;
     const { adoption, drainTimeoutMs, maxRequests } = welcome;
     const { signal, listeners } = worker;
     return {
@@ -123,6 +125,7 @@ export class WorkerServers {
       signal,
       selfCheck: this.#checkOf(welcome),
       ready: () => channel.ready(),
+      leave,
       served: this.#countServed(maxRequests, worker),
       stopwatch: this.#stopwatch,
     };

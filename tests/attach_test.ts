@@ -14,7 +14,22 @@ const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const module = fileURLToPath(new URL("./fixtures/serve/attach.ts", import.meta.url));
 const ownWay = fileURLToPath(new URL("./fixtures/serve/own_way.ts", import.meta.url));
 
-function run(runtime: "deno" | "bun", kind: string, more: PoolSpec["options"] = {}, certificate = ""): Program {
+/** What a test asks of the worker besides the kind of its server. */
+interface Wishes {
+  /** The path of certificate and key, and of a socket, without its ending. */
+  readonly certificate?: string;
+  /** How its program ends its server. */
+  readonly by?: "close" | "dispose";
+  /** What its callback does when it serves, or is refused to. */
+  readonly then?: "return" | "wait" | "hang" | "refuse";
+}
+
+function run(
+  runtime: "deno" | "bun",
+  kind: string,
+  more: PoolSpec["options"] = {},
+  wishes: Wishes = {},
+): Program {
   const pool: PoolSpec = {
     module,
     runtime,
@@ -25,13 +40,25 @@ function run(runtime: "deno" | "bun", kind: string, more: PoolSpec["options"] = 
       ...more,
     },
   };
-  return runPool(pool, { env: { TEST_ATTACH: JSON.stringify({ kind, certificate }) } });
+  return runPool(pool, { env: { TEST_ATTACH: JSON.stringify({ kind, ...wishes }) } });
 }
 
 async function portOf(program: Program): Promise<number> {
   const line = await program.waitForLine(/^listens /);
   await program.waitForLine(/^serves /);
   return JSON.parse(line.slice("listens ".length))[0].address.port;
+}
+
+/** Of a pool that listens twice. */
+async function portsOf(program: Program): Promise<readonly [number, number]> {
+  const line = await program.waitForLine(/^listens /);
+  await program.waitForLine(/^serves /);
+  const [{ address: one }, { address: other }] = JSON.parse(line.slice("listens ".length));
+  return [one.port, other.port];
+}
+
+function saysEnd(port: number): string {
+  return `the program has closed its server on 127.0.0.1:${port}: this worker ends`;
 }
 
 const HALF_BODY = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 10\r\n\r\n";
@@ -106,7 +133,7 @@ for (const runtime of ["deno", "bun"] as const) {
         "/CN=localhost",
       ];
       execFileSync("openssl", command, { stdio: "ignore" });
-      await using program = run(runtime, "https", {}, certificate);
+      await using program = run(runtime, "https", {}, { certificate });
       const port = await portOf(program);
       using inHand = new SecureClient({ port }).send(`${HALF_BODY}half-`);
       using kept = new SecureClient({ port }).send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -201,15 +228,90 @@ for (const runtime of ["deno", "bun"] as const) {
       await stopPool(program);
     });
 
-    it("ends when its program closes its server, and has a successor", options, async () => {
-      await using program = run(runtime, "http");
-      const port = await portOf(program);
+    for (const by of ["close", "dispose"] as const) {
+      it(`ends when its program ends its server (${by}), and has a successor`, options, async () => {
+        await using program = run(runtime, "http", {}, { by });
+        const port = await portOf(program);
+        assert.match(await get(port, "/close"), /^http/);
+        await program.waitForErrorLine(saysEnd(port));
+        await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+        assert.match(await get(port, "/"), /^http/);
+        await stopPool(program);
+      });
+
+      for (const kind of ["net", "listen"]) {
+        it(`ends when its program ends its raw server (${kind}, ${by}), and has a successor`, options, async () => {
+          await using program = run(runtime, kind, {}, { by });
+          const port = await portOf(program);
+          await echo(port, "close");
+          await program.waitForErrorLine(saysEnd(port));
+          await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+          await echo(port, "one");
+          await stopPool(program);
+        });
+      }
+    }
+
+    it("ends with all its servers when its program closes one, and asks for a successor", options, async () => {
+      await using program = run(runtime, "http", { listen: ["one=127.0.0.1:0", "other=127.0.0.1:0"] });
+      const [port, other] = await portsOf(program);
       assert.match(await get(port, "/close"), /^http/);
-      await program.waitForErrorLine(`the program has closed its server on 127.0.0.1:${port}: this worker ends`);
+      await program.waitForErrorLine(saysEnd(port));
+      await program.waitForLine(new RegExp(`"type":"recycle".*"reason":"has closed its server on 127.0.0.1:${port}"`));
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      assert.match(await get(port, "/"), /^http/);
+      assert.equal(await get(other, "/"), "the other");
+      await stopPool(program);
+      assert.equal(program.errorLines.filter((line) => line.includes("this worker ends")).length, 1);
+    });
+
+    it("tells a callback that waits for the stop that its program has closed the server", options, async () => {
+      await using program = run(runtime, "http", {}, { then: "wait" });
+      const port = await portOf(program);
+      await get(port, "/close");
+      await program.waitForLine("returns true");
       await program.waitForLine(/"type":"reap".*"exited with status 0"/);
       assert.match(await get(port, "/"), /^http/);
       await stopPool(program);
     });
+
+    it("is killed in the end where its callback does not return after its server was closed", options, async () => {
+      await using program = run(runtime, "http", { reloadTimeoutMs: 300 }, { then: "hang" });
+      const port = await portOf(program);
+      await get(port, "/close");
+      await program.waitForLine('"type":"stopTimeout"');
+      await program.waitForLine(/"type":"reap".*SIGKILL/);
+      assert.match(await get(port, "/"), /^http/);
+    });
+
+    for (const kind of ["http", "net"]) {
+      for (const adoption of [true, false]) {
+        const way = adoption ? kind : `${kind}, relayed`;
+        it(
+          `leaves all to others once its program closes its server, and waits for what is open (${way})`,
+          options,
+          async () => {
+            await using program = run(runtime, kind, { maxWorkers: 2, adoption });
+            const port = await portOf(program);
+            await program.waitForLine(/^serves /, { count: 2 });
+            const [first, rest] = kind === "http"
+              ? [HALF_BODY.replace("/", "/close"), "half-whole"]
+              : ["close\n", "rest"];
+            using inHand = new Client({ port }).send(first);
+            await program.waitForErrorLine(saysEnd(port));
+            for (let i = 0; i < 20; i++) {
+              if (kind === "http") assert.match(await get(port, "/"), /^http/);
+              else await echo(port, `${i}`);
+            }
+            inHand.send(rest);
+            await inHand.waitFor(new RegExp(rest));
+            inHand[Symbol.dispose]();
+            await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+            await stopPool(program);
+          },
+        );
+      }
+    }
 
     it("shares a listener of a runtime on a Unix socket, by a relay where it must", options, async () => {
       await using dir = await tempDir();
@@ -232,6 +334,48 @@ for (const runtime of ["deno", "bun"] as const) {
       await program.waitForEnd();
       await waitForNobody(program);
     });
+
+    it("leaves a server that it refuses to its program, which closes it as ever", options, async () => {
+      const asks = { readyWhen: { http: "/healthz" }, maxBootFailures: 1 }; // what a raw server cannot answer
+      await using program = run(runtime, "net", asks, { then: "refuse", by: "dispose" });
+      await program.waitForLine("refused true");
+      await program.waitForLine("closed");
+      await program.waitForEnd();
+      await waitForNobody(program);
+    });
+
+    it("refuses a listener on a Unix socket of its own", options, async () => {
+      await using dir = await tempDir();
+      await using program = run(runtime, "unix", { maxBootFailures: 1 }, { certificate: dir.file("a") });
+      await program.waitForErrorLine(/TypeError: Cannot attach this: give a server of node:http, .*listen\(\)/);
+      await program.waitForEnd();
+      await waitForNobody(program);
+    });
+
+    for (const kind of ["http", "net"]) {
+      for (const family of ["TCP", "Unix"]) {
+        it(
+          `relays to a server of node:${kind} that cannot accept from a ${family} socket, and leaves it open`,
+          options,
+          async () => {
+            await using dir = await tempDir();
+            const path = dir.file("s");
+            await using program = run(runtime, `deaf ${kind}`, {
+              listen: family === "TCP" ? "127.0.0.1:0" : `unix:${path}`,
+            });
+            const where = family === "TCP" ? { port: await portOf(program) } : { path };
+            await program.waitForLine(/^serves /);
+            await program.waitForErrorLine(/relays the connections of .* took no connection /);
+            using client = new Client(where).send("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            await client.waitFor(kind === "http" ? /\r\n\r\n[^]*deaf http/ : /GET [^]*\r\n\r\n$/);
+            client[Symbol.dispose]();
+            assert.ok(!program.lines.includes("closed"), program.report());
+            await stopPool(program);
+            assert.equal(program.lines.filter((line) => line.startsWith("serves ")).length, 1, program.report());
+          },
+        );
+      }
+    }
 
     it("relays to a listener that cannot accept from the shared socket itself, and says why", options, async () => {
       await using program = run(runtime, "deaf");

@@ -25,8 +25,6 @@ class FakeServer {
     this.native = {
       address: { type: "unix", path: "@fake" },
       server: undefined,
-      isLent: false,
-      ended: new Promise(() => {}),
       isTls: false,
       get isRaw() {
         return own().isRaw;
@@ -43,6 +41,7 @@ class FakeServer {
       onRequest() {},
       timeBy() {},
       correct() {},
+      untilClosed: () => new Promise(() => {}),
       drain: () => void this.asked.push("drain"),
       close: () => {
         this.asked.push("close");
@@ -246,6 +245,7 @@ describe("drain", () => {
       served() {},
       stopwatch,
       ready: () => assert.fail("ready"),
+      leave() {},
     }, [
       { listener, begin: () => server },
       { listener, begin: () => Promise.reject(new Error("no second")) },

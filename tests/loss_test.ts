@@ -52,6 +52,8 @@ interface Setting {
   readonly attach?: boolean;
   readonly adoption?: boolean;
   readonly requests?: number;
+  /** Whether the program of a worker that has had enough closes its server. */
+  readonly closes?: boolean;
   /** What HUP does: tell all workers at once, or replace one after the other. */
   readonly hup?: Relay;
   readonly on?: TestRuntime;
@@ -60,7 +62,7 @@ interface Setting {
 }
 
 function run(
-  { attach, adoption = true, requests, hup = "SIGTERM", on = runtime, path }: Setting,
+  { attach, adoption = true, requests, closes, hup = "SIGTERM", on = runtime, path }: Setting,
   more: PreforkOptions = {},
 ): Program {
   const pool: PreforkOptions = {
@@ -71,7 +73,7 @@ function run(
     ...more,
   };
   return runPool({ module, runtime: on, options: pool }, {
-    env: { TEST_LOADED: JSON.stringify({ attach, requests }) },
+    env: { TEST_LOADED: JSON.stringify({ attach, requests, closes }) },
   });
 }
 
@@ -255,6 +257,7 @@ for (const [name, setting] of settings) {
       return reloads({ ...setting, hup: { signal: "SIGTERM", replace: "before" } });
     });
     it("while workers tell themselves to stop", options, () => recycles(setting));
+    it("while programs close their servers", options, () => recycles({ ...setting, closes: true }));
     it("while workers are replaced that have served enough", options, () => replaces(setting));
     it("while the pool grows and shrinks", options, () => resizes(setting));
     it("but what a killed worker had accepted", options, () => kills(setting));

@@ -280,7 +280,7 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       const line = await program.waitForErrorLine(/^prefork: relays /);
       assert.match(
         line,
-        /What is lost by that is speed, and the protection of the socket's mode: .* on 127\.0\.0\.1, /,
+        /What is lost by that is speed, and the protection of the socket's mode: .* where every user of this machine/,
       );
       assert.match(await fetchUnix(path), /by relay$/);
       await stopPool(program);
@@ -315,15 +315,41 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       });
     }
 
-    it("ends when its program closes its server, and has a successor", options, async () => {
-      await using program = runApp({ runtime: worker, options: { maxWorkers: 1, listen: "127.0.0.1:0" } });
-      const port = await portOf(program);
-      assert.equal(await get(port, "/close"), "closed");
-      await program.waitForErrorLine(`the program has closed its server on 127.0.0.1:${port}: this worker ends`);
-      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
-      await get(port, "/pid");
-      await stopPool(program);
-    });
+    for (const by of ["close", "dispose"]) {
+      it(`ends when its program ends its server (${by}), and has a successor`, options, async () => {
+        await using program = runApp({ runtime: worker });
+        const port = await portOf(program);
+        assert.equal(await get(port, `/${by}`), "closed ");
+        await program.waitForErrorLine(`the program has closed its server on 127.0.0.1:${port}: this worker ends`);
+        await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+        await get(port, "/pid");
+        await stopPool(program);
+      });
+    }
+
+    for (const adoption of [true, false]) {
+      const way = adoption ? "" : ", relayed";
+      it(
+        `leaves all to others once its program closes its server, and answers what is open${way}`,
+        options,
+        async () => {
+          await using program = runApp({ runtime: worker, options: { maxWorkers: 2, adoption } });
+          await waitForReady(program, 2);
+          const port = await portOf(program);
+          using inHand = new Client({ port }).send(
+            "POST /close HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf-",
+          );
+          await program.waitForErrorLine(`the program has closed its server on 127.0.0.1:${port}: this worker ends`);
+          for (let i = 0; i < 20; i++) assert.match(await get(port, "/pid"), /^\d+$/);
+          assert.ok(!program.lines.includes("closed"), program.report());
+          inHand.send("whole");
+          await inHand.waitFor(/connection: close[^]*closed half-whole$/i);
+          await program.waitForLine("closed");
+          await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+          await stopPool(program);
+        },
+      );
+    }
 
     it("refuses what cannot be, by sentences that name it", options, async () => {
       await using program = runApp({
