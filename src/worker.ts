@@ -107,15 +107,19 @@ export class WorkerSession {
     }
   }
 
-  /** Runs a worker's code, and ends this process with it. */
-  async run(work: () => unknown): Promise<never> {
+  /**
+   * Runs a worker's code, and ends this process with it.
+   *
+   * @param describe Says what it has thrown: by default with the place, which is in the program.
+   */
+  async run(work: () => unknown, describe: (error: unknown) => string = withPlace): Promise<never> {
     this.#isRun = true;
     this.channel.stayAlive(true);
     try {
       await work();
       await this.#servers?.finished();
     } catch (error) {
-      this.host.write(`${error instanceof Error ? error.stack ?? error.message : String(error)}\n`);
+      this.host.write(`${describe(error)}\n`);
       return await this.finish(1);
     }
     return await this.finish(0);
@@ -268,6 +272,10 @@ export class WorkerSession {
 }
 
 /** Several copies of this module in one process (a preload's and the program's own) must see one session. */
+function withPlace(error: unknown): string {
+  return error instanceof Error ? error.stack ?? error.message : String(error);
+}
+
 const SHARED = Symbol.for("prefork.session.1");
 
 function openSession(): WorkerSession | undefined {

@@ -246,7 +246,8 @@ describe("prefork -l", () => {
 
   it("gives up on a module that serves where there is no address, and says what is missing", options, async () => {
     await using program = start([hello, "-w", "1"]);
-    await program.waitForErrorLine(/Cannot serve: this pool listens on nothing; give it an address .*-l 8080/);
+    await program.waitForErrorLine(/prefork: Cannot serve: this pool listens on nothing; give it an address .*-l 8080/);
+    assert.deepEqual(program.errorLines.filter((line) => /^\s+at /.test(line)), [], "no place in this module");
     program.kill("SIGTERM");
     await program.waitForEnd();
   });
