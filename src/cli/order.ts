@@ -108,7 +108,8 @@ async function stop(path: string, request: OrderRequest): Promise<number> {
     if (request.wait) await isGone(pid);
     return await tell(outcome, request);
   } catch (error) {
-    if (!await hasStopped(error, pid, path)) throw error;
+    const wasSeen = request.control === undefined; // by its name only one is found that answers
+    if (!await hasStopped(error, pid, path, wasSeen)) throw error;
     return await tell({ type: "done", text: "stopped" }, request);
   }
 }
@@ -117,9 +118,9 @@ async function stop(path: string, request: OrderRequest): Promise<number> {
  * Whether a manager that gave no answer has gone, since somebody else had stopped it: it is as it was asked to be. One that
  * has handed all over has gone, too, and the one after it answers.
  */
-async function hasStopped(error: unknown, pid: number | undefined, path: string): Promise<boolean> {
+async function hasStopped(error: unknown, pid: number | undefined, path: string, wasSeen: boolean): Promise<boolean> {
   if (!(error instanceof NoAnswerError)) return false;
-  const isOver = pid === undefined ? error instanceof GoneError : await isGone(pid);
+  const isOver = pid === undefined ? wasSeen || error instanceof GoneError : await isGone(pid);
   return isOver && !await isAnswered(currentHost, path);
 }
 
