@@ -75,6 +75,11 @@ export interface LogsRequest {
 /** All words that stand first, besides a worker. */
 export const COMMAND_NAMES: readonly string[] = ["run", "check", "completion", ...Object.keys(COMMANDS)];
 
+/** The command that a word is a slip of; what has a dot or a slash is a file. */
+export function nearestCommand(word = ""): string | undefined {
+  return /^\w+$/.test(word) && !COMMAND_NAMES.includes(word) ? nearest(word, COMMAND_NAMES) : undefined;
+}
+
 /** Whether a word is one of these commands; a file of that name is written `./status`. */
 export function isOrder(word: string | undefined): word is Command {
   return word !== undefined && Object.hasOwn(COMMANDS, word);
