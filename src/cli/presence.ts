@@ -47,10 +47,11 @@ export interface PresenceOptions {
   readonly obey: Obey;
 }
 
-/** What a manager is called after its worker: `app` for `src/app.ts`. */
+/** What a manager is called after its worker: `app` for `src/app.ts`. It can be typed, so it begins as no option does. */
 export function nameAfter(work: string): string {
   const file = basename(work.replace(/[?#].*$/, "")).replace(/\.\w+$/, "");
-  return file.replace(/[^\w.-]+/g, "-") || "prefork";
+  const name = file.replace(/[^\w.-]+/g, "-").replace(/^[.-]+|-+$/g, "") || "prefork";
+  return /^\d/.test(name) ? `_${name}` : name;
 }
 
 /** The presence of one manager. */
