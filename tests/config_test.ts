@@ -278,6 +278,35 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     assert.equal(program.lines.filter((line) => /^--workers|HUP=|print/.test(line)).length, 2, program.report());
   });
 
+  it("finds this package by its name wherever it stands", options, async () => {
+    await using dir = await tempDir();
+    const shape =
+      'import { defineConfig } from "@prefork/prefork/config";\nexport default defineConfig({ workers: 3 });';
+    const whole = 'import { isWorker } from "@prefork/prefork";\nexport default { workers: isWorker() ? 0 : 3 };';
+    for (const [name, text] of [["shape.ts", shape], ["whole.ts", whole]] as const) {
+      writeFileSync(dir.file(name), text);
+      await using program = runProgram(prefork, [loaded, "--config", name, "--print-config"], { cwd: dir.path });
+      assert.equal((await program.waitForEnd()).code, 0, program.report());
+      assert.match(program.lines.join("\n"), /^--workers +3 +/m);
+    }
+  });
+
+  it("finds the package that is installed where it stands", { ...options, skip: runtime !== "bun" }, async () => {
+    await using dir = await tempDir();
+    const home = dir.file("node_modules/@prefork/prefork");
+    mkdirSync(home, { recursive: true });
+    const manifest = { name: "@prefork/prefork", type: "module", exports: { "./config": "./config.js" } };
+    writeFileSync(join(home, "package.json"), JSON.stringify(manifest));
+    writeFileSync(join(home, "config.js"), "export const defineConfig = (config) => ({ ...config, workers: 5 });");
+    const text = 'import { defineConfig } from "@prefork/prefork/config";\nexport default defineConfig({});\n';
+    writeFileSync(dir.file("prefork.config.ts"), text);
+    await using program = runProgram(prefork, [loaded, "--config", "prefork.config.ts", "--print-config"], {
+      cwd: dir.path,
+    });
+    assert.equal((await program.waitForEnd()).code, 0, program.report());
+    assert.match(program.lines.join("\n"), /^--workers +5 +/m);
+  });
+
   it("takes the file that is named, and says what is wrong with it", options, async () => {
     await using dir = await tempDir();
     mkdirSync(dir.file("etc"));
