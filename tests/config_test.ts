@@ -5,6 +5,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { describe, it, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { currentHost } from "../runtimes/current.ts";
+import { capture } from "../src/cli/capture.ts";
 import { toArguments } from "../src/cli/config.ts";
 import { findConfig, parse } from "../src/cli/parse.ts";
 import type { Given, RunRequest } from "../src/cli/request.ts";
@@ -144,6 +146,13 @@ test("what is wrong in a file is told with its name and the key", () => {
     })();
     assert.match("message" in said ? said.message : JSON.stringify(said), message, JSON.stringify(config));
   }
+});
+
+test("a program that took too long is told from one that ended", async () => {
+  const run = (script: string, timeoutMs: number) => capture(currentHost, "/bin/sh", ["-c", script], { timeoutMs });
+  assert.deepEqual(await run("echo early; exit 1", 30_000), { code: 1, text: "early\n", isLate: false });
+  assert.deepEqual(await run("echo late; exec sleep 30", 300), { code: 128, text: "late\n", isLate: true });
+  assert.deepEqual(await run("kill -9 $$", 30_000), { code: 128, text: "", isLate: false });
 });
 
 /** A directory with a configuration in it. */
@@ -319,6 +328,7 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     writeFileSync(dir.file("function.ts"), "export default () => ({ workers: 4 });");
     writeFileSync(dir.file("map.ts"), "export default { trap: new Map([['HUP', 'TERM']]) };");
     writeFileSync(dir.file("exit.ts"), "process.stdout.write('loading'); process.exit(0);");
+    writeFileSync(dir.file("failed.ts"), "process.exit(5);");
     writeFileSync(dir.file("broken.json"), "{");
     writeFileSync(dir.file("empty.ts"), "export const a = 1;");
     for (
@@ -335,6 +345,7 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
         [["--config", "map.ts"], /'trap' must be plain data, as JSON has it, and is an object of the class Map$/],
         [["--config", "exit.ts"], /Cannot use exit\.ts: it ended the process by itself, and had not exported/],
         [["--config", "broken.json"], /Cannot use broken\.json: it is no JSON/],
+        [["--config", "failed.ts"], /Cannot use failed\.ts: its process ended with status 5, and had not exported/],
         [["--config", "empty.ts"], /Cannot use empty\.ts: it must export an object by default/],
         [[], /Cannot tell what to run/],
       ] as const
