@@ -101,8 +101,14 @@ describe(`the log file on ${runtime}`, () => {
     assert.equal(reopen.code, 1);
     assert.match(reopen.errors, /^prefork: Cannot reopen: it has no log file; --log-file FILE gives it one$/);
     await end(program);
-    await using refused = start([...web, "--log-file", "/nonexistent/web.log"]);
-    assert.equal((await refused.waitForEnd()).code, 2);
-    assert.match(refused.errorLines.join("\n"), /^prefork: Cannot use \/nonexistent\/web.log for --log-file: /);
+    const cases = [
+      ["/nonexistent/web.log", "its directory does not exist; make it, or name another file"],
+      [program.temporary, "it is a directory; name another file"],
+    ] as const;
+    for (const [path, why] of cases) {
+      await using refused = start([...web, "--log-file", path]);
+      assert.equal((await refused.waitForEnd()).code, 2);
+      assert.equal(refused.errorLines.join("\n"), `prefork: Cannot use ${path} for --log-file: ${why}`);
+    }
   });
 });

@@ -117,7 +117,9 @@ async function runConfig(host: ProcessHost, file: string, path: string): Promise
 
 function whyNot(answer: Captured | undefined): string {
   if (answer === undefined) return `${process.execPath} could not be run to read it; on Deno that takes --allow-run`;
-  if (answer.isLate) return `it had not exported anything after ${CONFIG_MS / 1000} s: it may wait for what never comes`;
+  if (answer.isLate) {
+    return `it had not exported anything after ${CONFIG_MS / 1000} s: it may wait for what never comes`;
+  }
   if (answer.code === 0) return "it ended the process by itself, and had not exported anything yet";
   return `its process ended with status ${answer.code}, and had not exported anything yet`;
 }

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { describeError } from "../events.ts";
 import type { AppendedFile, CommandLineHost } from "./host.ts";
+import { inWordsOfFile } from "./system_error.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** For its user, and a group that is to read it. */
@@ -27,11 +27,7 @@ export class LogFile {
    * @throws {UsageError} If it cannot be.
    */
   static async open(line: Pick<CommandLineHost, "append">, path: string): Promise<LogFile> {
-    try {
-      return new LogFile(line, path, await line.append(path, MODE));
-    } catch (error) {
-      throw new UsageError(`Cannot use ${path} for --log-file: ${describeError(error)}`);
-    }
+    return new LogFile(line, path, await append(line, path));
   }
 
   private constructor(line: Pick<CommandLineHost, "append">, path: string, file: AppendedFile) {
@@ -49,7 +45,7 @@ export class LogFile {
 
   /** Begins a new file at the path, if the old one is not there any more. To that one nothing is written from then on. */
   async reopen(): Promise<void> {
-    const file = await this.#line.append(this.path, MODE);
+    const file = await append(this.#line, this.path);
     await this.#next?.close();
     this.#next = file;
     await this.#writing;
@@ -63,5 +59,13 @@ export class LogFile {
       this.#file = next;
     }
     return await this.#file.write(bytes);
+  }
+}
+
+async function append(line: Pick<CommandLineHost, "append">, path: string): Promise<AppendedFile> {
+  try {
+    return await line.append(path, MODE);
+  } catch (error) {
+    throw new UsageError(`Cannot use ${path} for --log-file: ${inWordsOfFile(error)}`);
   }
 }

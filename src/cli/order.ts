@@ -4,15 +4,13 @@
  * @module
  */
 
-import { existsSync } from "node:fs";
-import process from "node:process";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError } from "../events.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { ask, findManager, GoneError, NoAnswerError, type Outcome } from "./client.ts";
 import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.ts";
-import { describePlaces, isAnswered, isOwn, listSockets, nameOfSocket } from "./place.ts";
+import { describePlaces, isAnswered, listSockets, nameOfSocket, whyNotAsked } from "./place.ts";
 import { print } from "./print.ts";
 import { formatList, formatStatus, printable } from "./status_table.ts";
 import { isForbidden, UsageError } from "./usage_error.ts";
@@ -165,10 +163,10 @@ async function findSocket({ name, control }: Pick<OrderRequest, "name" | "contro
   throw new UsageError(`Cannot tell which manager is meant, of ${names}: give its name`);
 }
 
-/** Somebody else's socket could answer anything; root asks whom it names. */
 function requireOwn(path: string): string {
-  if (isOwn(path) || (process.getuid?.() === 0 && existsSync(path))) return path;
-  throw new NoAnswerError(`there is no socket of this user at ${path}`);
+  const whyNot = whyNotAsked(path);
+  if (whyNot === undefined) return path;
+  throw new NoAnswerError(whyNot);
 }
 
 async function namedSocket(name: string): Promise<string> {

@@ -136,6 +136,7 @@ export class Presence implements AsyncDisposable {
       this.#socket = await this.#bind(false);
     } catch (error) {
       if (isAsked && error instanceof SocketTakenError) throw await this.#nameTaken();
+      if (control !== undefined) throw new UsageError(`${describeError(error)} (--control)`);
       if (isAsked) throw new UsageError(`Cannot listen to operators: ${describeError(error)}`);
       if (!(error instanceof SocketTakenError)) return this.#goWithout(error);
       this.name = `${this.name}-${host.pid}`;
