@@ -109,6 +109,11 @@ const MISTAKES: readonly [unknown, RegExp][] = [
   [null, /^Cannot use x.json: it must export an object by default, as defineConfig/],
   [[], /it must export an object/],
   [{ wrokers: 4 }, /^Cannot understand 'wrokers' in x.json: there is no such option; did you mean 'workers'\?$/],
+  [
+    { daemonize: true },
+    /^Cannot use 'daemonize' in x.json: it is for the command line only; leave it out, and type it$/,
+  ],
+  [{ printConfig: true }, /^Cannot use 'printConfig' in x.json: it is for the command line only/],
   [{ worker: "a.ts", workers: "many" }, /^Cannot use 'many' for --workers: .* \('workers' in x.json\)$/],
   [{ worker: "a.ts", workers: [4] }, /^Cannot use \[4\] for 'workers' in x.json: it must be text or a number$/],
   [

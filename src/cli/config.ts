@@ -88,6 +88,9 @@ const OTHERS = [
   "permissions",
 ] as const satisfies readonly (keyof PreforkConfig)[];
 
+/** Options that are for whoever types them. */
+const TYPED = ["daemonize", "config", "printConfig", "help", "version"];
+
 const KEYS: readonly string[] = [...Object.keys(VALUES), ...Object.keys(TIMES), ...OTHERS];
 
 /**
@@ -153,6 +156,9 @@ export function toArguments(file: string, value: unknown): ConfigArguments {
 }
 
 function unknownKey(file: string, key: string): UsageError {
+  if (TYPED.includes(key)) {
+    return new UsageError(`Cannot use '${key}' in ${file}: it is for the command line only; leave it out, and type it`);
+  }
   const near = nearest(key, KEYS);
   const hint = near === undefined ? "docs/operating.md lists all" : `did you mean '${near}'?`;
   return new UsageError(`Cannot understand '${key}' in ${file}: there is no such option; ${hint}`);
