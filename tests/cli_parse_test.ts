@@ -122,7 +122,7 @@ const REFUSED: readonly [string, RegExp][] = [
   ["app.ts -w --name x", /^Cannot use -w without a value/],
   ["app.ts --log-format", /as in --log-format json$/],
   ["app.ts -w four", /^Cannot use 'four' for --workers: it must be a whole number, such as 4$/],
-  ["app.ts -w -1", /^Cannot use '-1' for --workers/],
+  ["app.ts -w -1", /^Cannot use '-1' for --workers: it must be 0 or more$/],
   ["app.ts -w 1.5", /^Cannot use '1.5' for --workers/],
   ["app.ts --spare 8:3", /MAX must not be less than MIN, as in --spare 3:8$/],
   ["app.ts --spare 0:3", /at least 1 worker must be spare$/],

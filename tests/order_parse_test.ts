@@ -57,7 +57,7 @@ const REFUSED: readonly [string, RegExp][] = [
   ["top a b", /^Cannot understand 'b' after top/],
   ["top --json", /^Cannot understand --json after top/],
   ["list web", /^Cannot list 'web' alone: list shows all; status shows one$/],
-  ["scale -1", /^Cannot use '-1' for scale: it must be a whole number, such as 4$/],
+  ["scale -1", /^Cannot use '-1' for scale: it must be 0 or more$/],
   ["scale 1000000000", /^Cannot use '1000000000' for scale: it must be less than a thousand million$/],
   ["signal 99", /^Cannot use '99' in signal 99: there is no such signal$/],
   ["scale", /^Cannot scale without N: scale 4, for one$/],

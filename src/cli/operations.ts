@@ -192,7 +192,7 @@ export class Operations {
     const { pool } = this.#parts;
     if (slot === undefined) {
       pool.signalAllChildren(signal);
-      return { type: "done", text: `${count(pool.numWorkers)} get ${signal}` };
+      return { type: "done", text: `${count(pool.numWorkers)} ${pool.numWorkers === 1 ? "gets" : "get"} ${signal}` };
     }
     if (!pool.signalChild(slot, signal)) return { type: "failed", reason: `there is no worker in slot ${slot}` };
     return { type: "done", text: `worker=${slot} gets ${signal}` };
