@@ -42,7 +42,10 @@ test("parse() understands what is to be checked", () => {
   const request = parse(["check", "app.ts", "-l", "8080", "--", "-v"]);
   assert.deepEqual(request.kind === "check" && request.run.target, { type: "module", module: "app.ts", args: ["-v"] });
   assert.deepEqual(request.kind === "check" && request.run.options, { listen: ["8080"] });
-  assert.equal(parse(["check", "--help"]).kind, "help");
+  for (const line of ["check --help", "check app.ts -h", "completion --help", "completion bash -h"]) {
+    assert.equal(parse(line.split(" ")).kind, "orderHelp", line);
+  }
+  assert.equal(parse(["check", "app.ts", "--", "--help"]).kind, "check");
   assert.equal(parse(["check"]).kind, "error");
   assert.equal(parse(["run", "check"]).kind, "run");
 });

@@ -5,7 +5,7 @@
  */
 
 import type { ConfigArguments } from "./config.ts";
-import { isOrder, nearestCommand, readOrder } from "./parse_order.ts";
+import { isHelp, isOrder, nearestCommand, readOrder } from "./parse_order.ts";
 import type { Given, Request, Target } from "./request.ts";
 import { isList, optionNamed } from "./run_options.ts";
 import { readTokens, type Said } from "./tokens.ts";
@@ -21,9 +21,12 @@ export function parse(args: readonly string[], config?: ConfigArguments): Reques
   try {
     const [first, ...rest] = args;
     if (isOrder(first)) return readOrder(first, rest);
-    if (first === "completion") return { kind: "completion", shell: rest[0] };
+    if (first === "completion") {
+      return rest.some(isHelp) ? { kind: "orderHelp" } : { kind: "completion", shell: rest[0] };
+    }
     if (first !== "check") return read(args, config);
     const request = read(rest, config);
+    if (request.kind === "help") return { kind: "orderHelp" };
     return request.kind === "run" ? { kind: "check", run: request } : request;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
