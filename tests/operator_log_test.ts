@@ -1,6 +1,6 @@
 /** The log file of a manager. */
 import assert from "node:assert/strict";
-import { existsSync, lstatSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { ask, build, end, options, prefork, ready, socketOf, start, web } from "./support/operator.ts";
 import { runCommand, runProgram, runtime, runtimeCommand, tempDir, waitFor } from "./support/run.ts";
@@ -87,6 +87,22 @@ describe(`the log file on ${runtime}`, () => {
     assert.match(errors, /Generation 1 goes on serving; 'prefork logs web' shows what was printed$/);
     assert.match((await ask(program, "logs", "web")).out, /broken on purpose/);
     await end(program, "web");
+  });
+
+  it("stays the old one where no new one can be begun", options, async () => {
+    await using dir = await tempDir();
+    mkdirSync(dir.file("var"));
+    const log = dir.file("var/log");
+    await using program = start(["--log-file", log, ...web, "-w", "1", "--name", "web"]);
+    await waitFor(() => existsSync(log) && readFileSync(log, "utf8").includes("is ready"), { what: "the log" });
+    renameSync(dir.file("var"), dir.file("old"));
+    assert.deepEqual(await ask(program, "reopen"), {
+      code: 1,
+      out: "",
+      errors: `prefork: Cannot reopen: ${log}: its directory does not exist; the old file is written to as before`,
+    });
+    await end(program, "web");
+    assert.match(readFileSync(dir.file("old/log"), "utf8"), /stopped\n$/);
   });
 
   it("is not there where nobody asked for it", options, async () => {

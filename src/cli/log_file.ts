@@ -27,7 +27,11 @@ export class LogFile {
    * @throws {UsageError} If it cannot be.
    */
   static async open(line: Pick<CommandLineHost, "append">, path: string): Promise<LogFile> {
-    return new LogFile(line, path, await append(line, path));
+    try {
+      return new LogFile(line, path, await line.append(path, MODE));
+    } catch (error) {
+      throw new UsageError(`Cannot use ${path} for --log-file: ${inWordsOfFile(error)}`);
+    }
   }
 
   private constructor(line: Pick<CommandLineHost, "append">, path: string, file: AppendedFile) {
@@ -45,7 +49,7 @@ export class LogFile {
 
   /** Begins a new file at the path, if the old one is not there any more. To that one nothing is written from then on. */
   async reopen(): Promise<void> {
-    const file = await append(this.#line, this.path);
+    const file = await this.#line.append(this.path, MODE);
     await this.#next?.close();
     this.#next = file;
     await this.#writing;
@@ -59,13 +63,5 @@ export class LogFile {
       this.#file = next;
     }
     return await this.#file.write(bytes);
-  }
-}
-
-async function append(line: Pick<CommandLineHost, "append">, path: string): Promise<AppendedFile> {
-  try {
-    return await line.append(path, MODE);
-  } catch (error) {
-    throw new UsageError(`Cannot use ${path} for --log-file: ${inWordsOfFile(error)}`);
   }
 }
