@@ -41,6 +41,16 @@ export async function readConfig(file: URL): Promise<Config> {
   }
 }
 
+/** Reads the configuration that a program begins with. Ends the program with that sentence if it cannot begin so. */
+export async function requireConfig(): Promise<Config> {
+  try {
+    return await readConfig(configFile());
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+    process.exit(2);
+  }
+}
+
 function parseConfig(value: unknown, file: URL): Config {
   if (!isRecord(value)) throw new TypeError(`it must hold a JSON object, not ${JSON.stringify(value)}`);
   const stray = Object.keys(value).find((key) => !KEYS.includes(key));

@@ -9,7 +9,7 @@
  */
 import process from "node:process";
 import { currentWorker, isWorker, Prefork } from "../mod.ts"; // elsewhere: "jsr:@prefork/prefork"
-import { type Config, configFile, readConfig } from "./gearman_config.ts";
+import { type Config, configFile, readConfig, requireConfig } from "./gearman_config.ts";
 import { runWorker } from "./gearman_worker.ts";
 
 const pm = new Prefork({
@@ -17,7 +17,7 @@ const pm = new Prefork({
   trapSignals: { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" }, // manager receives: workers get
 });
 // A worker is given its configuration by the manager: the file may be newer by then, or broken.
-let config = isWorker() ? null : await readConfig(configFile());
+let config = isWorker() ? null : await requireConfig();
 while (pm.signalReceived !== "SIGTERM") {
   if (pm.signalReceived === "SIGHUP") config = await reload(config);
   if (config !== null) pm.maxWorkers = config.maxWorkers;

@@ -8,7 +8,7 @@
  * @module
  */
 import process from "node:process";
-import { type Config, configFile, readConfig } from "./gearman_config.ts";
+import { type Config, requireConfig } from "./gearman_config.ts";
 import { type Job, ServerLink } from "./gearman_link.ts";
 
 /** A sleeping worker asks for a job this often unasked, to notice a server that died without a word. */
@@ -110,4 +110,4 @@ class Bell {
   }
 }
 
-if (import.meta.main) await runWorker(await readConfig(configFile()));
+if (import.meta.main) await runWorker(await requireConfig());

@@ -82,6 +82,7 @@ const REASONS: Readonly<Record<number, string>> = {
   12: "out of memory",
   13: "permission denied",
   20: "a part of its path is no directory",
+  21: "it is a directory",
   22: "the system does not take it",
   23: "the system is out of file descriptors",
   24: "this process is out of file descriptors",

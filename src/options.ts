@@ -272,8 +272,8 @@ function checkStop(options: PreforkOptions): { readonly stopTimeoutMs: number; r
   if (options.drainTimeoutMs === undefined || drainTimeoutMs <= stopTimeoutMs) return { stopTimeoutMs, drainTimeoutMs };
   if (options.stopTimeoutMs === undefined) return { stopTimeoutMs: drainTimeoutMs + STOP_MS, drainTimeoutMs };
   throw new RangeError(
-    `Cannot use a 'drainTimeoutMs' of ${drainTimeoutMs} with a 'stopTimeoutMs' of ${stopTimeoutMs}: a worker would be ` +
-      "killed while it answers; give it longer to stop than to drain",
+    `Cannot use a 'drainTimeoutMs' of ${drainTimeoutMs} ms with a 'stopTimeoutMs' of ${stopTimeoutMs} ms: a worker would ` +
+      "be killed while it answers; give it longer to stop than to drain",
   );
 }
 

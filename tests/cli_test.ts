@@ -70,6 +70,7 @@ describe("prefork on the command line", () => {
       [[worker, "--runtime", "/bin/true"], /does not answer --version as Deno or Bun do/],
       [[worker, "--runtime", "bun", "--allow-net"], /for workers on Bun/],
       [[worker, "--runtime", "deno", "-t", "USR2=USR1"], /Cannot send SIGUSR1 to workers on Deno/],
+      [[worker, "--status-token-file", "/dev/null"], /Cannot use --status-token-file without --status-listen: add one/],
       [[worker, "--name", "a b"], /Cannot name a pool 'a b'/],
       [[worker, "--output", "inherit", "--log-file", "/dev/null"], /Cannot use --output inherit beside --log-file: /],
       [["http://localhost/app.ts", "--runtime", "bun"], /it runs files only/],

@@ -21,6 +21,7 @@ const LINES: readonly [string, readonly string[]][] = [
   ["prefork check app.ts --boot", ["--boot-timeout"]],
   ["prefork signal USR2 --s", ["--slot"]],
   ["prefork app.ts --runtime b", ["bun"]],
+  ["prefork app.ts --output l", ["lines"]],
   ["prefork app.ts --log-format p", ["plain", "pretty"]],
   ["prefork my", ["my worker.ts"]],
   ["prefork completion z", ["zsh"]],
@@ -42,7 +43,8 @@ describe("completion", () => {
     await using dir = await tempDir();
     writeFileSync(dir.file("script"), completionFor("bash"));
     writeFileSync(dir.file("my worker.ts"), "");
-    for (const [line, words] of LINES) {
+    for (const name of ["prettier.json", "line", "own"]) writeFileSync(dir.file(name), "");
+    for (const [line, words] of [...LINES, ["prefork app.ts --runtime ./o", ["./own"]] as const]) {
       const script = `cd ${dir.path}; source ./script; prefork() { echo ${LIST}; }; ` +
         `COMP_WORDS=(${line}); COMP_CWORD=$(( \${#COMP_WORDS[@]} - 1 )); _prefork; printf '%s\\n' "\${COMPREPLY[@]}"`;
       assert.deepEqual(run("bash", ["--norc", "-c", script]), words, line);

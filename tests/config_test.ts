@@ -5,6 +5,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { describe, it, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { currentHost } from "../runtimes/current.ts";
+import { capture } from "../src/cli/capture.ts";
 import { toArguments } from "../src/cli/config.ts";
 import { findConfig, parse } from "../src/cli/parse.ts";
 import type { Given, RunRequest } from "../src/cli/request.ts";
@@ -107,6 +109,11 @@ const MISTAKES: readonly [unknown, RegExp][] = [
   [null, /^Cannot use x.json: it must export an object by default, as defineConfig/],
   [[], /it must export an object/],
   [{ wrokers: 4 }, /^Cannot understand 'wrokers' in x.json: there is no such option; did you mean 'workers'\?$/],
+  [
+    { daemonize: true },
+    /^Cannot use 'daemonize' in x.json: it is for the command line only; leave it out, and type it$/,
+  ],
+  [{ printConfig: true }, /^Cannot use 'printConfig' in x.json: it is for the command line only/],
   [{ worker: "a.ts", workers: "many" }, /^Cannot use 'many' for --workers: .* \('workers' in x.json\)$/],
   [{ worker: "a.ts", workers: [4] }, /^Cannot use \[4\] for 'workers' in x.json: it must be text or a number$/],
   [
@@ -144,6 +151,13 @@ test("what is wrong in a file is told with its name and the key", () => {
     })();
     assert.match("message" in said ? said.message : JSON.stringify(said), message, JSON.stringify(config));
   }
+});
+
+test("a program that took too long is told from one that ended", async () => {
+  const run = (script: string, timeoutMs: number) => capture(currentHost, "/bin/sh", ["-c", script], { timeoutMs });
+  assert.deepEqual(await run("echo early; exit 1", 30_000), { code: 1, text: "early\n", isLate: false });
+  assert.deepEqual(await run("echo late; exec sleep 30", 300), { code: 128, text: "late\n", isLate: true });
+  assert.deepEqual(await run("kill -9 $$", 30_000), { code: 128, text: "", isLate: false });
 });
 
 /** A directory with a configuration in it. */
@@ -278,6 +292,35 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     assert.equal(program.lines.filter((line) => /^--workers|HUP=|print/.test(line)).length, 2, program.report());
   });
 
+  it("finds this package by its name wherever it stands", options, async () => {
+    await using dir = await tempDir();
+    const shape =
+      'import { defineConfig } from "@prefork/prefork/config";\nexport default defineConfig({ workers: 3 });';
+    const whole = 'import { isWorker } from "@prefork/prefork";\nexport default { workers: isWorker() ? 0 : 3 };';
+    for (const [name, text] of [["shape.ts", shape], ["whole.ts", whole]] as const) {
+      writeFileSync(dir.file(name), text);
+      await using program = runProgram(prefork, [loaded, "--config", name, "--print-config"], { cwd: dir.path });
+      assert.equal((await program.waitForEnd()).code, 0, program.report());
+      assert.match(program.lines.join("\n"), /^--workers +3 +/m);
+    }
+  });
+
+  it("finds the package that is installed where it stands", { ...options, skip: runtime !== "bun" }, async () => {
+    await using dir = await tempDir();
+    const home = dir.file("node_modules/@prefork/prefork");
+    mkdirSync(home, { recursive: true });
+    const manifest = { name: "@prefork/prefork", type: "module", exports: { "./config": "./config.js" } };
+    writeFileSync(join(home, "package.json"), JSON.stringify(manifest));
+    writeFileSync(join(home, "config.js"), "export const defineConfig = (config) => ({ ...config, workers: 5 });");
+    const text = 'import { defineConfig } from "@prefork/prefork/config";\nexport default defineConfig({});\n';
+    writeFileSync(dir.file("prefork.config.ts"), text);
+    await using program = runProgram(prefork, [loaded, "--config", "prefork.config.ts", "--print-config"], {
+      cwd: dir.path,
+    });
+    assert.equal((await program.waitForEnd()).code, 0, program.report());
+    assert.match(program.lines.join("\n"), /^--workers +5 +/m);
+  });
+
   it("takes the file that is named, and says what is wrong with it", options, async () => {
     await using dir = await tempDir();
     mkdirSync(dir.file("etc"));
@@ -290,6 +333,7 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     writeFileSync(dir.file("function.ts"), "export default () => ({ workers: 4 });");
     writeFileSync(dir.file("map.ts"), "export default { trap: new Map([['HUP', 'TERM']]) };");
     writeFileSync(dir.file("exit.ts"), "process.stdout.write('loading'); process.exit(0);");
+    writeFileSync(dir.file("failed.ts"), "process.exit(5);");
     writeFileSync(dir.file("broken.json"), "{");
     writeFileSync(dir.file("empty.ts"), "export const a = 1;");
     for (
@@ -306,6 +350,7 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
         [["--config", "map.ts"], /'trap' must be plain data, as JSON has it, and is an object of the class Map$/],
         [["--config", "exit.ts"], /Cannot use exit\.ts: it ended the process by itself, and had not exported/],
         [["--config", "broken.json"], /Cannot use broken\.json: it is no JSON/],
+        [["--config", "failed.ts"], /Cannot use failed\.ts: its process ended with status 5, and had not exported/],
         [["--config", "empty.ts"], /Cannot use empty\.ts: it must export an object by default/],
         [[], /Cannot tell what to run/],
       ] as const

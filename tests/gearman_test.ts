@@ -75,6 +75,26 @@ async function assertStops(program: Program): Promise<void> {
   assert.deepEqual(program.processes(), []);
 }
 
+test(
+  "gearman: what is wrong with a configuration is one sentence that names the file",
+  { timeout: 60_000 },
+  async () => {
+    await using dir = await tempDir();
+    await writeFile(dir.file("wrong.json"), '{ "maxWorkers": -1 }');
+    for (const program of [WORKER, DAEMON]) {
+      for (
+        const [name, why] of [["none.json", /ENOENT/], ["wrong.json", /"maxWorkers" must be a whole number/]] as const
+      ) {
+        await using refused = runProgram(program, [dir.file(name)]);
+        assert.deepEqual(await refused.waitForEnd(), { code: 2, signal: null }, refused.report());
+        assert.equal(refused.errorLines.length, 1, refused.report());
+        assert.ok(refused.errorLines[0]?.startsWith(`Cannot use ${dir.file(name)}: `), refused.report());
+        assert.match(refused.errorLines.join(), why);
+      }
+    }
+  },
+);
+
 test("gearman: an idle worker stops at once on SIGTERM", { timeout: 60_000 }, async () => {
   await using at = await bench();
   await using worker = at.run(WORKER);

@@ -1,6 +1,6 @@
 /** The log file of a manager. */
 import assert from "node:assert/strict";
-import { existsSync, lstatSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { ask, build, end, options, prefork, ready, socketOf, start, web } from "./support/operator.ts";
 import { runCommand, runProgram, runtime, runtimeCommand, tempDir, waitFor } from "./support/run.ts";
@@ -89,6 +89,22 @@ describe(`the log file on ${runtime}`, () => {
     await end(program, "web");
   });
 
+  it("stays the old one where no new one can be begun", options, async () => {
+    await using dir = await tempDir();
+    mkdirSync(dir.file("var"));
+    const log = dir.file("var/log");
+    await using program = start(["--log-file", log, ...web, "-w", "1", "--name", "web"]);
+    await waitFor(() => existsSync(log) && readFileSync(log, "utf8").includes("is ready"), { what: "the log" });
+    renameSync(dir.file("var"), dir.file("old"));
+    assert.deepEqual(await ask(program, "reopen"), {
+      code: 1,
+      out: "",
+      errors: `prefork: Cannot reopen: ${log}: its directory does not exist; the old file is written to as before`,
+    });
+    await end(program, "web");
+    assert.match(readFileSync(dir.file("old/log"), "utf8"), /stopped\n$/);
+  });
+
   it("is not there where nobody asked for it", options, async () => {
     await using program = start([...web, "-w", "1"]);
     await ready(program, 1);
@@ -101,8 +117,14 @@ describe(`the log file on ${runtime}`, () => {
     assert.equal(reopen.code, 1);
     assert.match(reopen.errors, /^prefork: Cannot reopen: it has no log file; --log-file FILE gives it one$/);
     await end(program);
-    await using refused = start([...web, "--log-file", "/nonexistent/web.log"]);
-    assert.equal((await refused.waitForEnd()).code, 2);
-    assert.match(refused.errorLines.join("\n"), /^prefork: Cannot use \/nonexistent\/web.log for --log-file: /);
+    const cases = [
+      ["/nonexistent/web.log", "its directory does not exist; make it, or name another file"],
+      [program.temporary, "it is a directory; name another file"],
+    ] as const;
+    for (const [path, why] of cases) {
+      await using refused = start([...web, "--log-file", path]);
+      assert.equal((await refused.waitForEnd()).code, 2);
+      assert.equal(refused.errorLines.join("\n"), `prefork: Cannot use ${path} for --log-file: ${why}`);
+    }
   });
 });

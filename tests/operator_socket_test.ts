@@ -109,7 +109,23 @@ describe(`the operator's socket on ${runtime}`, () => {
     writeFileSync(path, "mine");
     await using fourth = start([...web, "-w", "1", "--control", path]);
     assert.equal((await fourth.waitForEnd()).code, 2);
-    assert.match(fourth.errorLines.join("\n"), /control.sock: it is a file, and no socket/);
+    assert.match(fourth.errorLines.join("\n"), /control.sock: it is a file, and no socket \(--control\)$/);
+    const nowhere = dir.file("no/control.sock");
+    await using fifth = start([...web, "-w", "1", "--control", nowhere]);
+    assert.equal((await fifth.waitForEnd()).code, 2);
+    assert.equal(
+      fifth.errorLines.join("\n"),
+      `prefork: Cannot use ${nowhere}: its directory does not exist; make it, or name another path (--control)`,
+    );
+    const cases = [
+      [path, `Cannot ask ${path}: it is a file, and no socket`],
+      [dir.path, `Cannot ask ${dir.path}: it is a directory, and no socket`],
+      [nowhere, `there is no socket of this user at ${nowhere}`],
+      [join(path, "x"), `Cannot look for a socket at ${join(path, "x")}: a part of its path is no directory`],
+    ] as const;
+    for (const [asked, why] of cases) {
+      assert.deepEqual(await ask(fifth, "status", "--control", asked), { code: 3, out: "", errors: `prefork: ${why}` });
+    }
     assert.equal(readFileSync(path, "utf8"), "mine");
   });
 });
@@ -136,9 +152,22 @@ describe(`the pid file on ${runtime}`, () => {
     third.kill("SIGTERM");
     await third.waitForEnd();
     assert.equal(existsSync(path), false);
-    await using fourth = start([...web, "--pid-file", join(dir.path, "no", "web.pid")]);
-    assert.equal((await fourth.waitForEnd()).code, 2);
-    assert.match(fourth.errorLines.join("\n"), /Cannot use .* for --pid-file: .*(No such file|ENOENT)/);
+    const cases = [
+      [
+        join("no", "web.pid"),
+        /Cannot use \S+ for --pid-file: its directory does not exist; make it, or name another file$/,
+      ],
+      [
+        join("file", "web.pid"),
+        /Cannot use \S+ for --pid-file: a part of its path is no directory; name another file$/,
+      ],
+    ] as const;
+    writeFileSync(dir.file("file"), "");
+    for (const [name, message] of cases) {
+      await using fourth = start([...web, "--pid-file", dir.file(name)]);
+      assert.equal((await fourth.waitForEnd()).code, 2);
+      assert.match(fourth.errorLines.join("\n"), message);
+    }
   });
 
   it("is no other file, and none whose loss ends a manager", options, async () => {
@@ -156,7 +185,9 @@ describe(`the pid file on ${runtime}`, () => {
     rmSync(dir.file("run"), { recursive: true });
     const { code, errors } = await ask(program, "upgrade", "--wait");
     assert.equal(code, 0, errors);
-    await program.waitForErrorLine(/Cannot use .*run\/pid for --pid-file: .*(No such file|ENOENT)/);
+    await program.waitForErrorLine(
+      /Cannot use .*run\/pid for --pid-file: its directory does not exist; make it, or name another file/,
+    );
     const { pid } = await waitFor(async () => {
       const answer = await ask(program, "status", "--json");
       return answer.code === 0 && JSON.parse(answer.out) as StatusReport;

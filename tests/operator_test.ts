@@ -75,6 +75,7 @@ describe(`the operator's commands on ${runtime}`, () => {
   it("change the size, signal, and stop", options, async () => {
     await using program = start([...web, "-w", "1"]);
     await ready(program, 1);
+    assert.equal((await ask(program, "signal", "CONT")).out, "1 worker gets SIGCONT");
     const scaled = await ask(program, "scale", "3");
     assert.deepEqual([scaled.code, scaled.out], [0, "3 workers from now on, 1 before"]);
     await ready(program, 3);
@@ -83,6 +84,7 @@ describe(`the operator's commands on ${runtime}`, () => {
     const signalled = await ask(program, "signal", "kill", "--slot", "1");
     assert.deepEqual([signalled.code, signalled.out], [0, "worker=1 gets SIGKILL"]);
     await program.waitForErrorLine(`pid=${second?.pid} was killed by SIGKILL`);
+    assert.match((await ask(program, "signal", "CONT")).out, /^\d workers get SIGCONT$/);
     const nobody = await ask(program, "signal", "TERM", "--slot", "7");
     assert.deepEqual([nobody.code, nobody.errors], [1, "prefork: Cannot signal: there is no worker in slot 7"]);
     const stopped = await ask(program, "stop", "--wait");

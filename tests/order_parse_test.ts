@@ -42,7 +42,10 @@ test("parse() understands what is to be checked", () => {
   const request = parse(["check", "app.ts", "-l", "8080", "--", "-v"]);
   assert.deepEqual(request.kind === "check" && request.run.target, { type: "module", module: "app.ts", args: ["-v"] });
   assert.deepEqual(request.kind === "check" && request.run.options, { listen: ["8080"] });
-  assert.equal(parse(["check", "--help"]).kind, "help");
+  for (const line of ["check --help", "check app.ts -h", "completion --help", "completion bash -h"]) {
+    assert.equal(parse(line.split(" ")).kind, "orderHelp", line);
+  }
+  assert.equal(parse(["check", "app.ts", "--", "--help"]).kind, "check");
   assert.equal(parse(["check"]).kind, "error");
   assert.equal(parse(["run", "check"]).kind, "run");
 });
@@ -57,7 +60,7 @@ const REFUSED: readonly [string, RegExp][] = [
   ["top a b", /^Cannot understand 'b' after top/],
   ["top --json", /^Cannot understand --json after top/],
   ["list web", /^Cannot list 'web' alone: list shows all; status shows one$/],
-  ["scale -1", /^Cannot use '-1' for scale: it must be a whole number, such as 4$/],
+  ["scale -1", /^Cannot use '-1' for scale: it must be 0 or more$/],
   ["scale 1000000000", /^Cannot use '1000000000' for scale: it must be less than a thousand million$/],
   ["signal 99", /^Cannot use '99' in signal 99: there is no such signal$/],
   ["scale", /^Cannot scale without N: scale 4, for one$/],

@@ -357,7 +357,14 @@ describe(`a manager that tells its status on ${runtime}`, () => {
     const cases: readonly [readonly string[], RegExp][] = [
       [
         ["--status-listen", String(port)],
-        new RegExp(`Cannot listen on 127.0.0.1:${port} for --status-listen: .*in use`, "i"),
+        new RegExp(
+          `Cannot listen on 127.0.0.1:${port} for --status-listen: another process listens there; stop it, or choose ` +
+            "another port$",
+        ),
+      ],
+      [
+        ["--status-listen", "198.51.100.1:80"],
+        /Cannot listen on 198.51.100.1:80 for --status-listen: this machine has no such address; choose another address$/,
       ],
       [["--status-listen", "unix:/x"], /Cannot use 'unix:\/x' for --status-listen: it must be PORT, HOST:PORT/],
       [["--status-listen", "0", "--status-token-file", dir.file("none")], /Cannot read .*none for --status-token-file/],

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, it, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { look, render, sparkline, tell, type TopState } from "../src/cli/top_view.ts";
+import { look, miss, render, sparkline, tell, type TopState } from "../src/cli/top_view.ts";
 import { type Program, runProgram, runtime, runtimeCommand, tempDir } from "./support/run.ts";
 import { statusOf } from "./support/status_report.ts";
 import { Terminal } from "./support/terminal.ts";
@@ -20,6 +20,27 @@ test("top counts what was served since the last look, and anew for another manag
     state = look(tell(state, `event ${i}`), statusOf([i, i], { pid: 42 }), 3500 + i * 1000);
   }
   assert.deepEqual([state.rates.length, state.events.length, state.rates.at(-1)], [300, 300, 2]);
+});
+
+test("top shows nothing as if it lived once nobody answers, and all again when somebody does", () => {
+  const size = { columns: 100, rows: 10 };
+  const before = tell({ ...look(undefined, statusOf([10, 20]), 1000), note: "stop..." }, "it stops");
+  const after = miss(before, "Cannot connect to /run/web.sock: \x1b[31mno such file");
+  assert.deepEqual(render(after, size), [
+    "web  nobody answers any more",
+    "pid=41  was running, with 2/2 ready: Cannot connect to /run/web.sock:  [31mno such file",
+    "",
+    "",
+    "it stops",
+    "",
+    "",
+    "",
+    "",
+    "looked for once a second; q quits",
+  ]);
+  const again = render(look(after, statusOf([0], { pid: 42 }), 9000), size);
+  assert.match(again[0] ?? "", /^web {2}running {2}1\/1 ready/);
+  assert.match(again.at(-1) ?? "", /^r reload /);
 });
 
 test("sparklines are as wide as they may be, and as tall as the most", () => {
@@ -100,7 +121,8 @@ describe(`prefork top on ${runtime}`, () => {
     await terminal.shows(/stop hello\?/);
     terminal.press("y");
     assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
-    await terminal.shows(/q quits$/m);
+    await terminal.shows(/^hello {2}nobody answers any more *\npid=\d+ {2}was \w+, with \d\/1 ready: /);
+    await terminal.shows(/^looked for once a second; q quits *$/m);
     terminal.press("C-c");
     await terminal.shows(/^status 0$/m);
   });

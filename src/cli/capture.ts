@@ -21,6 +21,8 @@ export interface CaptureOptions {
 export interface Captured {
   readonly code: number;
   readonly text: string;
+  /** Whether it was killed since it took too long. */
+  readonly isLate: boolean;
 }
 
 /** Runs a program to its end. Undefined if it could not be started, or was not any more. */
@@ -34,6 +36,7 @@ export async function capture(
   const decoder = new TextDecoder();
   const ended = Promise.withResolvers<void>();
   let text = "";
+  let isLate = false;
   const stdout = (chunk: Uint8Array): void => {
     text += decoder.decode(chunk, { stream: true });
     if (chunk.length === 0) ended.resolve();
@@ -43,11 +46,15 @@ export async function capture(
     const { pid, exited } = host.spawn({ command, args, env: { LC_ALL: "C" }, stdout, stderr, ...place });
     const kill = (): void => void host.kill(-pid, "SIGKILL");
     using stack = new DisposableStack();
-    stack.use(host.setTimer(timeoutMs, kill));
+    const giveUp = (): void => {
+      isLate = true;
+      kill();
+    };
+    stack.use(host.setTimer(timeoutMs, giveUp));
     signal?.addEventListener("abort", kill);
     stack.defer(() => signal?.removeEventListener("abort", kill));
     const [status] = await Promise.all([exited, ended.promise]);
-    return { code: status.type === "exited" ? status.code : 128, text };
+    return { code: status.type === "exited" ? status.code : 128, text, isLate };
   } catch {
     return undefined;
   }

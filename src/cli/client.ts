@@ -16,7 +16,13 @@ const ANSWER_MS = 10_000;
 /** Why no answer came. */
 export class NoAnswerError extends Error {
   /** Tells this error from others. */
-  override readonly name = "NoAnswerError";
+  override readonly name: string = "NoAnswerError";
+}
+
+/** The manager was there, and is not any more. */
+export class GoneError extends NoAnswerError {
+  /** Tells this error from others. */
+  override readonly name = "GoneError";
 }
 
 /** The last word on an order. */
@@ -56,7 +62,7 @@ export async function ask(
         outcome.reject(new NoAnswerError("what answers there is no manager of this version"));
       }
     },
-    closed: () => outcome.reject(new NoAnswerError("the manager has gone before it had answered")),
+    closed: () => outcome.reject(new GoneError("the manager has gone before it had answered")),
   }).catch((error: unknown) => {
     throw new NoAnswerError(error instanceof Error ? error.message : String(error));
   });

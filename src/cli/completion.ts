@@ -37,12 +37,14 @@ function bash(): string {
   const cases = Object.keys(COMMAND_FLAGS).map((command) => {
     return `    ${command}) words="${flagsOf(command)} $(_prefork_names)";;`;
   });
-  const choices = Object.entries(CHOICES).map(([name, values]) => `    ${name}) words="${values.join(" ")}";;`);
+  const choices = Object.entries(CHOICES).map(([name, values]) =>
+    `    ${name}) words="${values.join(" ")}"${name === "--runtime" ? "" : "; files="};;`
+  );
   return `_prefork_names() {
   prefork list --json 2>/dev/null | grep -o '"name":"[^"]*","pid"' | cut -d'"' -f4 | grep -E '^[A-Za-z0-9_.-]+$'
 }
 _prefork() {
-  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" words file
+  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" words file files=1
   COMPREPLY=()
   case "\${COMP_WORDS[1]}" in
 ${cases.join("\n")}
@@ -54,9 +56,9 @@ ${choices.join("\n")}
     ${VALUED.filter((name) => !(name in CHOICES)).join("|")}) words="";;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))
-  case "$word" in
-    -*) ;;
-    *) while IFS= read -r file; do COMPREPLY+=("$file"); done < <(compgen -f -- "$word");;
+  case "$files$word" in
+    1-*) ;;
+    1*) while IFS= read -r file; do COMPREPLY+=("$file"); done < <(compgen -f -- "$word");;
   esac
 }
 complete -o filenames -F _prefork prefork

@@ -88,6 +88,9 @@ const OTHERS = [
   "permissions",
 ] as const satisfies readonly (keyof PreforkConfig)[];
 
+/** Options that are for whoever types them. */
+const TYPED = ["daemonize", "config", "printConfig", "help", "version"];
+
 const KEYS: readonly string[] = [...Object.keys(VALUES), ...Object.keys(TIMES), ...OTHERS];
 
 /**
@@ -117,8 +120,11 @@ async function runConfig(host: ProcessHost, file: string, path: string): Promise
 
 function whyNot(answer: Captured | undefined): string {
   if (answer === undefined) return `${process.execPath} could not be run to read it; on Deno that takes --allow-run`;
+  if (answer.isLate) {
+    return `it had not exported anything after ${CONFIG_MS / 1000} s: it may wait for what never comes`;
+  }
   if (answer.code === 0) return "it ended the process by itself, and had not exported anything yet";
-  return `it did not end well within ${CONFIG_MS / 1000} s`;
+  return `its process ended with status ${answer.code}, and had not exported anything yet`;
 }
 
 function parseJson(file: string, text: string): unknown {
@@ -150,6 +156,9 @@ export function toArguments(file: string, value: unknown): ConfigArguments {
 }
 
 function unknownKey(file: string, key: string): UsageError {
+  if (TYPED.includes(key)) {
+    return new UsageError(`Cannot use '${key}' in ${file}: it is for the command line only; leave it out, and type it`);
+  }
   const near = nearest(key, KEYS);
   const hint = near === undefined ? "docs/operating.md lists all" : `did you mean '${near}'?`;
   return new UsageError(`Cannot understand '${key}' in ${file}: there is no such option; ${hint}`);

@@ -64,8 +64,8 @@ export const ORDER_HELP = `Asks a manager that runs, of the same user, or has it
   prefork logs [NAME] [-f] [-n LINES]    the end of its log file, and with -f what comes to it
   prefork reopen [NAME]                  begins the log file anew, after it was moved away
   prefork stop [NAME] [--wait] [--now]   stops; --now kills the workers
-  prefork check WORKER [options]         boots one worker, with the options of a run but apart from all:
-                                         does it come to be ready? No manager is needed
+  prefork check WORKER [options]         boots one worker, with the options of a run ("prefork --help")
+                                         but apart from all: does it come to be ready? No manager needed
 
   prefork completion bash|zsh|fish       for the shell to evaluate: eval "$(prefork completion bash)"
 

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { describeError } from "../events.ts";
 import type { AppendedFile, CommandLineHost } from "./host.ts";
+import { inWordsOfFile } from "./system_error.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** For its user, and a group that is to read it. */
@@ -30,7 +30,7 @@ export class LogFile {
     try {
       return new LogFile(line, path, await line.append(path, MODE));
     } catch (error) {
-      throw new UsageError(`Cannot use ${path} for --log-file: ${describeError(error)}`);
+      throw new UsageError(`Cannot use ${path} for --log-file: ${inWordsOfFile(error)}`);
     }
   }
 

@@ -10,6 +10,7 @@ import { Ledger } from "../operator/ledger.ts";
 import { type ManagerFacts, type ManagerState, report, type StatusReport } from "../operator/report.ts";
 import type { Changes } from "./changes.ts";
 import type { LogFile } from "./log_file.ts";
+import { inWords } from "./system_error.ts";
 import type { Order, Reply } from "../operator/words.ts";
 import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
@@ -162,8 +163,12 @@ export class Operations {
   async #reopen(): Promise<Reply> {
     const { logFile } = this.#parts;
     if (logFile === undefined) return { type: "failed", reason: "it has no log file; --log-file FILE gives it one" };
-    await logFile.reopen();
-    return { type: "done", text: `${logFile.path} is begun anew` };
+    try {
+      await logFile.reopen();
+      return { type: "done", text: `${logFile.path} is begun anew` };
+    } catch (error) {
+      return { type: "failed", reason: `${logFile.path}: ${inWords(error)}; the old file is written to as before` };
+    }
   }
 
   async #follow(tell: Tell, gone: Promise<void>): Promise<Reply> {
@@ -192,7 +197,7 @@ export class Operations {
     const { pool } = this.#parts;
     if (slot === undefined) {
       pool.signalAllChildren(signal);
-      return { type: "done", text: `${count(pool.numWorkers)} get ${signal}` };
+      return { type: "done", text: `${count(pool.numWorkers)} ${pool.numWorkers === 1 ? "gets" : "get"} ${signal}` };
     }
     if (!pool.signalChild(slot, signal)) return { type: "failed", reason: `there is no worker in slot ${slot}` };
     return { type: "done", text: `worker=${slot} gets ${signal}` };

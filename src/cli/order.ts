@@ -4,15 +4,13 @@
  * @module
  */
 
-import { existsSync } from "node:fs";
-import process from "node:process";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError } from "../events.ts";
 import type { StatusReport } from "../operator/report.ts";
-import { ask, findManager, NoAnswerError, type Outcome } from "./client.ts";
+import { ask, findManager, GoneError, NoAnswerError, type Outcome } from "./client.ts";
 import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.ts";
-import { describePlaces, isAnswered, isOwn, listSockets, nameOfSocket } from "./place.ts";
+import { describePlaces, isAnswered, listSockets, nameOfSocket, whyNotAsked } from "./place.ts";
 import { print } from "./print.ts";
 import { formatList, formatStatus, printable } from "./status_table.ts";
 import { isForbidden, UsageError } from "./usage_error.ts";
@@ -95,11 +93,33 @@ async function managers(): Promise<readonly Found[]> {
 async function send(request: OrderRequest): Promise<number> {
   const path = await findSocket(request);
   if (request.order.do === "status") return await showStatus(path, request);
-  const { pid: manager } = await findManager(currentHost, path); // one that stands still is found out by that
-  const pid = request.wait && request.order.do === "stop" ? manager : undefined;
-  const outcome = await ask(currentHost, path, request.order, (text) => hear(text, request));
-  if (pid !== undefined) await gone(pid);
-  return await tell(outcome, request);
+  if (request.order.do === "stop") return await stop(path, request);
+  await findManager(currentHost, path); // one that stands still is found out by that
+  return await tell(await ask(currentHost, path, request.order, (text) => hear(text, request)), request);
+}
+
+async function stop(path: string, request: OrderRequest): Promise<number> {
+  let pid: number | undefined;
+  try {
+    ({ pid } = await findManager(currentHost, path));
+    const outcome = await ask(currentHost, path, request.order, (text) => hear(text, request));
+    if (request.wait) await isGone(pid);
+    return await tell(outcome, request);
+  } catch (error) {
+    const wasSeen = request.control === undefined; // by its name only one is found that answers
+    if (!await hasStopped(error, pid, path, wasSeen)) throw error;
+    return await tell({ type: "done", text: "stopped" }, request);
+  }
+}
+
+/**
+ * Whether a manager that gave no answer has gone, since somebody else had stopped it: it is as it was asked to be. One that
+ * has handed all over has gone, too, and the one after it answers.
+ */
+async function hasStopped(error: unknown, pid: number | undefined, path: string, wasSeen: boolean): Promise<boolean> {
+  if (!(error instanceof NoAnswerError)) return false;
+  const isOver = pid === undefined ? wasSeen || error instanceof GoneError : await isGone(pid);
+  return isOver && !await isAnswered(currentHost, path);
 }
 
 /** Shows how it goes, or waits no longer than until it has begun. */
@@ -122,10 +142,12 @@ async function tell(outcome: Outcome | undefined, { order }: OrderRequest): Prom
 }
 
 /** Until the process is gone its sockets and files may be in use. In a container it may stay a zombie for ever. */
-async function gone(pid: number): Promise<void> {
-  for (let left = LOOKS; left > 0 && currentHost.kill(pid, "SIGCONT"); left--) {
+async function isGone(pid: number): Promise<boolean> {
+  for (let left = LOOKS; left > 0; left--) {
+    if (!currentHost.kill(pid, "SIGCONT")) return true;
     await new Promise<void>((resolve) => currentHost.setTimer(LOOK_MS, resolve));
   }
+  return false;
 }
 
 async function findSocket({ name, control }: Pick<OrderRequest, "name" | "control">): Promise<string> {
@@ -141,10 +163,10 @@ async function findSocket({ name, control }: Pick<OrderRequest, "name" | "contro
   throw new UsageError(`Cannot tell which manager is meant, of ${names}: give its name`);
 }
 
-/** Somebody else's socket could answer anything; root asks whom it names. */
 function requireOwn(path: string): string {
-  if (isOwn(path) || (process.getuid?.() === 0 && existsSync(path))) return path;
-  throw new NoAnswerError(`there is no socket of this user at ${path}`);
+  const whyNot = whyNotAsked(path);
+  if (whyNot === undefined) return path;
+  throw new NoAnswerError(whyNot);
 }
 
 async function namedSocket(name: string): Promise<string> {

@@ -5,7 +5,7 @@
  */
 
 import type { ConfigArguments } from "./config.ts";
-import { isOrder, readOrder } from "./parse_order.ts";
+import { isHelp, isOrder, nearestCommand, readOrder } from "./parse_order.ts";
 import type { Given, Request, Target } from "./request.ts";
 import { isList, optionNamed } from "./run_options.ts";
 import { readTokens, type Said } from "./tokens.ts";
@@ -21,13 +21,20 @@ export function parse(args: readonly string[], config?: ConfigArguments): Reques
   try {
     const [first, ...rest] = args;
     if (isOrder(first)) return readOrder(first, rest);
-    if (first === "completion") return { kind: "completion", shell: rest[0] };
+    if (first === "completion") {
+      return rest.some(isHelp) ? { kind: "orderHelp" } : { kind: "completion", shell: rest[0] };
+    }
     if (first !== "check") return read(args, config);
     const request = read(rest, config);
+    if (request.kind === "help") return { kind: "orderHelp" };
     return request.kind === "run" ? { kind: "check", run: request } : request;
   } catch (error) {
-    if (error instanceof UsageError) return { kind: "error", message: error.message };
-    throw error;
+    if (!(error instanceof UsageError)) throw error;
+    const command = nearestCommand(args[0]); // what follows was meant for it, and is wrong for a worker
+    return {
+      kind: "error",
+      message: command === undefined ? error.message : `${error.message}; did you mean the command '${command}'?`,
+    };
   }
 }
 

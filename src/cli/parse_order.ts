@@ -75,6 +75,16 @@ export interface LogsRequest {
 /** All words that stand first, besides a worker. */
 export const COMMAND_NAMES: readonly string[] = ["run", "check", "completion", ...Object.keys(COMMANDS)];
 
+/** The command that a word is a slip of; what has a dot or a slash is a file. */
+export function nearestCommand(word = ""): string | undefined {
+  return /^\w+$/.test(word) && !COMMAND_NAMES.includes(word) ? nearest(word, COMMAND_NAMES) : undefined;
+}
+
+/** Whether a word asks what there is to say. */
+export function isHelp(word: string): boolean {
+  return word === "--help" || word === "-h";
+}
+
 /** Whether a word is one of these commands; a file of that name is written `./status`. */
 export function isOrder(word: string | undefined): word is Command {
   return word !== undefined && Object.hasOwn(COMMANDS, word);
@@ -91,7 +101,7 @@ export function readOrder(command: Command, args: readonly string[]): OperatorRe
   const values: { "--name"?: string; "--control"?: string; "--slot"?: string; "--lines"?: string } = {};
   for (let at = 0; at < args.length; at++) {
     const token = args[at] ?? "";
-    if (token === "--help" || token === "-h") return { kind: "orderHelp" };
+    if (isHelp(token)) return { kind: "orderHelp" };
     const [option = "", value] = token.split(/=(.*)/s);
     const long = SHORT[option] ?? option;
     if (isValued(long) && isFor(long, command)) values[long] = value ?? args[++at] ?? "";

@@ -6,8 +6,8 @@
 
 import { lstatSync, readFileSync, rmSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { describeError } from "../events.ts";
 import type { CommandLineHost, LockedFile } from "./host.ts";
+import { inWordsOfFile } from "./system_error.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** No process id is longer. */
@@ -29,8 +29,10 @@ export class PidFile {
   static take(line: CommandLineHost, path: string, pid: number): PidFile | undefined {
     const absolute = resolve(line.cwd(), path);
     for (let left = TRIES; left > 0; left--) {
-      refuseOther(path, absolute);
-      const file = lock(line, path, absolute);
+      const file = attempt(path, () => {
+        refuseOther(path, absolute);
+        return line.lock(absolute);
+      });
       if (file === undefined) return undefined;
       if (statSync(absolute, { throwIfNoEntry: false })?.ino === file.inode) {
         file.replace(`${pid}\n`);
@@ -68,11 +70,12 @@ function refuseOther(path: string, absolute: string): void {
   }
 }
 
-function lock(line: CommandLineHost, path: string, absolute: string): LockedFile | undefined {
+function attempt<T>(path: string, action: () => T): T {
   try {
-    return line.lock(absolute);
+    return action();
   } catch (error) {
-    throw new UsageError(`Cannot use ${path} for --pid-file: ${describeError(error)}`);
+    if (error instanceof UsageError) throw error;
+    throw new UsageError(`Cannot use ${path} for --pid-file: ${inWordsOfFile(error)}`);
   }
 }
 

@@ -14,12 +14,14 @@ import {
   renameSync,
   rmSync,
   type Stats,
+  statSync,
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import process from "node:process";
-import { describeError } from "../events.ts";
 import { type Obey, OperatorServer } from "../operator/server.ts";
 import type { ProcessHost } from "../types.ts";
+import { codeOf, inWords, inWordsOfFile } from "./system_error.ts";
+import { isForbidden } from "./usage_error.ts";
 
 const ENDING = ".sock";
 
@@ -124,7 +126,7 @@ function findOrMake(dir: string): Stats {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     return lstatSync(dir);
   } catch (error) {
-    throw new Error(`Cannot make ${dir}: ${describeError(error)}; ${ELSEWHERE}`);
+    throw new Error(`Cannot make ${dir}: ${inWords(error)}; ${ELSEWHERE}`);
   }
 }
 
@@ -136,10 +138,35 @@ function wrongWith(found: Stats): string | undefined {
   return found.uid === user ? undefined : `it belongs to user ${found.uid}, and this is user ${user}`;
 }
 
+function isOwn(path: string): boolean {
+  try {
+    return belongsToUser(lstatSync(path));
+  } catch (error) {
+    if (isForbidden(error)) throw error;
+    return false; // what this user may not reach is not his
+  }
+}
+
 /** Whether a directory or a socket is this user's: whoever else made it could say what he likes. */
-export function isOwn(path: string): boolean {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  return found !== undefined && !found.isSymbolicLink() && (found.uid === process.getuid?.() || found.uid === 0);
+function belongsToUser(found: Stats): boolean {
+  return !found.isSymbolicLink() && (found.uid === process.getuid?.() || found.uid === 0);
+}
+
+/** Why somebody may not be asked by that path; undefined if he may. Somebody else's socket could answer anything. */
+export function whyNotAsked(path: string): string | undefined {
+  const isRoot = process.getuid?.() === 0; // who asks whom he names
+  try {
+    const found = isRoot ? statSync(path) : lstatSync(path);
+    if (found.isDirectory() || found.isFile()) {
+      return `Cannot ask ${path}: it is a ${found.isFile() ? "file" : "directory"}, and no socket`;
+    }
+    return isRoot || belongsToUser(found) ? undefined : `there is no socket of this user at ${path}`;
+  } catch (error) {
+    if (isForbidden(error)) throw error;
+    return codeOf(error) === "ENOENT"
+      ? `there is no socket of this user at ${path}`
+      : `Cannot look for a socket at ${path}: ${inWords(error)}`;
+  }
 }
 
 /** Whether a manager answers at a socket. */
@@ -182,7 +209,7 @@ export class OperatorSocket {
       );
     }
     // Made where nobody else may enter, so that it is private before anybody can find it.
-    const dir = mkdtempSync(join(dirname(absolute), ".s"));
+    const dir = makeApart(absolute);
     const made = join(dir, "s");
     let server: OperatorServer | undefined;
     try {
@@ -218,6 +245,14 @@ export class OperatorSocket {
   }
 }
 
+function makeApart(path: string): string {
+  try {
+    return mkdtempSync(join(dirname(path), ".s"));
+  } catch (error) {
+    throw new Error(`Cannot use ${path}: ${inWordsOfFile(error, "path")}`);
+  }
+}
+
 /** Gives the socket its name, which nobody else may have. */
 async function place(host: ProcessHost, made: string, path: string): Promise<void> {
   for (let left = TRIES; left > 0; left--) {
@@ -230,17 +265,17 @@ async function place(host: ProcessHost, made: string, path: string): Promise<voi
     try {
       return linkSync(made, path);
     } catch (error) {
-      if (inodeOf(path) === undefined) throw new Error(`Cannot make ${path}: ${describeError(error)}`);
+      if (inodeOf(path) === undefined) throw new Error(`Cannot make ${path}: ${inWords(error)}`);
     }
   }
   throw new SocketTakenError(`others come and go at ${path}`);
 }
 
-/** Undefined also where the way there is none any more, or is closed. */
 function bytesOf(path: string): number {
   return new TextEncoder().encode(path).length;
 }
 
+/** Undefined also where the way there is none any more, or is closed. */
 function inodeOf(path: string): bigint | undefined {
   try {
     return lstatSync(path, { bigint: true }).ino;

@@ -48,6 +48,7 @@ export async function prepare(request: RunRequest, host: ProcessHost, line: Comm
   const needed = cwd === undefined ? needs : [...needs, { path: cwd, what: "--cwd", access: "enter" } as const];
   const workers = options.workers ?? fromEnvironment(host) ?? host.cpuCount;
   checkSpare(options, workers);
+  checkToken(options);
   return {
     work: cwd === undefined ? work : withDirectory(work, cwd),
     workers,
@@ -62,6 +63,12 @@ function checkSpare({ spare }: RunOptions, workers: number): void {
   throw new UsageError(
     `Cannot keep ${spare.minSpare} workers spare of ${workers}, as --spare asks: give a larger -w, or a smaller MIN`,
   );
+}
+
+/** Whoever names a secret takes what it is for to be there. */
+function checkToken({ statusListen, statusTokenFile }: RunOptions): void {
+  if (statusTokenFile === undefined || statusListen !== undefined) return;
+  throw new UsageError("Cannot use --status-token-file without --status-listen: add one, as in --status-listen 9090");
 }
 
 interface Found {

@@ -47,10 +47,11 @@ export interface PresenceOptions {
   readonly obey: Obey;
 }
 
-/** What a manager is called after its worker: `app` for `src/app.ts`. */
+/** What a manager is called after its worker: `app` for `src/app.ts`. It can be typed, so it begins as no option does. */
 export function nameAfter(work: string): string {
   const file = basename(work.replace(/[?#].*$/, "")).replace(/\.\w+$/, "");
-  return file.replace(/[^\w.-]+/g, "-") || "prefork";
+  const name = file.replace(/[^\w.-]+/g, "-").replace(/^[.-]+|-+$/g, "") || "prefork";
+  return /^\d/.test(name) ? `_${name}` : name;
 }
 
 /** The presence of one manager. */
@@ -135,6 +136,7 @@ export class Presence implements AsyncDisposable {
       this.#socket = await this.#bind(false);
     } catch (error) {
       if (isAsked && error instanceof SocketTakenError) throw await this.#nameTaken();
+      if (control !== undefined) throw new UsageError(`${describeError(error)} (--control)`);
       if (isAsked) throw new UsageError(`Cannot listen to operators: ${describeError(error)}`);
       if (!(error instanceof SocketTakenError)) return this.#goWithout(error);
       this.name = `${this.name}-${host.pid}`;

@@ -18,6 +18,7 @@ import { isForeign, isLoopback, isMeant, isVisit, knows } from "./status_access.
 import { PAGE, PAGE_POLICY } from "./status_page.ts";
 import { StatusRecord } from "./status_record.ts";
 import { StatusStreams } from "./status_stream.ts";
+import { inWordsOfPort } from "./system_error.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** How long a client may be silent, and how many there may be: the descriptors are for workers. */
@@ -85,7 +86,7 @@ export class StatusServer implements Disposable {
     } catch (error) {
       server[Symbol.dispose]();
       throw new UsageError(
-        `Cannot listen on ${formatPlace(parts.address)} for --status-listen: ${describeError(error)}`,
+        `Cannot listen on ${formatPlace(parts.address)} for --status-listen: ${inWordsOfPort(error)}`,
       );
     }
     return server;
@@ -171,7 +172,7 @@ export class StatusServer implements Disposable {
       }
     });
     if (!isBound && !this.#isOver) {
-      log.tell("warning", `cannot listen on ${formatPlace(address)}: ${describeError(last)}`);
+      log.tell("warning", `cannot listen on ${formatPlace(address)}: ${inWordsOfPort(last)}`);
     }
   }
 

@@ -11,7 +11,7 @@ import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError } from "../events.ts";
 import type { Order } from "../operator/words.ts";
 import { ask, findManager, NoAnswerError } from "./client.ts";
-import { look, render, tell, type TopState } from "./top_view.ts";
+import { look, miss, render, tell, type TopState } from "./top_view.ts";
 import { UsageError } from "./usage_error.ts";
 
 const LOOK_MS = 1000;
@@ -81,7 +81,7 @@ class Screen {
         this.#state = look(this.#state, status, currentHost.now());
       } catch (error) {
         if (!(error instanceof NoAnswerError)) throw error;
-        this.#note(`${error.message}; q quits`);
+        this.#state = miss(this.#state, error.message);
       }
       this.#draw();
     }

@@ -23,6 +23,8 @@ export interface TopState {
   readonly events: readonly string[];
   /** What the last key has come to, or what is asked. */
   readonly note: string;
+  /** Why nobody answers any more; undefined while somebody does. */
+  readonly silence: string | undefined;
 }
 
 /** The size of the terminal, in characters. */
@@ -33,7 +35,8 @@ export interface Size {
 
 /** The state after one more look. */
 export function look(before: TopState | undefined, status: StatusReport, at: number): TopState {
-  const { rates = [], events = [], note = "" } = before ?? {};
+  const { rates = [], events = [] } = before ?? {};
+  const note = before?.silence === undefined ? before?.note ?? "" : ""; // it told of the silence
   // Another manager counts anew.
   const isSame = before?.status.pid === status.pid;
   const rate = isSame ? rateOf(status.requests - before.status.requests, at - before.at) : 0;
@@ -42,7 +45,20 @@ export function look(before: TopState | undefined, status: StatusReport, at: num
     const since = (requests ?? 0) - (old.get(pid) ?? 0);
     return [pid, isSame ? rateOf(since, at - before.at) : 0] as const;
   });
-  return { status, at, rates: [...rates, rate].slice(-HISTORY), workerRates: new Map(workerRates), events, note };
+  return {
+    status,
+    at,
+    rates: [...rates, rate].slice(-HISTORY),
+    workerRates: new Map(workerRates),
+    events,
+    note,
+    silence: undefined,
+  };
+}
+
+/** The state where a look came to nothing. What was seen before is of the past. */
+export function miss(before: TopState, reason: string): TopState {
+  return { ...before, note: "looked for once a second; q quits", silence: printable(reason, 300) };
 }
 
 function rateOf(count: number, ms: number): number {
@@ -59,11 +75,12 @@ const LEVELS = "▁▂▃▄▅▆▇█";
 
 /** The whole screen: a line each, none longer than the screen is wide, and no more than fit. */
 export function render(state: TopState, size: Size): readonly string[] {
-  const { status, note } = state;
+  const { status, note, silence } = state;
   const head = renderHead(state, size);
   const foot = note === "" ? KEYS : note;
   const left = Math.max(0, size.rows - head.length - 1);
-  const table = workerRows(status, (pid) => state.workerRates.get(pid)).slice(0, left);
+  const rows = silence === undefined ? workerRows(status, (pid) => state.workerRates.get(pid)) : [];
+  const table = rows.slice(0, left);
   const missing = status.workers.length + status.standbys.length + 1 - table.length;
   const workers = missing > 0 && table.length > 1 ? [...table.slice(0, -1), `... and ${missing + 1} more`] : table;
   const room = left - workers.length - 1;
@@ -73,8 +90,15 @@ export function render(state: TopState, size: Size): readonly string[] {
   return [...body, ...filler, foot].map((line) => line.slice(0, size.columns)).slice(0, size.rows);
 }
 
-function renderHead({ status, rates }: TopState, { columns }: Size): readonly string[] {
+function renderHead({ status, rates, silence }: TopState, { columns }: Size): readonly string[] {
   const { name, state, degraded, ready, maxWorkers, generation, pid, uptimeMs, work, restarts } = status;
+  if (silence !== undefined) {
+    return [
+      `${printable(name, 100)}  nobody answers any more`,
+      `pid=${pid}  was ${state}, with ${ready}/${maxWorkers} ready: ${silence}`,
+      "",
+    ];
+  }
   const memory = [status, ...status.workers, ...status.standbys].reduce(
     (sum, each) => sum + (each.memoryBytes ?? 0),
     0,

@@ -34,7 +34,11 @@ export type OutputMode = (typeof OUTPUT_MODES)[number];
 /** Reads a whole number, 0 or more. */
 export function parseCount(what: string, text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  const wanted = /^\d+$/.test(text) ? "less than a thousand million" : "a whole number, such as 4";
+  const wanted = /^\d+$/.test(text)
+    ? "less than a thousand million"
+    : /^-\d+$/.test(text)
+    ? "0 or more"
+    : "a whole number, such as 4";
   throw new UsageError(`Cannot use '${text}' for ${what}: it must be ${wanted}`);
 }
 
