@@ -7,9 +7,9 @@
 import { tell, type Turn } from "./turn.ts";
 
 /** How many workers more, or less, the policy wants. One that throws, or gives no number, changes nothing. */
-export function askPolicy(turn: Turn): number {
-  const { config, workers, serving, idle, maxWorkers, lastGrowth } = turn.pool;
-  const view = { workers: workers.size, serving: serving.size, idle: idle.size, maxWorkers, lastGrowth };
+export function askPolicy(turn: Turn, workers: number = turn.pool.workers.size): number {
+  const { config, serving, idle, maxWorkers, lastGrowth } = turn.pool;
+  const view = { workers, serving: serving.size, idle: idle.size, maxWorkers, lastGrowth };
   try {
     const decided = config.policy.decide(view);
     const change = Math.trunc(decided);
@@ -19,6 +19,12 @@ export function askPolicy(turn: Turn): number {
     tell(turn, { type: "hookError", hook: "policy.decide", error });
     return 0;
   }
+}
+
+/** Whether as many serve as there should be, once all are gone who leave. */
+export function isStaffed(turn: Turn): boolean {
+  const { serving, maxWorkers } = turn.pool;
+  return serving.size >= Math.min(maxWorkers, serving.size + askPolicy(turn, serving.size));
 }
 
 /** How many workers there should be. */

@@ -7,7 +7,7 @@
  */
 
 import { describeWorker } from "./events.ts";
-import { countWanted } from "./pool_policy.ts";
+import { isStaffed } from "./pool_policy.ts";
 import { dismiss, stopSignal, stopWorker } from "./pool_signals.ts";
 import { awaken, isPaced } from "./pool_spawn.ts";
 import { canStaff, staffBeside, staffSlot } from "./pool_staffing.ts";
@@ -296,8 +296,7 @@ function isDone({ roll, workers, successors, vacating, serving, ready, endsEarly
  * way back is over as soon as nobody is left who is to go.
  */
 function isWhole(turn: Turn, { fallback }: Roll): boolean {
-  const { endsEarly, serving } = turn.pool;
-  return fallback === null || endsEarly || serving.size >= countWanted(turn);
+  return fallback === null || turn.pool.endsEarly || isStaffed(turn);
 }
 
 /** Nobody is left to be replaced, nor to prove anything. The pool stays empty, since it was told so last. */

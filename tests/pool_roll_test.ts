@@ -636,6 +636,20 @@ describe("pool: a reload that changes the rules", () => {
     assert.deepEqual([generations(sim), sim.of("reloaded").length], [[2, 2], 1]);
   });
 
+  it("is done though workers have yet to go that a policy has retired", () => {
+    let wanted = 3;
+    const decide = ({ serving }: { readonly serving: number }) => wanted - serving;
+    const sim = poolAtRest({ maxWorkers: 4, policy: { intervalMs: 0, decide } }, { obedient: false });
+    wanted = 1;
+    sim.send({ type: "adjust" });
+    assert.equal(sim.of("retire").length, 2);
+    const retired = sim.of("retire").map(({ worker: { slot } }) => slot);
+    sim.reload();
+    becomeReady(sim, newest(sim).id);
+    assert.deepEqual(sim.of("reloaded").map(({ generation }) => generation), [2]);
+    assert.deepEqual(retired.map((slot) => sim.inSlot(slot).signals), [["SIGTERM"], ["SIGTERM"]]);
+  });
+
   it("counts failures to boot for itself alone", () => {
     const sim = poolAtRest({ maxWorkers: 0, maxBootFailures: 3 });
     for (let time = 0; time < 5; time++) {
