@@ -12,8 +12,8 @@ import { type HandedSocket, Inheritance } from "./handover.ts";
 import { type Libc, NoLibcError } from "./libc.ts";
 import type { ListenOptions } from "./listen.ts";
 import type { Listener, WorkerListener } from "./serving.ts";
-import { isListening } from "./socket_facts.ts";
-import { fileOf, type SocketFile } from "./socket_file.ts";
+import { cookieOf, isListening } from "./socket_facts.ts";
+import { fileOf, isInPlace, type SocketFile } from "./socket_file.ts";
 import { applyChange, closeSockets, duplicate, giveUp, openSockets, type SharedSocket } from "./socket_opener.ts";
 import type { ProcessHost } from "./types.ts";
 
@@ -134,18 +134,29 @@ export class SharedSockets implements Disposable {
    * @throws {Error} As {@linkcode open}.
    */
   reopen(wanted: readonly ListenOptions[], host: ProcessHost, others: readonly SharedSockets[] = []): SharedSockets {
-    const all = [this, ...others];
+    const sockets = this.#known([this, ...others].flatMap((one) => one.#sockets));
     const copies = new Inheritance(
-      all.flatMap((one) => one.handed(true)).map((one) => ({ ...one, fd: duplicate(this.#libc, one.fd) })),
+      handedOver(sockets, (_, fd) => fd).map((one) => ({ ...one, fd: duplicate(this.#libc, one.fd) })),
     );
     try {
       const next = SharedSockets.open(wanted, host, () => this.#libc, copies);
-      next.#inherit(all.flatMap((one) => one.#sockets));
+      next.#inherit(sockets);
       next.own();
       return next;
     } finally {
       for (const { fd } of copies.unclaimed) this.#libc.close(fd);
     }
+  }
+
+  /** Each once, by whatever descriptors they are held; and none that nobody can find any more. */
+  #known(sockets: readonly SharedSocket[]): readonly SharedSocket[] {
+    const seen = new Set<bigint | undefined>();
+    return sockets.filter(({ fd, file }) => {
+      const cookie = cookieOf(this.#libc, fd);
+      if (seen.has(cookie) || (file !== undefined && !isInPlace(this.#libc, file))) return false;
+      seen.add(cookie);
+      return true;
+    });
   }
 
   #inherit(before: readonly SharedSocket[]): void {
@@ -157,14 +168,7 @@ export class SharedSockets implements Disposable {
 
   /** The sockets as the next manager has them, at their numbers here or from 3 on. */
   handed(atOwnNumbers: boolean): readonly HandedSocket[] {
-    return this.#sockets.map(({ fd, asked, address, name, file }, index) => ({
-      fd: atOwnNumbers ? fd : FIRST_FD + index,
-      asked,
-      bound: formatAddress(address),
-      name,
-      file: file?.path,
-      ...(file?.id === undefined ? {} : { fileId: file.id }),
-    }));
+    return handedOver(this.#sockets, (index, fd) => atOwnNumbers ? fd : FIRST_FD + index);
   }
 
   /** The places of those that the manager before this one handed over, in its list. */
@@ -228,6 +232,20 @@ export class SharedSockets implements Disposable {
     this.#exit[Symbol.dispose]();
     closeSockets(this.#libc, sockets);
   }
+}
+
+function handedOver(
+  sockets: readonly SharedSocket[],
+  number: (index: number, fd: number) => number,
+): readonly HandedSocket[] {
+  return sockets.map(({ fd, asked, address, name, file }, index) => ({
+    fd: number(index, fd),
+    asked,
+    bound: formatAddress(address),
+    name,
+    file: file?.path,
+    ...(file?.id === undefined ? {} : { fileId: file.id }),
+  }));
 }
 
 /** Two of one name may be two files: one that was removed, and the one that was made in its place. */

@@ -22,6 +22,7 @@ interface Change {
   readonly changes: PoolChanges | Record<string, unknown>;
   readonly fails?: boolean;
   readonly overtakes?: boolean;
+  readonly failsLate?: { readonly slot: number; readonly until: string };
 }
 
 /** Has a program begin with two sockets that listen, at 8 and 9. */
@@ -130,6 +131,34 @@ describe("a reload with options", () => {
     await stopPool(pool.program);
   });
 
+  it("listens nowhere that only a failed one was to, once its workers are gone, however late", SERVING, async () => {
+    await using directory = await tempDir();
+    const [path, until] = [directory.file("s"), directory.file("go")];
+    const [a, b] = ["a=127.0.0.1:0", `b=unix:${path}`];
+    await using pool = await begin({ maxWorkers: 2, listen: a }, [
+      { changes: { listen: [a, b] }, failsLate: { slot: 1, until } },
+    ]);
+    assert.match((await pool.next())[0], /^ReloadError: .*Generation 1 goes on serving$/);
+    await pool.program.waitForLine(/"type":"reloaded","generation":1/);
+    assert.equal(existsSync(path), true, "as long as there is a worker of it");
+    writeFileSync(until, "");
+    await waitFor(() => !existsSync(path), { what: "the file to be gone" });
+    await stopPool(pool.program);
+  });
+
+  it("has each socket once, however often one reload takes the place of another", SERVING, async () => {
+    const twice = ["127.0.0.1:0", "127.0.0.1:0"];
+    await using pool = await begin({ maxWorkers: 1, listen: twice[0] }, [
+      { changes: { listen: twice }, overtakes: true },
+      { changes: { listen: twice, bootTimeoutMs: 5000 }, overtakes: true },
+    ]);
+    for (const _ of [1, 2]) {
+      const [error, { listeners }] = await pool.next();
+      assert.deepEqual([error, new Set(listeners).size], ["", 2], listeners.join());
+    }
+    await stopPool(pool.program);
+  });
+
   it("closes what the manager was given and has given up, but not what it only tried", SERVING, async () => {
     const [a, b, c] = ["a=fd:8", "b=fd:9", "c=127.0.0.1:0"];
     await using pool = await begin({ maxWorkers: 1, listen: a }, [
@@ -211,26 +240,30 @@ describe("a reload with options", () => {
     await stopPool(pool.program);
   });
 
-  it("brings back a Unix socket whose file somebody has removed", SERVING, async () => {
-    await using directory = await tempDir();
-    const path = directory.file("s");
-    const listen = { address: `unix:${path}`, mode: 0o660 };
-    await using pool = await begin({ maxWorkers: 1, listen }, [
-      { changes: { listen, bootTimeoutMs: 5000 }, fails: true },
-      { changes: { listen } },
-    ]);
-    unlinkSync(path);
-    assert.match((await pool.next())[0], /^ReloadError/);
-    assert.equal(existsSync(path), false, "nobody would answer there");
-    assert.equal((await pool.next())[0], "");
-    await using clients = load({ path }, [oneShot]);
-    await waitFor(() => clients.tally.workers.size > 0, { what: "an answer" });
-    assert.deepEqual((await clients.stop()).failures, []);
-    await waitFor(() => eventsOfType(pool.program, "reap").length === 2, { what: "the first generation to be gone" });
-    assert.equal(lstatSync(path).mode & 0o777, 0o660);
-    await stopPool(pool.program);
-    assert.equal(existsSync(path), false);
-  });
+  it(
+    "brings back a Unix socket whose file somebody has removed, also where it takes the place of one",
+    SERVING,
+    async () => {
+      await using directory = await tempDir();
+      const path = directory.file("s");
+      const listen = { address: `unix:${path}`, mode: 0o660 };
+      await using pool = await begin({ maxWorkers: 1, listen }, [
+        { changes: { listen, bootTimeoutMs: 5000 }, fails: true },
+        { changes: { listen }, overtakes: true },
+      ]);
+      unlinkSync(path);
+      assert.match((await pool.next())[0], /^ReloadError/);
+      assert.equal(existsSync(path), false, "nobody would answer there");
+      assert.equal((await pool.next())[0], "");
+      await using clients = load({ path }, [oneShot]);
+      await waitFor(() => clients.tally.workers.size > 0, { what: "an answer" });
+      assert.deepEqual((await clients.stop()).failures, []);
+      await waitFor(() => eventsOfType(pool.program, "reap").length === 3, { what: "all others to be gone" });
+      assert.equal(lstatSync(path).mode & 0o777, 0o660);
+      await stopPool(pool.program);
+      assert.equal(existsSync(path), false);
+    },
+  );
 
   it("brings the times of the pool to its new workers", SERVING, async () => {
     await using pool = await begin({ maxWorkers: 1, listen: "a=127.0.0.1:0" }, [
