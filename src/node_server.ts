@@ -95,10 +95,11 @@ export async function openNodeServer(
     correct: (listener) => void (server.address = () => addressOf(listener)),
     untilClosed: () => untilClosed(server, close),
     drain: () => work.drain(),
-    // deno-lint-ignore require-await
     async close() {
-      close();
+      const closed = Promise.withResolvers<void>();
+      close(() => closed.resolve());
       server.closeAllConnections?.();
+      await closed.promise; // and whoever waits for that, too
     },
   };
 }
@@ -143,10 +144,11 @@ class HttpWork {
   constructor(server: FullServer) {
     // A listener would be taken away by whoever replaces the user's, as engine.io does, and would keep Node.js from
     // answering upgrades and expectations that nobody else listens to.
-    const { emit } = server;
+    const wrapped = Object.hasOwn(server, "emit") ? server.emit : undefined;
+    const prototype: Pick<FullServer, "emit"> = Object.getPrototypeOf(server);
     server.emit = (...emitted) => {
       this.#hear(emitted); // before the user's listeners, which may send the headers
-      return emit.apply(server, emitted);
+      return (wrapped ?? prototype.emit).apply(server, emitted); // which somebody may wrap yet, for all servers
     };
   }
 

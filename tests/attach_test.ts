@@ -235,6 +235,7 @@ for (const runtime of ["deno", "bun"] as const) {
         assert.match(await get(port, "/close"), /^http/);
         await program.waitForErrorLine(saysEnd(port));
         await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+        await program.waitForLine("closed"); // by the worker that has ended: whoever waits for that is told
         assert.match(await get(port, "/"), /^http/);
         await stopPool(program);
       });
@@ -246,6 +247,7 @@ for (const runtime of ["deno", "bun"] as const) {
           await echo(port, "close");
           await program.waitForErrorLine(saysEnd(port));
           await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+          if (kind === "net") await program.waitForLine("closed");
           await echo(port, "one");
           await stopPool(program);
         });
