@@ -34,13 +34,13 @@ async function callDefault(own: WorkerSession, worker: Worker, main: unknown): P
   if (hasFetch(main) && typeof main.fetch !== "function") {
     return await own.run(() => {
       throw new TypeError(`Cannot serve this module: the 'fetch' that it exports is ${typeof main.fetch}, no function`);
-    }, withoutPlace);
+    }, inWords);
   }
   if (typeof main !== "function" && !isServed(main)) return;
   own.channel.say({ type: "waits" });
   if (typeof main === "function") return await own.run(() => main(worker));
   const { handler, options } = serving(main);
-  await own.run(() => worker.serve(handler, options), withoutPlace);
+  await own.run(() => worker.serve(handler, options), inWords);
 }
 
 /** The program has run when the welcome comes, and its server lacks nothing but its socket. */
@@ -51,12 +51,13 @@ async function standBy(own: WorkerSession, held: Hold): Promise<void> {
   const worker = await pass(own);
   if (worker === undefined) return;
   if (prepared === undefined) return await callDefault(own, worker, main);
-  await own.run(() => own.serve((servers, self) => servers.begin(self, prepared)), withoutPlace);
+  await own.run(() => own.serve((servers, self) => servers.begin(self, prepared)), inWords);
 }
 
-/** No line of the program led there. */
-function withoutPlace(error: unknown): string {
-  return `prefork: ${error instanceof Error ? error.message : String(error)}`;
+/** No line of the program led to what this module says itself. */
+function inWords(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.message.startsWith("Cannot serve") ? `prefork: ${error.message}` : error.stack ?? error.message;
 }
 
 async function prepare(own: WorkerSession, held: Hold, main: Served): Promise<readonly PreparedServer[]> {

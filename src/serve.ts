@@ -212,13 +212,8 @@ async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<S
   return { native, acceptor };
 }
 
-/** Opens a private server, and gives it when it is well. */
-async function openWell(
-  { host, selfCheck, signal }: ServingSite,
-  { open }: Source,
-  kind: PrivateKind,
-): Promise<PrivateServer> {
-  const native = await open(kind);
+/** Gives a private server when it is well. */
+async function whenWell({ host, selfCheck, signal }: ServingSite, native: PrivateServer): Promise<PrivateServer> {
   if (selfCheck === undefined) return native;
   const { untilWell } = await import("./self_check.ts");
   await untilWell(host, selfCheck, native, signal);
@@ -245,7 +240,7 @@ async function prepareAll(
   const prepared: PreparedServer[] = [];
   for (const listener of listeners) {
     const adopt = await tryAdoption(site, listener, source);
-    const open = (): Promise<PrivateServer> => openWell(site, source, { type: "tcp" });
+    const open = async (): Promise<PrivateServer> => await whenWell(site, await source.open({ type: "tcp" }));
     prepared.push({ listener, begin: adopt ?? (async () => shareByRelay(site, listener, await open())) });
   }
   return prepared;
@@ -271,12 +266,13 @@ async function tryAdoption(
     throw new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`);
   }
   const kind = kindOf(site, listener);
-  const native = await openWell(site, source, kind).catch((error: unknown) => {
+  const native = await source.open(kind).catch((error: unknown) => {
     // The relay asks for the same, unless it is a matter of the kind.
     if (kind.type === "unix") sayRelay(host, listener, reason(error));
     else throw error;
   });
   if (native === undefined) return undefined;
+  await whenWell(site, native);
   if (signal.aborted) return () => ({ native, acceptor: NOBODY });
   try {
     if (source.isAttached) await prove(site, libc, kindBeside(native), listener);

@@ -253,6 +253,17 @@ describe("prefork -l", () => {
   });
 });
 
+it("shows where a module fails that is asked where it listens", { ...options, skip: runtime !== "deno" }, async () => {
+  await using dir = await tempDir();
+  writeFileSync(
+    dir.file("app.ts"),
+    `export default { fetch: () => new Response(""), onListen() { throw new Error("no database"); } };`,
+  );
+  await using program = start([dir.file("app.ts"), "-l", "127.0.0.1:0", "-w", "1"]);
+  await program.waitForErrorLine("Error: no database");
+  await program.waitForErrorLine(/^\s+at .*app\.ts:1:/);
+});
+
 /** Asks again and again, one connection each, until told to stop: everything that was not answered. */
 function askOn(where: Where): { readonly answered: () => number; readonly stop: () => Promise<readonly string[]> } {
   const failures: string[] = [];
