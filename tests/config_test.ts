@@ -12,7 +12,7 @@ import { findConfig, parse } from "../src/cli/parse.ts";
 import type { Given, RunRequest } from "../src/cli/request.ts";
 import { DEFAULT_TRAPS } from "../src/cli/values.ts";
 import { defineConfig, type PreforkConfig } from "../src/define_config.ts";
-import { freePort } from "./support/free_port.ts";
+import { heldPort } from "./support/free_port.ts";
 import { load, oneShot } from "./support/load.ts";
 import { type Program, runProgram, runtime, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
@@ -251,11 +251,12 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     );
     writeFileSync(dir.file("gate"), "");
     const base = { worker: "app.ts", workers: 1, listen: ["127.0.0.1:0"] };
-    const port = await freePort();
+    const { port, release } = await heldPort();
     write(dir, base);
     await using program = start(dir);
     await program.waitForErrorLine("is ready");
     rmSync(dir.file("gate"));
+    await release();
     write(dir, { ...base, listen: [...base.listen, `127.0.0.1:${port}`] });
     program.kill("SIGHUP");
     await program.waitForLine("boots", { count: 2 }); // and holds the socket, whatever becomes of its generation

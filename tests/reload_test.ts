@@ -21,11 +21,11 @@ const BROKEN = [
   ["exits", /^worker=0 gen=2 pid=\d+ exited with status 7 before it was ready$/],
   [
     "hangs",
-    /^worker=0 gen=2 pid=\d+ was killed: it was not ready within 4000 ms: it has neither begun to serve nor called ready\(\)$/,
+    /^worker=0 gen=2 pid=\d+ was killed: it was not ready within \d+ ms: it has neither begun to serve nor called ready\(\)$/,
   ],
   [
     "never listens",
-    /^worker=0 gen=2 pid=\d+ was killed: it was not ready within 4000 ms: it has neither begun to serve nor called ready\(\)$/,
+    /^worker=0 gen=2 pid=\d+ was killed: it was not ready within \d+ ms: it has neither begun to serve nor called ready\(\)$/,
   ],
 ] as const;
 

@@ -109,8 +109,9 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
       await using program = runApp(on, { listen: "[::]:0" });
       using kept = new Client({ port: await portOf(program) }).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
       await kept.waitFor(/\r\n\r\n\d+$/);
-      const told = performance.now();
       program.kill("SIGTERM");
+      await program.waitForLine(/^told /);
+      const told = performance.now();
       await kept.waitForEnd();
       // Half a second, by timers that may be early; a request sent in that time would come late on a busy machine.
       assert.ok(performance.now() - told >= 400, `its connection was ended after ${performance.now() - told} ms`);
