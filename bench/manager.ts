@@ -11,7 +11,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { currentHost } from "../runtimes/current.ts";
-import { median, printTable } from "./table.ts";
+import { median, report } from "./table.ts";
 
 const COPIES = 3;
 const SETTLE_MS = 3_000;
@@ -83,16 +83,22 @@ const [bare, , one, many] = rows;
 if (bare === undefined || one === undefined || many === undefined) throw new Error("Cannot compare: a row is missing");
 const over = (value: number, least: number) =>
   `${value.toFixed(1)} (${value < least ? "" : "+"}${(value - least).toFixed(1)})`;
-printTable(
-  `medians of ${COPIES} processes each, side by side, ${SECONDS} s at rest (difference to the bare runtime)`,
-  ["", "resident MB", "of that its own MB", "proportional MB", "wakes a second"],
-  rows.map(({ name, rssMb, ownMb, pssMb, wakes }) => [
+report({
+  key: "manager",
+  title: `medians of ${COPIES} processes each, side by side, ${SECONDS} s at rest (difference to the bare runtime)`,
+  head: ["", "resident MB", "of that its own MB", "proportional MB", "wakes a second"],
+  rows: rows.map(({ name, rssMb, ownMb, pssMb, wakes }) => [
     name,
     over(rssMb, bare.rssMb),
     over(ownMb, bare.ownMb),
     over(pssMb, bare.pssMb),
     over(wakes, bare.wakes),
   ]),
-);
+});
 const perWorker = (many.rssMb - one.rssMb) / 100 * 1024;
-printTable("what one more command costs its manager", ["", "resident kB"], [["a worker", perWorker.toFixed(0)]]);
+report({
+  key: "manager-worker",
+  title: "what one more command costs its manager",
+  head: ["", "resident kB"],
+  rows: [["a worker", perWorker.toFixed(0)]],
+});

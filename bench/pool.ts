@@ -12,7 +12,7 @@ import { checkOptions } from "../src/options.ts";
 import { step } from "../src/pool.ts";
 import { emptyPool, type Input, type PoolState, type WorkerRef } from "../src/pool_state.ts";
 import type { ExitStatus } from "../src/types.ts";
-import { median, printTable } from "./table.ts";
+import { median, report } from "./table.ts";
 
 const SIZES = [10, 100, 1_000, 10_000, 100_000];
 const WARM_UP = 20;
@@ -114,8 +114,9 @@ const rows = [...LIFE.map(([name]) => name), WHOLE, MAP].map((name) => {
   const least = pools[0]?.ns(name) ?? NaN;
   return [name, ...pools.map((pool) => `${pool.ns(name).toFixed(0)} (${(pool.ns(name) / least).toFixed(1)})`)];
 });
-printTable(
-  `ns for one input (and ratio to 10 workers), medians of ${ROUNDS} rounds`,
-  ["input", ...SIZES.map((size) => `${size} workers`)],
+report({
+  key: "pool",
+  title: `ns for one input (and ratio to 10 workers), medians of ${ROUNDS} rounds`,
+  head: ["input", ...SIZES.map((size) => `${size} workers`)],
   rows,
-);
+});

@@ -1,19 +1,20 @@
 /**
  * How long after the SIGKILL of a worker its successor's own code runs: with a standby, and without. Beside it how long
- * it takes until the runtime tells of the death at all, and the start of the same program by hand. All take turns in one
- * run; what counts is the difference to the one, and the ratio to the other. When its code runs, the program itself
- * tells: this process is busy then with the next standby, and would hear of it late.
+ * it takes until the runtime tells of the death at all, the start of the same program by hand, and Parallel::Prefork,
+ * which forks. All take turns in one run; what counts is the difference to the first, and the ratio to the second. When
+ * its code runs, the program itself tells: this process is busy then with the next standby, and would hear of it late.
  *
  *     deno run -A bench/respawn.ts [SAMPLES]
  *     bun run bench/respawn.ts [SAMPLES]
  *
  * @module
  */
+import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { Prefork, type PreforkEvent, type ProcessHost, type SpawnCommand } from "../mod.ts";
 import { currentHost } from "../runtimes/current.ts";
-import { median, printTable, quantile } from "./table.ts";
+import { median, quantile, report } from "./table.ts";
 
 const WARM_UP = 5;
 const SAMPLES = Number(process.argv[2] ?? 50);
@@ -78,6 +79,40 @@ class Victim {
   }
 }
 
+/** Parallel::Prefork with one worker that is killed again and again. */
+class Forker {
+  readonly #child: ChildProcess;
+  #up = Promise.withResolvers<readonly [at: number, pid: number]>();
+  #pid: Promise<number>;
+
+  constructor() {
+    const script = fileURLToPath(new URL("./peers/respawn.pl", import.meta.url));
+    this.#child = spawn("perl", [script], { stdio: ["ignore", "pipe", "inherit"] });
+    this.#child.stdout?.setEncoding("utf8").on("data", (line: string) => {
+      const [at = "", pid = ""] = line.trim().split(" ");
+      this.#up.resolve([Number(at), Number(pid)]);
+    });
+    this.#pid = this.#up.promise.then(([, pid]) => pid);
+  }
+
+  /** From the kill until the next one's code runs. */
+  async sample(): Promise<number> {
+    const victim = await this.#pid;
+    this.#up = Promise.withResolvers();
+    const begun = now();
+    process.kill(victim, "SIGKILL");
+    const [at, pid] = await this.#up.promise;
+    this.#pid = Promise.resolve(pid);
+    return at - begun;
+  }
+
+  async end(): Promise<void> {
+    const ended = new Promise((resolve) => this.#child.once("exit", resolve));
+    this.#child.kill("SIGTERM");
+    await ended;
+  }
+}
+
 /** The same program by hand, from its spawn until it runs. */
 async function byHand(): Promise<number> {
   const up = Promise.withResolvers<number>();
@@ -93,11 +128,23 @@ async function byHand(): Promise<number> {
 
 const withStandby = new Victim(1);
 const without = new Victim(0);
-const figures: { readonly standby: Sample; readonly plain: Sample; readonly hand: number }[] = [];
+const forker = new Forker();
+const figures: {
+  readonly standby: Sample;
+  readonly plain: Sample;
+  readonly hand: number;
+  readonly perl: number;
+}[] = [];
 for (let round = 0; round < WARM_UP + SAMPLES; round++) {
-  const sample = { standby: await withStandby.sample(), plain: await without.sample(), hand: await byHand() };
+  const sample = {
+    standby: await withStandby.sample(),
+    plain: await without.sample(),
+    hand: await byHand(),
+    perl: await forker.sample(),
+  };
   if (round >= WARM_UP) figures.push(sample);
 }
+await forker.end();
 for (const { pool } of [withStandby, without]) {
   pool.signalAllChildren("SIGKILL");
   await pool[Symbol.asyncDispose]();
@@ -110,13 +157,16 @@ const row = (what: string, of: readonly number[], ratio = ""): readonly string[]
 const after = (samples: readonly Sample[]) => samples.map(({ told, up }) => up - told);
 const standby = figures.map((figure) => figure.standby);
 const plain = figures.map((figure) => figure.plain);
-printTable(
-  `ms, ${SAMPLES} samples each`,
-  ["", "quarter", "median", "three quarters", "ratio to by hand"],
-  [
+report({
+  key: "respawn",
+  title: `ms, ${SAMPLES} samples each`,
+  head: ["", "quarter", "median", "three quarters", "ratio to by hand"],
+  rows: [
     row("SIGKILL until the runtime tells of it", standby.map(({ told }) => told)),
     row("from there until the standby's code runs", after(standby)),
     row("the program by hand, from its spawn on", figures.map((figure) => figure.hand), "1.00"),
     row("without a standby, told until the code runs", after(plain), (median(after(plain)) / hand).toFixed(2)),
+    row("SIGKILL until the standby's code runs", standby.map(({ up }) => up)),
+    row("SIGKILL until the code runs of Parallel::Prefork's next", figures.map(({ perl }) => perl)),
   ],
-);
+});

@@ -11,7 +11,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { Prefork, type ProcessHost, type SpawnCommand } from "../mod.ts";
 import { currentHost } from "../runtimes/current.ts";
-import { median, printTable, quantile } from "./table.ts";
+import { median, quantile, report } from "./table.ts";
 
 const WARM_UP = 5;
 const SAMPLES = Number(process.argv[2] ?? 80);
@@ -107,8 +107,9 @@ const row = (subject: Subject, hand: Subject) => {
   const ratio = median(own) / median(figures.get(hand) ?? []);
   return [subject.name, ...[0.25, 0.5, 0.75].map((q) => quantile(own, q).toFixed(1)), ratio.toFixed(2)];
 };
-printTable(
-  `ms from spawn to the first line of the program's own code, ${SAMPLES} samples each`,
-  ["", "quarter", "median", "three quarters", "ratio to by hand"],
-  PAIRS.flatMap(([hand, worker]) => [row(hand, hand), row(worker, hand)]),
-);
+report({
+  key: "start",
+  title: `ms from spawn to the first line of the program's own code, ${SAMPLES} samples each`,
+  head: ["", "quarter", "median", "three quarters", "ratio to by hand"],
+  rows: PAIRS.flatMap(([hand, worker]) => [row(hand, hand), row(worker, hand)]),
+});

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import process from "node:process";
 
 /** The middle of some figures. */
@@ -16,14 +18,36 @@ export function quantile(figures: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? NaN;
 }
 
-/** Prints a title and rows as a Markdown table: the first column left, all others right. */
+/** Figures that stand in the report under a name of their own. */
+export interface Table {
+  readonly key: string;
+  readonly title: string;
+  readonly head: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+  /** What a plot is made of, if there is one. */
+  readonly figures?: readonly Readonly<Record<string, string | number | null>>[];
+}
+
+/** Prints a table, and leaves it to the suite that runs this, if one does. */
+export function report(table: Table): void {
+  printTable(table.title, table.head, table.rows);
+  const { BENCH_OUT: dir } = process.env;
+  if (dir === undefined) return;
+  writeFileSync(join(dir, `${table.key}.json`), JSON.stringify({ ...table, runtime: runtimeVersion() }));
+}
+
+/** Prints a title and rows as a Markdown table. */
 export function printTable(title: string, head: readonly string[], rows: readonly (readonly string[])[]): void {
+  print(`${runtimeVersion()}: ${title}\n\n${formatTable(head, rows)}\n`);
+}
+
+/** A Markdown table: the first column left, all others right. */
+export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((_, column) => Math.max(3, ...[head, ...rows].map((row) => row[column]?.length ?? 0)));
   const cells = (row: readonly string[]) =>
     widths.map((width, column) => column === 0 ? row[0]?.padEnd(width) : row[column]?.padStart(width));
   const rule = widths.map((width, column) => column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`);
-  const lines = [cells(head), rule, ...rows.map(cells)].map((row) => `| ${row.join(" | ")} |`);
-  print(`${runtimeVersion()}: ${title}\n\n${lines.join("\n")}\n`);
+  return [cells(head), rule, ...rows.map(cells)].map((row) => `| ${row.join(" | ")} |`).join("\n");
 }
 
 /** Prints a line. */

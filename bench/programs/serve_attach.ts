@@ -2,9 +2,10 @@
 import { createServer } from "node:http";
 import process from "node:process";
 import { Prefork } from "../../mod.ts";
+import { answer } from "./answer.js";
 
 const [port = "0", workers = "1"] = process.argv.slice(2);
 
 await using pool = new Prefork({ maxWorkers: Number(workers), listen: `127.0.0.1:${port}` });
-await pool.start((worker) => worker.attach(createServer((_, response) => response.end("hello"))));
+await pool.start((worker) => worker.attach(createServer(answer)));
 await pool.waitAllChildren();

@@ -1,6 +1,7 @@
 /** The same server in workers that share one socket: PORT, how many, and whether they relay. */
 import process from "node:process";
 import { Prefork } from "../../mod.ts";
+import { fetch } from "./answer.js";
 
 const [port = "0", workers = "1", way] = process.argv.slice(2);
 
@@ -9,5 +10,5 @@ await using pool = new Prefork({
   listen: `127.0.0.1:${port}`,
   adoption: way !== "relay",
 });
-await pool.start((worker) => worker.serve(() => new Response("hello"), { development: false }));
+await pool.start((worker) => worker.serve(fetch, { development: false }));
 await pool.waitAllChildren();

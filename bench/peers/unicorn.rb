@@ -1,0 +1,2 @@
+worker_processes Integer(ENV.fetch("BENCH_WORKERS"))
+logger Logger.new(File::NULL)
