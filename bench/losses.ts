@@ -2,7 +2,7 @@
  * Requests that are lost, and the slowest one, while a server takes its program anew again and again, while its workers
  * are killed, and while the new program is broken. Of this module, and of those that a user could take instead.
  *
- *     bench/run losses                                   # or, by itself, of some: deno run -A bench/losses.ts TIMES NAME
+ *     bench/run losses
  *
  * The clients open a connection for each request, and try nothing twice.
  *
@@ -156,10 +156,7 @@ async function measure(peer: Peer): Promise<Row> {
   return { peer, calm, reloads, done, crashes, broken, isBack };
 }
 
-const ONLY = process.argv[3] ?? "";
-const MEASURED = PEERS.filter(({ name, reload }) =>
-  (reload !== undefined || name.includes("cluster")) && name.includes(ONLY)
-);
+const MEASURED = PEERS.filter(({ name, reload }) => (reload !== undefined || name.includes("cluster")));
 const rows: Row[] = [];
 for (const peer of MEASURED) {
   rows.push(await measure(peer));
