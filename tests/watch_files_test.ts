@@ -104,6 +104,22 @@ describe("the state of files", () => {
   });
 });
 
+describe("a file that is saved while it is looked at for the first time", () => {
+  it("counts as changed, then or at the next look", async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a");
+    for (let round = 0; round < 300; round++) {
+      save(dir, { a: "1" });
+      utimesSync(path, 100, 100);
+      const states = new FileStates((where, error) => assert.fail(`${where}: ${error}`));
+      const first = states.look([path], 150_000);
+      for (let turn = 0; turn < round % 6; turn++) await new Promise((resolve) => setImmediate(resolve));
+      save(dir, { a: "2" });
+      assert.deepEqual([...await first, ...await states.look([path], 150_000)], [path], `in round ${round}`);
+    }
+  });
+});
+
 describe("the directories of files", () => {
   it("are watched for these files alone, and as they come and go", async () => {
     await using dir = await tempDir();

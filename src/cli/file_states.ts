@@ -16,6 +16,9 @@ interface FileState {
 
 const ABSENT: FileState = { stamp: "", modifiedMs: -Infinity, content: "" };
 
+/** How often a file is read anew that changes under it. */
+const TRIES = 5;
+
 /** How many files are read at a time. */
 const AT_A_TIME = 64;
 
@@ -50,17 +53,27 @@ export class FileStates {
   async #read(path: string): Promise<FileState> {
     const before = this.#known.get(path);
     try {
-      const { ino, size, mtimeMs: modifiedMs } = await stat(path);
-      const stamp = `${ino} ${size} ${modifiedMs}`;
-      if (before?.stamp === stamp) return before;
-      const content = createHash("sha256").update(await readFile(path)).digest("base64");
-      return { stamp, modifiedMs, content };
+      let seen = await stampOf(path);
+      if (before?.stamp === seen.stamp) return before;
+      // What is saved between the two would pass for what was there before.
+      for (let left = TRIES; left > 0; left--) {
+        const content = createHash("sha256").update(await readFile(path)).digest("base64");
+        const then = await stampOf(path);
+        if (then.stamp === seen.stamp) return { ...seen, content };
+        seen = then;
+      }
+      return { ...seen, stamp: "", content: "" }; // it is being written all the time
     } catch (error) {
       if (isAbsence(error)) return ABSENT;
       this.#unreadable(path, error);
       return before ?? ABSENT;
     }
   }
+}
+
+async function stampOf(path: string): Promise<Pick<FileState, "stamp" | "modifiedMs">> {
+  const { ino, size, mtimeMs: modifiedMs } = await stat(path);
+  return { stamp: `${ino} ${size} ${modifiedMs}`, modifiedMs };
 }
 
 /** Whether an error says that there is no such file. */
