@@ -24,7 +24,7 @@ export function askPolicy(turn: Turn, workers: number = turn.pool.workers.size):
 /** Whether as many serve as there should be, once all are gone who leave. */
 export function isStaffed(turn: Turn): boolean {
   const { serving, maxWorkers } = turn.pool;
-  return serving.size >= Math.min(maxWorkers, serving.size + askPolicy(turn, serving.size));
+  return serving.size >= maxWorkers || askPolicy(turn, serving.size) <= 0;
 }
 
 /** How many workers there should be. */

@@ -9,13 +9,14 @@ import { writeSync } from "node:fs";
 import { dirname, relative } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { offerPackage } from "../../runtimes/current_config_cli.ts";
 import { FAILED, READ } from "./config_marks.ts";
 
 const file = process.argv[2] ?? "";
 const own = fileURLToPath(file);
 const loader = fileURLToPath(import.meta.url);
 try {
-  if ("Bun" in globalThis) (await import("../../runtimes/bun_config_cli.ts")).offerPackage(dirname(own));
+  offerPackage(dirname(own));
   const { default: config }: { readonly default?: unknown } = await import(file);
   writeSync(1, `\n${READ}${JSON.stringify(await config, plain) ?? "null"}\n`);
   process.exit(0); // whatever it left open is not waited for
