@@ -5,11 +5,11 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { freePort } from "../tests/support/free_port.ts";
 import type { Peer } from "./peers/peers.ts";
 
 /** What a server is asked for, by its path. */
@@ -123,15 +123,6 @@ export async function loadServer({ port }: Server, path: Path, mode: Mode, secon
   await ended.promise;
   clearTimeout(timer);
   return JSON.parse(text.trim().split("\n").at(-1) ?? "");
-}
-
-/** A port that nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 async function untilAnswered(port: number, children: readonly ChildProcess[]): Promise<void> {

@@ -30,15 +30,10 @@ export interface Table {
 
 /** Prints a table, and leaves it to the suite that runs this, if one does. */
 export function report(table: Table): void {
-  printTable(table.title, table.head, table.rows);
+  print(`${runtimeVersion()}: ${table.title}\n\n${formatTable(table.head, table.rows)}\n`);
   const { BENCH_OUT: dir } = process.env;
   if (dir === undefined) return;
   writeFileSync(join(dir, `${table.key}.json`), JSON.stringify({ ...table, runtime: runtimeVersion() }));
-}
-
-/** Prints a title and rows as a Markdown table. */
-export function printTable(title: string, head: readonly string[], rows: readonly (readonly string[])[]): void {
-  print(`${runtimeVersion()}: ${title}\n\n${formatTable(head, rows)}\n`);
 }
 
 /** A Markdown table: the first column left, all others right. */
