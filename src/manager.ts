@@ -15,7 +15,14 @@ import type { PoolFigures } from "./figures.ts";
 import { Generations } from "./generations.ts";
 import { Inbox, type SpawnEffect } from "./inbox.ts";
 import { Lookouts } from "./lookouts.ts";
-import { type CheckedOptions, checkOptions, encodeData, type PreforkOptions, trappedSignals } from "./options.ts";
+import {
+  type CheckedOptions,
+  checkOptions,
+  encodeData,
+  leftSignals,
+  type PreforkOptions,
+  trappedSignals,
+} from "./options.ts";
 import { Outputs } from "./outputs.ts";
 import { step } from "./pool.ts";
 import {
@@ -119,7 +126,13 @@ export class Manager {
       post,
       gone: () => this.#letGo(),
     });
-    this.#traps = new Traps(host, trapped, (signal) => this.#hear(signal), (signal) => this.#die(signal));
+    this.#traps = new Traps(
+      host,
+      trapped,
+      leftSignals(options.trapSignals),
+      (signal) => this.#hear(signal),
+      (signal) => this.#die(signal),
+    );
     warnOfInspector(host, trapped, hub);
     if (options.tracer !== undefined) this.#trace(options.tracer, options.name);
     options.signal?.addEventListener("abort", this.#stop, { once: true });

@@ -13,7 +13,17 @@ import type { Prefork } from "./prefork.ts";
 import { checkReadyWhen, isShared, type Readiness, type ReadyWhen } from "./ready_when.ts";
 import { isReplacing, isSignal, isStopSignal, isUncatchable, parseSignal } from "./signals.ts";
 import type { Tracer } from "./telemetry.ts";
-import type { ExitStatus, Json, OutputReader, ProcessHost, Relay, Signal, TrapSignals, WorkerInfo } from "./types.ts";
+import type {
+  ExitStatus,
+  Json,
+  OutputReader,
+  ProcessHost,
+  Relay,
+  Relays,
+  Signal,
+  TrapSignals,
+  WorkerInfo,
+} from "./types.ts";
 
 /** Anything that logs: `console`, LogTape's `getLogger()`, the `getLogger()` of `@std/log`. */
 export interface Logger {
@@ -237,7 +247,7 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
     maxWorkers,
     readyWhen,
     probeIntervalMs: readyWhen?.by === "manager" ? readyWhen.intervalMs : undefined,
-    trapSignals: checkTraps(options.trapSignals ?? { SIGTERM: "SIGTERM" }),
+    trapSignals: trapsOf(options),
     policy: options.policy ?? fixedPool(),
     spawnIntervalMs: checkTime("spawnIntervalMs", options.spawnIntervalMs ?? 0),
     errRespawnIntervalMs: checkTime("errRespawnIntervalMs", options.errRespawnIntervalMs ?? 1000),
@@ -350,7 +360,12 @@ function checkPolicy({ decide, intervalMs, retireAfterMs = 0 }: Policy): void {
   checkSpan("policy.retireAfterMs", retireAfterMs);
 }
 
-function checkTraps(traps: TrapSignals): TrapSignals {
+function trapsOf({ trapSignals = { SIGTERM: "SIGTERM" } }: PreforkOptions): Relays {
+  checkTraps(trapSignals);
+  return Object.fromEntries(Object.entries(trapSignals).filter(([, relay]) => relay !== false));
+}
+
+function checkTraps(traps: TrapSignals): void {
   if (typeof traps !== "object" || traps === null) {
     throw new TypeError(`Cannot use 'trapSignals': it must map signals to what workers get, not ${show(traps)}`);
   }
@@ -364,11 +379,10 @@ function checkTraps(traps: TrapSignals): TrapSignals {
       throw new TypeError(`Cannot replace workers on ${signal}: it stops the pool; give the signal alone`);
     }
   }
-  return traps;
 }
 
-function checkRelay(trapped: Signal, relay: Relay | undefined): void {
-  if (relay === null) return;
+function checkRelay(trapped: Signal, relay: Relay | false | undefined): void {
+  if (relay === null || relay === false) return;
   if (typeof relay !== "object") {
     parseSignal(relay, `what workers get for ${trapped}`);
     return;
@@ -423,6 +437,11 @@ function checkJson(value: unknown, path: string, above: readonly object[]): void
 }
 
 /** The signals a manager traps. */
-export function trappedSignals(traps: TrapSignals): readonly Signal[] {
+export function trappedSignals(traps: Relays): readonly Signal[] {
   return Object.keys(traps).filter(isSignal);
+}
+
+/** The signals that it leaves to the program. */
+export function leftSignals(traps: TrapSignals = {}): readonly Signal[] {
+  return Object.keys(traps).filter(isSignal).filter((signal) => traps[signal] === false);
 }

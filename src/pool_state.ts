@@ -8,11 +8,11 @@ import type { PreforkEvent } from "./events.ts";
 import type { Policy } from "./policy.ts";
 import { SlotSet, TakenSlots } from "./slot_set.ts";
 import { emptySlots, type SlotMap } from "./slots.ts";
-import type { ExitStatus, ProcessUsage, Signal, TrapSignals, WorkerInfo } from "./types.ts";
+import type { ExitStatus, ProcessUsage, Relays, Signal, WorkerInfo } from "./types.ts";
 
 /** The rules of a pool, fixed when it is made. Times are in milliseconds. */
 export interface PoolConfig {
-  readonly trapSignals: TrapSignals;
+  readonly trapSignals: Relays;
   readonly policy: Policy;
   readonly spawnIntervalMs: number;
   readonly errRespawnIntervalMs: number;

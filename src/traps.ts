@@ -15,24 +15,32 @@ const FATAL: readonly Signal[] = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"];
 export class Traps implements Disposable {
   readonly #host: ProcessHost;
   readonly #trapped: readonly Signal[];
+  /** Those that are fatal, but not to this process. */
   readonly #ignored: readonly Signal[];
   readonly #onFatal: (signal: Signal) => void;
   #handlers: readonly Disposable[];
   #fatal: readonly Disposable[] = [];
 
-  /** Traps `trapped` at once: a signal that comes before the first `start` is not lost. */
+  /**
+   * Traps `trapped` at once: a signal that comes before the first `start` is not lost.
+   *
+   * @param left What the program listens for by itself.
+   */
   constructor(
     host: ProcessHost,
     trapped: readonly Signal[],
+    left: readonly Signal[],
     onSignal: (signal: Signal) => void,
     onFatal: (signal: Signal) => void,
   ) {
     this.#host = host;
     this.#trapped = trapped;
     this.#onFatal = onFatal;
-    this.#ignored = FATAL.filter((signal) => !trapped.includes(signal) && host.isIgnored(signal));
+    const isIgnored = (signal: Signal): boolean => !trapped.includes(signal) && host.isIgnored(signal);
+    this.#ignored = FATAL.filter((signal) => left.includes(signal) || isIgnored(signal));
     const handlers = trapped.map((signal) => host.onSignal(signal, () => onSignal(signal)));
-    // Deno no longer ignores what nohup made it ignore once it listens for anything, so we do it ourselves.
+    // Deno no longer ignores what nohup made it ignore once it listens for anything, so we do it ourselves. And what is
+    // left to the program may come before that listens.
     const deaf = this.#ignored.map((signal) => host.onSignal(signal, () => {}));
     this.#handlers = [...handlers, ...deaf];
   }

@@ -293,8 +293,14 @@ export interface ReplacingRelay {
   readonly replace: "before";
 }
 
-/** What the manager does for each signal it receives. */
-export type TrapSignals = Readonly<Partial<Record<Signal, Relay>>>;
+/**
+ * What the manager does for each signal it receives. False leaves one to the program, which listens for it by itself:
+ * `start` goes on, and the manager does not die of it, as it does of SIGHUP, SIGINT and SIGQUIT that nobody traps.
+ */
+export type TrapSignals = Readonly<Partial<Record<Signal, Relay | false>>>;
+
+/** The signals by which `start` returns, and what the workers get for each. */
+export type Relays = Readonly<Partial<Record<Signal, Relay>>>;
 
 /**
  * Where a worker stands in its life. `booting`: spawned, none of its own code runs yet. `standby`: it waits just before

@@ -191,8 +191,8 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
 
       write(dir, { ...base, workers: 3 }, name);
       program.kill("SIGHUP");
-      await program.waitForErrorLine("generation 3 serves, and no other");
-      await waitFor(() => program.errorLines.filter((line) => / gen=3 .*is ready/.test(line)).length === 3, {
+      await program.waitForErrorLine("generation 2 serves, and no other");
+      await waitFor(() => program.errorLines.filter((line) => / gen=2 .*is ready/.test(line)).length === 3, {
         what: "three workers",
       });
       for (
@@ -240,6 +240,33 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     await stop(program);
   });
 
+  it("goes on with a reload when the next one is refused", options, async () => {
+    await using dir = await tempDir();
+    writeFileSync(
+      dir.file("app.ts"),
+      `import { existsSync } from "node:fs";
+      console.log("boots");
+      while (!existsSync("gate")) await new Promise((resolve) => setTimeout(resolve, 10));
+      export default () => new Promise(() => setInterval(() => {}, 1000));`,
+    );
+    writeFileSync(dir.file("gate"), "");
+    const base = { worker: "app.ts", workers: 1 };
+    write(dir, base);
+    await using program = start(dir);
+    await program.waitForErrorLine("is ready");
+    rmSync(dir.file("gate"));
+    write(dir, { ...base, workers: 2 });
+    program.kill("SIGHUP");
+    await program.waitForLine("boots", { count: 2 });
+    write(dir, { ...base, workers: "many" } as unknown as PreforkConfig);
+    program.kill("SIGHUP");
+    await program.waitForErrorLine("Cannot use 'many' for --workers");
+    writeFileSync(dir.file("gate"), "");
+    await program.waitForErrorLine("generation 2 serves, and no other");
+    await program.waitForErrorLine(/worker=1 gen=2 pid=\d+ is ready/);
+    await stop(program);
+  });
+
   it("listens where it says though one reload overtakes another that listened there first", options, async () => {
     await using dir = await tempDir();
     writeFileSync(
@@ -261,9 +288,9 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     program.kill("SIGHUP");
     await program.waitForLine("boots", { count: 2 }); // and holds the socket, whatever becomes of its generation
     program.kill("SIGHUP");
-    await program.waitForErrorLine(/gen=5 pid=\d+ spawned/);
+    await program.waitForErrorLine(/gen=3 pid=\d+ spawned/);
     writeFileSync(dir.file("gate"), "");
-    await program.waitForErrorLine("generation 5 serves, and no other");
+    await program.waitForErrorLine("generation 3 serves, and no other");
     const clients = load({ port }, [oneShot]);
     await waitFor(() => (clients.tally.answered["one shot"] ?? 0) > 5, { what: "answers" });
     assert.deepEqual((await clients.stop()).failures, []);

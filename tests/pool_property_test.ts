@@ -7,7 +7,7 @@ import { it } from "node:test";
 import process from "node:process";
 import fc from "fast-check";
 import { spareWorkers } from "../src/policy.ts";
-import type { Signal, TrapSignals } from "../src/types.ts";
+import type { Relays, Signal } from "../src/types.ts";
 import { PoolSim } from "./support/pool_sim.ts";
 
 /** How many random lives each property is tried on. */
@@ -77,7 +77,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   },
 );
 
-const trapSignals: TrapSignals = {
+const trapSignals: Relays = {
   SIGTERM: "SIGTERM",
   SIGHUP: "SIGTERM",
   SIGUSR2: { signal: "SIGUSR2", intervalMs: 500 },

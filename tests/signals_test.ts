@@ -114,6 +114,17 @@ describe("a signal is not lost", () => {
     });
   }
 
+  it("that is left to the program: start() goes on, and nobody dies of it", LONG, async () => {
+    const trapSignals = { SIGTERM: "SIGTERM", SIGHUP: false, SIGINT: false } as const;
+    await using program = runPool({ options: { maxWorkers: 2, trapSignals } });
+    await waitForReady(program, 2);
+    program.kill("SIGHUP");
+    program.kill("SIGINT");
+    await stopPool(program);
+    assert.deepEqual(program.matching(/^returned/).map((line) => line.split(" ")[1]), ["SIGTERM"]);
+    assert.equal(program.matching(/^told/).length, 2, program.report());
+  });
+
   it("of a thousand HUPs in a second, the last of which is answered", LONG, async () => {
     await using program = runPool({ options: { maxWorkers: 2, trapSignals: RELOAD } });
     await waitForReady(program, 2);

@@ -8,7 +8,7 @@
 import { describeError } from "../events.ts";
 import type { Bytes, Libc } from "../libc.ts";
 import { isSignal, STOP_SIGNALS } from "../signals.ts";
-import type { ProcessHost, Signal, Timer, TrapSignals } from "../types.ts";
+import type { ProcessHost, Relays, Signal, Timer } from "../types.ts";
 
 const INIT = 1;
 
@@ -42,7 +42,7 @@ export class Init implements Disposable {
    *
    * @param traps The signals that a pool will trap.
    */
-  static open(host: ProcessHost, traps: TrapSignals): Init | undefined {
+  static open(host: ProcessHost, traps: Relays): Init | undefined {
     return host.pid === INIT ? new Init(host, Object.keys(traps).filter(isSignal)) : undefined;
   }
 

@@ -6,7 +6,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import { ECHO_MS, STOP_SIGNALS } from "../signals.ts";
-import type { ProcessHost, Signal, TrapSignals } from "../types.ts";
+import type { ProcessHost, Relays, Signal } from "../types.ts";
 
 /** What an operator can do. */
 export interface OperatorActions {
@@ -29,7 +29,7 @@ export interface OperatorActions {
  */
 export function listenToOperator(
   host: ProcessHost,
-  traps: TrapSignals,
+  traps: Relays,
   terminalIsGone: () => boolean,
   actions: OperatorActions,
 ): Disposable {

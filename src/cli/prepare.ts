@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { describeError } from "../events.ts";
 import type { WorkerUser } from "../options.ts";
 import { relayedSignal } from "../signals.ts";
-import type { ProcessHost, RuntimeName, TrapSignals, WorkerCommand } from "../types.ts";
+import type { ProcessHost, Relays, RuntimeName, WorkerCommand } from "../types.ts";
 import { checkRelayed, type ModuleOptions } from "../work.ts";
 import { capture } from "./capture.ts";
 import { parseEnvFile } from "./env_file.ts";
@@ -139,7 +139,7 @@ async function prepareModule(request: RunRequest, module: string, host: ProcessH
   };
 }
 
-function checkTraps(traps: TrapSignals, runtime: RuntimeName): void {
+function checkTraps(traps: Relays, runtime: RuntimeName): void {
   try {
     checkRelayed(Object.values(traps).map(relayedSignal), runtime);
   } catch (error) {

@@ -5,7 +5,7 @@
  */
 
 import type { ReadyWhen } from "../ready_when.ts";
-import type { TrapSignals } from "../types.ts";
+import type { Relays } from "../types.ts";
 import type { OperatorRequest } from "./parse_order.ts";
 import type { LogFormat, OutputMode, SpareRange } from "./values.ts";
 
@@ -69,7 +69,7 @@ export interface RunRequest {
   /** Who names it: the configuration file, or the command line. */
   readonly targetOrigin: string;
   readonly options: RunOptions;
-  readonly trapSignals: TrapSignals;
+  readonly trapSignals: Relays;
   /** Permission flags for workers on Deno, as they were typed. */
   readonly denoArgs: readonly string[];
   /** What was said of all that, and where. */

@@ -83,7 +83,7 @@ async function keepPool(
   const pool = made.use(makePool({
     ...poolOptions(request, prepared),
     ...tracing === undefined ? {} : { tracer: tracing.tracer },
-    ...hupReadsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: null } } : {},
+    ...hupReadsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: false } } : {},
     signal: hangUp.signal,
     ...readingOutput(relay, request, starter?.listeningTo(relay.output)),
   }, log));
@@ -109,7 +109,7 @@ async function keepPool(
     return `${presence.name} pid=${currentHost.pid} ${places === "" ? "runs" : `listens on ${places}`}`;
   });
   const told = tellEvents(pool, log, [operations, presence, notifier, statusServer, watch, watching]);
-  const actions = actionsOf(pool, changes, log, hangUp, hupReadsAnew ? reload : () => {});
+  const actions = actionsOf(pool, changes, log, hangUp, hupReadsAnew ? reload : undefined);
   using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, actions);
   made.move(); // all is there; what follows has an order of its own for the end
   tellStart(request, prepared, log);
@@ -140,7 +140,7 @@ function actionsOf(
   changes: Changes,
   log: Log,
   hangUp: AbortController,
-  reload: () => void,
+  reload: (() => void) | undefined,
 ): OperatorActions {
   return {
     kill(signal) {
@@ -151,7 +151,11 @@ function actionsOf(
       log.tell("info", "the terminal is gone: stopping");
       hangUp.abort();
     },
-    reload,
+    reload() {
+      if (reload === undefined) return; // what HUP does is the pool's then
+      log.tell("info", "received SIGHUP: reload");
+      reload();
+    },
     resize(signal, by) {
       const maxWorkers = Math.max(0, pool.maxWorkers + by);
       pool.maxWorkers = maxWorkers;

@@ -5,7 +5,7 @@
  */
 
 import { nearest } from "../nearest.ts";
-import type { Relay, Signal, TrapSignals } from "../types.ts";
+import type { Relay, Relays, Signal } from "../types.ts";
 import type { Given, RunOptions } from "./request.ts";
 import { LONG_NAMES, optionNamed } from "./run_options.ts";
 import { UsageError } from "./usage_error.ts";
@@ -15,7 +15,7 @@ import { parseTrap } from "./values.ts";
 export interface Said {
   readonly words: readonly string[];
   readonly options: RunOptions;
-  readonly traps: TrapSignals;
+  readonly traps: Relays;
   readonly denoArgs: readonly string[];
   readonly given: readonly Omit<Given, "origin">[];
 }

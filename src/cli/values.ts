@@ -10,7 +10,7 @@ import { checkListen } from "../listen.ts";
 import { nearest } from "../nearest.ts";
 import { isReplacing, isSignal, isStopSignal, isUncatchable } from "../signals.ts";
 import type { ReadyWhen } from "../ready_when.ts";
-import type { Relay, Signal, TrapSignals } from "../types.ts";
+import type { Relay, Relays, Signal } from "../types.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** How many spare workers to keep. */
@@ -218,4 +218,4 @@ function parseAction(text: string, where: string): Relay {
 export const DEFAULT_TRAP_TEXTS: readonly string[] = ["TERM=TERM", "INT=TERM", "QUIT=TERM", "HUP=reload"];
 
 /** The same, read. TTIN and TTOU, which change the size of the pool, are not among them. */
-export const DEFAULT_TRAPS: TrapSignals = Object.fromEntries(DEFAULT_TRAP_TEXTS.map(parseTrap));
+export const DEFAULT_TRAPS: Relays = Object.fromEntries(DEFAULT_TRAP_TEXTS.map(parseTrap));
