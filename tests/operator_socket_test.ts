@@ -188,10 +188,7 @@ describe(`the pid file on ${runtime}`, () => {
     await program.waitForErrorLine(
       /Cannot use .*run\/pid for --pid-file: its directory does not exist; make it, or name another file/,
     );
-    const { pid } = await waitFor(async () => {
-      const answer = await ask(program, "status", "--json");
-      return answer.code === 0 && JSON.parse(answer.out) as StatusReport;
-    }, { what: "the new manager to answer" });
+    const { pid }: StatusReport = JSON.parse((await ask(program, "status", "--json")).out);
     assert.notEqual(pid, program.pid);
     assert.equal((await ask(program, "stop", "--wait")).code, 0);
   });
@@ -205,14 +202,16 @@ describe(`the pid file on ${runtime}`, () => {
     const name = `hello-${program.pid}`;
     await ready(program, 1);
     const place = { temporary: dir.path };
+    let manager = program.pid;
     for (const round of [1, 2]) {
       const { code, out, errors } = await ask(place, "upgrade", name, "--wait");
       assert.deepEqual([code, out], [0, "a new manager has taken over"], errors);
+      const pid = Number(readFileSync(path, "utf8")); // at once, as a script does that is to watch the new one
+      assert.notEqual(pid, manager);
+      const answer = await ask(place, "status", name, "--json");
+      assert.equal(answer.code === 0 && JSON.parse(answer.out).pid, pid, answer.errors);
       await program.waitForErrorLine("took over from", { count: round });
-      await waitFor(async () => {
-        const answer = await ask(place, "status", name, "--json");
-        return answer.code === 0 && JSON.parse(answer.out).pid === Number(readFileSync(path, "utf8"));
-      }, { what: "the new manager to answer, and to have the pid file" });
+      manager = pid;
     }
     assert.equal((await ask(place, "stop", name, "--wait")).code, 0);
     assert.equal(existsSync(path), false);

@@ -44,6 +44,8 @@ export class Operations {
   #reloads = 0;
   #upgrades = 0;
   #isStopping = false;
+  /** The manager that has taken over. */
+  #heir: number | undefined;
 
   constructor(parts: OperationParts) {
     this.#parts = parts;
@@ -57,6 +59,7 @@ export class Operations {
     if (event.type === "reloaded" || event.type === "reloadFailed") this.#reloads--;
     if (event.type === "upgrade") this.#upgrades++;
     if (event.type === "upgraded" || event.type === "upgradeFailed") this.#upgrades--;
+    if (event.type === "upgraded") this.#heir = event.pid;
     if (event.type === "signal" && isStopSignal(event.signal)) this.#isStopping = true;
     if (this.#followers.size === 0) return;
     const text = formatEvent(event);
@@ -183,7 +186,17 @@ export class Operations {
     this.#followers.set(tell, undefined);
     if (!this.#isStopping) stop();
     if (now) pool.signalAllChildren("SIGKILL");
+    if (this.#heir !== undefined) this.#passStopOn(this.#heir);
     return this.#ended.promise;
+  }
+
+  /** Whoever asks here to stop while all is given away means the whole service. */
+  #passStopOn(heir: number): void {
+    try {
+      this.#parts.host.kill(heir, "SIGTERM");
+    } catch {
+      // It runs as somebody else by now, or is gone.
+    }
   }
 
   #scale(workers: number): Reply {

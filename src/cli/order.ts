@@ -24,7 +24,7 @@ const LIST_MS = 3000;
 /** How often `--watch` looks. */
 const WATCH_MS = 1000;
 
-/** How often it is looked whether a manager that stops is gone. */
+/** How often it is looked whether a manager has gone, or come. */
 const LOOK_MS = 10;
 const LOOKS = 500;
 
@@ -94,8 +94,10 @@ async function send(request: OrderRequest): Promise<number> {
   const path = await findSocket(request);
   if (request.order.do === "status") return await showStatus(path, request);
   if (request.order.do === "stop") return await stop(path, request);
-  await findManager(currentHost, path); // one that stands still is found out by that
-  return await tell(await ask(currentHost, path, request.order, (text) => hear(text, request)), request);
+  const { pid } = await findManager(currentHost, path); // one that stands still is found out by that
+  const outcome = await ask(currentHost, path, request.order, (text) => hear(text, request));
+  if (request.order.do === "upgrade" && outcome?.type === "done") await isSucceeded(path, pid);
+  return await tell(outcome, request);
 }
 
 async function stop(path: string, request: OrderRequest): Promise<number> {
@@ -143,8 +145,20 @@ async function tell(outcome: Outcome | undefined, { order }: OrderRequest): Prom
 
 /** Until the process is gone its sockets and files may be in use. In a container it may stay a zombie for ever. */
 async function isGone(pid: number): Promise<boolean> {
+  return await within(() => !currentHost.kill(pid, "SIGCONT"));
+}
+
+/** Until the new manager answers, its pid file may name the old one. */
+async function isSucceeded(path: string, elder: number): Promise<boolean> {
+  return await within(async () => {
+    const found = await findManager(currentHost, path).catch(() => undefined);
+    return found !== undefined && found.pid !== elder;
+  });
+}
+
+async function within(isSo: () => boolean | Promise<boolean>): Promise<boolean> {
   for (let left = LOOKS; left > 0; left--) {
-    if (!currentHost.kill(pid, "SIGCONT")) return true;
+    if (await isSo()) return true;
     await new Promise<void>((resolve) => currentHost.setTimer(LOOK_MS, resolve));
   }
   return false;

@@ -1,0 +1,50 @@
+/** What a manager of the command line does for an operator. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { PreforkEvent } from "../mod.ts";
+import { Operations } from "../src/cli/operations.ts";
+import { FakePool, outcome } from "./support/pool_on_fake.ts";
+
+/** Operations on a pool that nobody starts. */
+function operate({ pm, host }: FakePool): { readonly operations: Operations; readonly stops: string[] } {
+  const stops: string[] = [];
+  const operations = new Operations({
+    pool: pm,
+    host,
+    facts: () => ({ name: "app", runtime: "deno", work: "app.ts" }),
+    changes: { reload: async () => {}, upgrade: async () => {} },
+    past: () => undefined,
+    logFile: undefined,
+    stop: () => void stops.push("stop"),
+  });
+  return { operations, stops };
+}
+
+const stop = { do: "stop", now: false } as const;
+
+describe("a stop that an operator asks for", () => {
+  for (
+    const { when, events, passedOn } of [
+      { when: "is this manager's where an upgrade has failed", events: ["upgrade", "upgradeFailed"], passedOn: [] },
+      { when: "reaches the new manager, too, which takes over now", events: ["upgrade", "upgraded"], passedOn: [77] },
+    ] as const
+  ) {
+    it(when, async () => {
+      const pool = new FakePool();
+      const { operations, stops } = operate(pool);
+      for (const type of events) {
+        const event: PreforkEvent = type === "upgradeFailed"
+          ? { type, cause: "failed", reason: "it ended" }
+          : { type, pid: 77 };
+        operations.heed(event);
+      }
+      const asked = operations.obey(stop, () => {}, new Promise(() => {}));
+      assert.equal(await outcome(asked), "pending");
+      assert.deepEqual(stops, ["stop"]);
+      assert.deepEqual(pool.host.sent, passedOn.map((pid) => ({ pid, signal: "SIGTERM" })));
+      operations.end("stopped");
+      assert.deepEqual(await asked, { type: "done", text: "stopped" });
+      await pool.pm[Symbol.asyncDispose]();
+    });
+  }
+});
