@@ -71,6 +71,7 @@ export const bunHost: ProcessHost = {
   managerCommand,
   moduleCommand,
   mayRun: () => true,
+  isMain: ({ pathname }) => decodeURIComponent(pathname) === Bun.main,
   mainExports,
   privateDir,
   removeDir,

@@ -5,9 +5,9 @@
  */
 
 import type { AppendedFile, CommandLineHost, LockedFile, OutputStream } from "../src/cli/host.ts";
+import type { Libc } from "../src/libc.ts";
 import type { BunSink } from "./bun_api.ts";
 import { withSwallowedDashes } from "./bun_cmdline.ts";
-import { currentLibc } from "./current_libc.ts";
 
 interface BunFile {
   writer(): Omit<BunSink, "write"> & { write(bytes: Uint8Array): number | Promise<number> };
@@ -77,10 +77,10 @@ async function append(path: string, mode: number): Promise<AppendedFile> {
 const O_RDWR_CREAT_CLOEXEC = 0o2 | 0o100 | 0o2000000;
 const LOCK_EX_NB = 2 | 4;
 
-function lock(path: string): LockedFile | undefined {
+function lock(path: string, openLibc: () => Libc): LockedFile | undefined {
   const files = process.getBuiltinModule("node:fs");
   const descriptor = files.openSync(path, O_RDWR_CREAT_CLOEXEC, 0o644);
-  if (currentLibc().flock(descriptor, LOCK_EX_NB) < 0) {
+  if (openLibc().flock(descriptor, LOCK_EX_NB) < 0) {
     files.closeSync(descriptor);
     return undefined;
   }

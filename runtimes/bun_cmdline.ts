@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { readEnvironment } from "../src/handover.ts";
+import { readEnvironment } from "../src/environment.ts";
 import type { BunProcess } from "./bun_api.ts";
 
 declare const process: BunProcess;

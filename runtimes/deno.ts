@@ -69,6 +69,7 @@ export const denoHost: ProcessHost = {
   managerCommand,
   moduleCommand,
   mayRun: (command) => isGranted({ name: "run", command }),
+  isMain: ({ href }) => href === Deno.mainModule,
   mainExports,
   privateDir,
   removeDir,

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { readEnvironment } from "../src/handover.ts";
+import { readEnvironment } from "../src/environment.ts";
 import { type DenoLine, parseLine } from "./deno_flags.ts";
 import type { Granted } from "./deno_grants.ts";
 

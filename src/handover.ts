@@ -207,12 +207,3 @@ export class Inheritance {
     return this.#unclaimed.find(test);
   }
 }
-
-/** Reads the environment of a process as the system tells it: `NAME=value` each. */
-export function readEnvironment(entries: readonly string[]): Readonly<Record<string, string>> {
-  const named = entries.filter((entry) => entry.indexOf("=") > 0);
-  return Object.fromEntries(named.map((entry) => {
-    const end = entry.indexOf("=");
-    return [entry.slice(0, end), entry.slice(end + 1)];
-  }));
-}

@@ -18,9 +18,18 @@ import type { Json, Signal, StandbyInfo, WorkerCommand, WorkerInfo } from "./typ
 import type { ModuleOptions, StartOptions, Work } from "./work.ts";
 import { currentWorker, session, type Worker } from "./worker.ts";
 
-/** What a manager is made of. A worker has no use for it, and starts faster without. */
+/**
+ * What a manager is made of. A worker has no use for it, and starts faster without; so does a command line that has yet to
+ * find out what it is asked for.
+ */
 const loadManager = () => import("./manager.ts");
-const loaded = session === undefined ? await loadManager() : undefined;
+const isCommandLine = currentHost.isMain(new URL("../mod.ts", import.meta.url));
+let loaded = session === undefined && !isCommandLine ? await loadManager() : undefined;
+
+/** Loads that for a command line that is about to make a pool. */
+export async function becomeManager(): Promise<void> {
+  if (session === undefined) loaded ??= await loadManager();
+}
 
 /**
  * Runs in each worker. What it returns is awaited and dropped; the worker then exits with status 0.

@@ -241,6 +241,8 @@ export interface ProcessHost {
   moduleCommand(command: ModuleCommand): Promise<SelfCommand>;
   /** Whether {@linkcode spawn} may start this program. Never prompts. */
   mayRun(command: string): boolean;
+  /** Whether this is the main module. */
+  isMain(module: URL): boolean;
   /**
    * Resolves with what the main module exports, once it has run to its end. Keeps the runtime from serving what that
    * exports by default; `address` is where it is served instead.

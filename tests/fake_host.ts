@@ -257,6 +257,10 @@ export class FakeHost implements ProcessHost {
     return this.spawnFailure({ command, args: [], env: {} }) === undefined;
   }
 
+  isMain(): boolean {
+    return false;
+  }
+
   mainExports(): Promise<object> {
     return Promise.resolve(this.exports);
   }

@@ -11,9 +11,9 @@ import {
   type HandedSocket,
   type HeirMessage,
   Inheritance,
-  readEnvironment,
   type Task,
 } from "../src/handover.ts";
+import { readEnvironment } from "../src/environment.ts";
 import { spareWorkers } from "../src/policy.ts";
 import { hasProved } from "../src/proof.ts";
 import { SlotSet } from "../src/slot_set.ts";

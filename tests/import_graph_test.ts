@@ -2,10 +2,11 @@
  * Keeps start-up small: what a worker loads at its start, and who may import what.
  */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { relative } from "node:path";
 import { it } from "node:test";
 import { fileURLToPath } from "node:url";
+import { runProgram, tempDir } from "./support/run.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -137,6 +138,29 @@ it("loads the manager and the command line only when they are asked for", () => 
     to.endsWith("_cli.ts") && !CLI.includes(from) && !CLI_ONLY.includes(from)
   );
   assert.deepEqual(toCliRuntimes.map(show), []);
+});
+
+it("says how it is used without a parser, a manager, or anything that is not ours", async () => {
+  const { files, imports } = loadedBy("mod.ts", "src/cli/main.ts", "src/cli/help.ts");
+  assert.deepEqual(imports.filter(({ to }) => !isOurs(to)).map(show), []);
+  assert.deepEqual(files.filter((file) => /\/(parse|limit|manager|pool)|libc/.test(file)), []);
+
+  await using dir = await tempDir();
+  for (const part of ["mod.ts", "src", "runtimes"]) cpSync(new URL(part, ROOT), dir.file(part), { recursive: true });
+  writeFileSync(dir.file("src/manager.ts"), "throw new Error('the manager is loaded')");
+  writeFileSync(dir.file("own.ts"), "import './mod.ts'");
+  for (
+    const [file, args, code] of [
+      ["mod.ts", ["--help"], 0],
+      ["mod.ts", ["-V"], 0],
+      ["mod.ts", ["-w", "many", "app.ts"], 2],
+      ["own.ts", [], 1], // a program that is about to make a pool
+    ] as const
+  ) {
+    await using program = runProgram(dir.file(file), args, { cwd: dir.path });
+    assert.equal((await program.waitForEnd()).code, code, program.report());
+    assert.equal(program.report().includes("the manager is loaded"), file === "own.ts", program.report());
+  }
 });
 
 it("keeps the core apart from runtimes and packages", () => {

@@ -4,6 +4,7 @@ import { lstatSync } from "node:fs";
 import { createServer } from "node:net";
 import { test } from "node:test";
 import { currentCommandLine } from "../runtimes/current_cli.ts";
+import { currentLibc } from "../runtimes/current_libc.ts";
 import { inWords, inWordsOfFile, inWordsOfPort } from "../src/cli/system_error.ts";
 import { tempDir } from "./support/run.ts";
 
@@ -24,7 +25,10 @@ test("a file that cannot be made is told with what to do", async () => {
   await (await currentCommandLine.append(dir.file("file"), 0o600)).close();
   const cases: readonly (readonly [() => unknown, string])[] = [
     [() => currentCommandLine.append(nowhere, 0o600), "its directory does not exist; make it, or name another file"],
-    [() => currentCommandLine.lock(nowhere), "its directory does not exist; make it, or name another file"],
+    [
+      () => currentCommandLine.lock(nowhere, currentLibc),
+      "its directory does not exist; make it, or name another file",
+    ],
     [() => currentCommandLine.append(dir.path, 0o600), "it is a directory; name another file"],
     [() => currentCommandLine.append(within, 0o600), "a part of its path is no directory; name another file"],
     [() => lstatSync(within), "a part of its path is no directory; name another file"],

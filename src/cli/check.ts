@@ -53,7 +53,7 @@ function apart(request: RunRequest): RunRequest {
 
 async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outlets): Promise<number> {
   const relay = new OutputRelay(outlets.streams);
-  const pool = makePool({
+  const pool = await makePool({
     ...poolOptions(request, prepared),
     maxWorkers: 1,
     maxBootFailures: 1,

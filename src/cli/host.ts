@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { Libc } from "../libc.ts";
+
 /** A standard stream that can be written to. */
 export type OutputStream = "stdout" | "stderr";
 
@@ -49,8 +51,10 @@ export interface CommandLineHost {
   /**
    * Opens a file, makes it if need be, and locks it (flock(2)) until it is released or this process ends. Undefined if
    * another process has locked it; throws if it cannot be opened.
+   *
+   * @param openLibc Called where the runtime cannot lock a file by itself.
    */
-  lock(path: string): LockedFile | undefined;
+  lock(path: string, openLibc: () => Libc): LockedFile | undefined;
   /** Sets a variable in the environment of this process, which workers inherit. */
   setEnv(name: string, value: string): void;
 }

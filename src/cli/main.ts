@@ -6,7 +6,6 @@
 
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
-import { findConfig, parse } from "./parse.ts";
 import type { Request } from "./request.ts";
 import { print } from "./print.ts";
 import { isForbidden, UsageError } from "./usage_error.ts";
@@ -28,15 +27,36 @@ function isOfSystem(error: unknown): error is Error {
 }
 
 async function obey(args: readonly string[]): Promise<number> {
-  const file = await findFile(args);
-  const request = file === undefined ? parse(args) : await parseWithConfig(args, file);
+  return await sayAlone(args) ?? await obeyAsRead(args, await import("./parse.ts"));
+}
+
+/** Answers whoever asks for nothing else; they wait for no parser. */
+async function sayAlone(args: readonly string[]): Promise<number | undefined> {
+  if (args.length !== 1) return undefined;
+  if (args[0] === "--help" || args[0] === "-h") return await sayHelp();
+  return args[0] === "--version" || args[0] === "-V" ? await sayVersion() : undefined;
+}
+
+async function sayHelp(): Promise<0> {
+  await print("stdout", (await import("./help.ts")).HELP);
+  return 0;
+}
+
+async function sayVersion(): Promise<0> {
+  await print("stdout", `prefork ${(await import("../version.ts")).VERSION} (${currentCommandLine.version})\n`);
+  return 0;
+}
+
+type Parser = typeof import("./parse.ts");
+
+async function obeyAsRead(args: readonly string[], parser: Parser): Promise<number> {
+  const file = await findFile(args, parser);
+  const request = file === undefined ? parser.parse(args) : await parseWithConfig(args, parser, file);
   switch (request.kind) {
     case "help":
-      await print("stdout", (await import("./help.ts")).HELP);
-      return 0;
+      return await sayHelp();
     case "version":
-      await print("stdout", `prefork ${(await import("../version.ts")).VERSION} (${currentCommandLine.version})\n`);
-      return 0;
+      return await sayVersion();
     case "error":
       await print("stderr", `prefork: ${request.message}\n`);
       return 2;
@@ -60,7 +80,7 @@ async function obey(args: readonly string[]): Promise<number> {
       if (request.options.daemonize) return await (await import("./daemonize.ts")).daemonize(request);
       return await (await import("./run.ts")).run(
         request,
-        file === undefined ? undefined : () => parseWithConfig(args, file),
+        file === undefined ? undefined : () => parseWithConfig(args, parser, file),
       );
   }
 }
@@ -77,13 +97,13 @@ async function complete(shell: string | undefined): Promise<number> {
 }
 
 /** The configuration file that is named, or the first of those that may be there. */
-async function findFile(args: readonly string[]): Promise<string | undefined> {
+async function findFile(args: readonly string[], { findConfig }: Parser): Promise<string | undefined> {
   const { file, isComplete } = findConfig(args);
   if (file !== undefined || isComplete) return file;
   return (await import("./config.ts")).findConfigFile(currentCommandLine.cwd());
 }
 
-async function parseWithConfig(args: readonly string[], file: string): Promise<Request> {
+async function parseWithConfig(args: readonly string[], { parse }: Parser, file: string): Promise<Request> {
   const { readConfig } = await import("./config.ts");
   try {
     return parse(args, await readConfig(currentHost, file, currentCommandLine.cwd()));

@@ -6,6 +6,7 @@
 
 import { lstatSync, readFileSync, rmSync, statSync } from "node:fs";
 import { resolve } from "node:path";
+import { currentLibc } from "../../runtimes/current_libc.ts";
 import type { CommandLineHost, LockedFile } from "./host.ts";
 import { inWordsOfFile } from "./system_error.ts";
 import { UsageError } from "./usage_error.ts";
@@ -31,7 +32,7 @@ export class PidFile {
     for (let left = TRIES; left > 0; left--) {
       const file = attempt(path, () => {
         refuseOther(path, absolute);
-        return line.lock(absolute);
+        return line.lock(absolute, currentLibc);
       });
       if (file === undefined) return undefined;
       if (statSync(absolute, { throwIfNoEntry: false })?.ino === file.inode) {

@@ -8,7 +8,7 @@ import type { LogLevel } from "@logtape/logtape";
 import { describeError } from "../events.ts";
 import type { PreforkOptions, RecycleOptions, WorkerOutput } from "../options.ts";
 import { spareWorkers } from "../policy.ts";
-import { Prefork } from "../prefork.ts";
+import { becomeManager, Prefork } from "../prefork.ts";
 import type { Log } from "./log.ts";
 import type { OutputRelay } from "./output.ts";
 import type { RunOptions, RunRequest } from "./request.ts";
@@ -89,7 +89,8 @@ function recycling({ maxRequests, maxLifetimeMs, maxMemoryBytes }: RunOptions): 
  * What the library refuses was typed by somebody. What it says of the options goes to the log; of all later lines, the
  * events that they tell of are there already.
  */
-export function makePool(options: PreforkOptions, log: Log): Prefork {
+export async function makePool(options: PreforkOptions, log: Log): Promise<Prefork> {
+  await becomeManager();
   let isMade = false;
   const pass = (level: LogLevel) => (message: string): void => {
     if (!isMade) log.tell(level, message);

@@ -80,13 +80,15 @@ async function keepPool(
   takeSockets(prepared);
   const tracing = findTracing((error) => warn(`goes without OpenTelemetry: ${describeError(error)}`));
   await using made = new AsyncDisposableStack();
-  const pool = made.use(makePool({
-    ...poolOptions(request, prepared),
-    ...tracing === undefined ? {} : { tracer: tracing.tracer },
-    ...hupReadsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: false } } : {},
-    signal: hangUp.signal,
-    ...readingOutput(relay, request, starter?.listeningTo(relay.output)),
-  }, log));
+  const pool = made.use(
+    await makePool({
+      ...poolOptions(request, prepared),
+      ...tracing === undefined ? {} : { tracer: tracing.tracer },
+      ...hupReadsAnew ? { trapSignals: { ...request.trapSignals, SIGHUP: false } } : {},
+      signal: hangUp.signal,
+      ...readingOutput(relay, request, starter?.listeningTo(relay.output)),
+    }, log),
+  );
   let refused = (_why: string): void => {}; // until there is somebody to be told
   const changes = new Changes({ pool, configuration, init, log, refused: (why) => refused(why) });
   const reload = (): void => void changes.reload().catch(() => {}); // told already

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseRlimit, parseUmask } from "./limits.ts";
+import { parseRlimit, parseUmask } from "./limit_values.ts";
 import type { RunOptions } from "./request.ts";
 import {
   LOG_FORMATS,
