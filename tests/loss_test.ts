@@ -174,6 +174,10 @@ async function replaces(setting: Setting): Promise<void> {
   await stopPool(program, 60_000);
 }
 
+function waitForAnswer({ tally }: Load, pid: string): Promise<unknown> {
+  return waitFor(() => tally.workers.has(pid), { what: `an answer of ${pid}`, ...PATIENT });
+}
+
 /** By the command line, which changes the number of its workers by signals. */
 async function resizes({ attach, adoption = true, on = runtime }: Setting): Promise<void> {
   const executable = on === runtime ? on : otherRuntimeCommand().command;
@@ -187,7 +191,8 @@ async function resizes({ attach, adoption = true, on = runtime }: Setting): Prom
   const end = performance.now() + LOAD_MS;
   for (let round = 1; performance.now() < end || round < 3; round++) {
     program.kill("SIGTTIN");
-    await program.waitForErrorLine(/is ready$/, { count: round + 1, ...PATIENT });
+    const ready = await program.waitForErrorLine(/is ready$/, { count: round + 1, ...PATIENT });
+    await waitForAnswer(clients, / pid=(\d+) /.exec(ready)?.[1] ?? assert.fail(ready));
     program.kill("SIGTTOU");
     await program.waitForErrorLine(/exited with status 0$/, { count: round, ...PATIENT });
   }
@@ -206,7 +211,7 @@ async function kills(setting: Setting): Promise<void> {
   while (performance.now() < end || killed.length < 3) {
     await waitForReady(program, 2, 60_000);
     const victim = liveWorkers(program)[killed.length % 2]?.pid ?? assert.fail("no worker");
-    await waitFor(() => clients.tally.workers.has(String(victim)), { what: `answers of ${victim}`, ...PATIENT });
+    await waitForAnswer(clients, String(victim));
     killed.push(await freezeForGood(victim, port));
     signalProcess(victim, "SIGKILL");
     await waitFor(() => eventsOfType(program, "reap").length >= killed.length, { what: "it to be reaped", ...PATIENT });
