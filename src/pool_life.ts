@@ -160,6 +160,7 @@ export function becomeReady(turn: Turn, ref: WorkerRef): void {
 export function bootDeadline(turn: Turn, ref: WorkerRef, due: number): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined || worker.phase === "ready" || worker.phase === "standby") return;
+  if (worker.stopDue !== null && worker.sent.some(isStopSignal)) return; // it has begun to stop, and a deadline for that
   if (worker.begun && settles(turn.pool, worker)) return;
   if (turn.now - due > STANDSTILL_MS) return armBootDeadline(turn, worker);
   if (turn.now < worker.extendedUntil) return armBootDeadline(turn, worker, worker.extendedUntil - turn.now);
@@ -221,6 +222,7 @@ function postponeStandbys(turn: Turn): void {
 /** Done well, if before it counted as ready: that proves as much, and it would have taken the slot it was made for. */
 function succeed(turn: Turn, worker: PoolWorker, status: ExitStatus): void {
   if (endedEarly(worker, status)) update(turn, { endsEarly: true });
+  if (worker.phase !== "ready" && !endedEarly(worker, status)) return; // it was killed by hand
   proveGeneration(turn, worker);
   if (isSuccessor(turn.pool, worker)) takeOver(turn, worker);
 }

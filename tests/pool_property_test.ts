@@ -8,6 +8,7 @@ import process from "node:process";
 import fc from "fast-check";
 import { spareWorkers } from "../src/policy.ts";
 import type { Relays, Signal } from "../src/types.ts";
+import { SETTLE_MS } from "../src/pool_life.ts";
 import { PoolSim } from "./support/pool_sim.ts";
 
 /** How many random lives each property is tried on. */
@@ -209,6 +210,10 @@ class Daemon {
   }
 }
 
+function spawnedAt(sim: PoolSim, pid: number): number {
+  return sim.of("spawn").find(({ worker }) => worker.pid === pid)?.at ?? 0;
+}
+
 function forAnyLife(check: (daemon: Daemon, world: World) => void): void {
   fc.assert(
     fc.property(world, (world) => {
@@ -241,7 +246,7 @@ it(
     forAnyLife(({ sim, asks }) => {
       sim.advance(30_000);
       for (const { type, at, worker: { pid } } of [...sim.of("hang"), ...sim.of("bootTimeout")]) {
-        const spawned = sim.of("spawn").find(({ worker }) => worker.pid === pid)?.at ?? 0;
+        const spawned = spawnedAt(sim, pid);
         const asked = asks.filter((ask) => ask.pid === pid && ask.at < at).map(({ until }) => until);
         const until = Math.max(spawned + (type === "hang" ? 3000 : 30_000), ...asked);
         assert.ok(at >= until, `${pid}: ${type} at ${at}, before ${until}`);
@@ -328,17 +333,19 @@ it(
   "a relay reaches only workers that can handle it, and each of those that lived when it came",
   { timeout: 120_000 },
   () => {
-    forAnyLife((daemon, { probeIntervalMs }) => {
+    forAnyLife((daemon, { probeIntervalMs, settles }) => {
       const alive = [...daemon.sim.workers.values()].filter(({ slot }) => slot >= 0);
       daemon.do({ do: "signal", signal: "SIGHUP" });
       daemon.calm();
       for (const { id, signals } of alive) {
         assert.ok(signals.includes("SIGTERM") || signals.includes("SIGKILL") || !daemon.sim.workers.has(id));
       }
-      for (const { worker, signal } of daemon.sim.of("relay")) {
+      for (const { worker, signal, at } of daemon.sim.of("relay")) {
         const isAble = worker.state === "ready" || worker.state === "stopping";
-        // One that is asked whether it is ready can take signals before it is.
-        assert.ok(signal === "SIGKILL" || isAble || (probeIntervalMs !== undefined && worker.state === "starting"));
+        // One that is asked whether it is ready can take signals before it is; one that is to say so, a stop, later on.
+        const canTake = probeIntervalMs !== undefined ||
+          (!settles && signal === "SIGTERM" && at >= spawnedAt(daemon.sim, worker.pid) + SETTLE_MS);
+        assert.ok(signal === "SIGKILL" || isAble || (canTake && worker.state === "starting"));
       }
     });
   },

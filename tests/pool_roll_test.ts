@@ -139,6 +139,19 @@ describe("pool: reload", () => {
     assert.deepEqual(generations(sim), [1, 1, 1]);
   });
 
+  it("is not proved by a canary that was killed by hand before it was ready, and tries another", () => {
+    const sim = poolAtRest({ settles: true });
+    sim.reload();
+    const canary = newest(sim);
+    for (const what of ["connected", "begun"] as const) sim.tell(canary.id, what);
+    sim.send({ type: "signalAll", signal: "SIGKILL", slot: canary.slot });
+    sim.exit(canary.id, { type: "signaled", signal: "SIGKILL" });
+    assert.deepEqual([sim.state.current.number, sim.state.roll?.phase], [1, "canary"]);
+    assert.notEqual(newest(sim).id, canary.id);
+    goOn(sim);
+    assert.deepEqual([generations(sim), sim.state.roll], [[2, 2, 2], null]);
+  });
+
   it("keeps the old generation when the canary is not ready in time", () => {
     const sim = poolAtRest({ settles: false, bootTimeoutMs: 5000 });
     sim.reload();

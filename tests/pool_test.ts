@@ -293,6 +293,23 @@ describe("pool: failures", () => {
     assert.deepEqual(sim.kills.map(({ pid }) => pid), [second.pid]);
   });
 
+  it("gives a worker that was told to stop before it was ready all the time it has for that", () => {
+    const sim = new PoolSim({ maxWorkers: 1, bootTimeoutMs: 3000, stopTimeoutMs: 6000, settles: false }, {
+      eager: false,
+      obedient: false,
+    });
+    sim.start();
+    const { id, pid, slot } = sim.inSlot(0);
+    for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+    sim.send({ type: "settled", slot, id });
+    sim.advance(500);
+    sim.send({ type: "signal", signal: "SIGTERM" });
+    sim.send({ type: "wait" });
+    sim.advance(20_000);
+    assert.deepEqual(sim.kills.map(({ at, signal }) => [at, signal]), [[500, "SIGTERM"], [6500, "SIGKILL"]]);
+    assert.deepEqual(sim.of("stopped").map(({ killed }) => killed.map((worker) => worker.pid)), [[pid]]);
+  });
+
   it("never gives up once something was ready", () => {
     const sim = new PoolSim({ maxWorkers: 1, maxBootFailures: 2 }, { eager: false });
     sim.start();
