@@ -1,7 +1,7 @@
 /** A manager that is process 1 of a name space of its own, as in a container. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -15,8 +15,8 @@ const hello = fileURLToPath(new URL("../examples/hello.ts", import.meta.url));
 
 const SIGTERM = 15;
 
-function runAsInit(words: readonly string[], flags = runtimeCommand().args): Program {
-  const line = [runtimeCommand().command, ...flags, prefork, "--log-format", "plain", ...words];
+function runAsInit(words: readonly string[], { flags = runtimeCommand().args, file = prefork } = {}): Program {
+  const line = [runtimeCommand().command, ...flags, file, "--log-format", "plain", ...words];
   return runCommand("unshare", ["--pid", "--fork", "--mount-proc", "--kill-child", "--", ...line]);
 }
 
@@ -101,9 +101,24 @@ describe(`a manager that is process 1, on ${runtime}`, () => {
     await reader.waitForLine(/ stopped$/);
   });
 
+  it("stops by a signal that comes while what a manager is made of is loaded", options, async () => {
+    await using dir = await tempDir();
+    for (const part of ["mod.ts", "src", "runtimes", "package.json", "deno.json"]) {
+      cpSync(new URL(`../${part}`, import.meta.url), dir.file(part), { recursive: true });
+    }
+    symlinkSync(new URL("../node_modules", import.meta.url), dir.file("node_modules"));
+    const manager = dir.file("src/manager.ts");
+    const wait = "console.log('loads'); await new Promise((resolve) => setTimeout(resolve, 1000));\n";
+    writeFileSync(manager, `${wait}${readFileSync(manager, "utf8")}`);
+    await using program = runAsInit(["-w", "1", "--", "/bin/sleep", "1000"], { file: dir.file("mod.ts") });
+    await program.waitForLine("loads");
+    signalProcess(descendants(program.pid)[0] ?? 0, "SIGTERM");
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+  });
+
   it("says so where it cannot wait", { ...options, skip: options.skip || runtime !== "deno" }, async () => {
     const flags = ["run", "--no-prompt", "--allow-read", "--allow-env", "--allow-run", "--allow-sys"];
-    await using program = runAsInit(["-w", "1", "--", "/bin/sleep", "1000"], flags);
+    await using program = runAsInit(["-w", "1", "--", "/bin/sleep", "1000"], { flags });
     await program.waitForErrorLine(
       "runs as process 1, which inherits the orphans of all others, and cannot wait for them: Deno may not call the C " +
         "library: add --allow-ffi, or -A; else start it by an init, as docker run --init does",

@@ -48,3 +48,21 @@ describe("a stop that an operator asks for", () => {
     });
   }
 });
+
+describe("the state of a manager", () => {
+  it("is that of a reload until that ends, also where a way back has ended without a beginning", async () => {
+    const pool = new FakePool();
+    const { operations } = operate(pool);
+    const state = async () => (await operations.report()).state;
+    const end = { generation: 2, serving: 1, cause: "failed", reason: "it ended" } as const;
+    operations.heed({ type: "reload", generation: 2, serving: 1 });
+    operations.heed({ type: "reloadFailed", ...end });
+    operations.heed({ type: "reloaded", generation: 1 });
+    assert.equal(await state(), "starting");
+    operations.heed({ type: "reload", generation: 3, serving: 1 });
+    assert.equal(await state(), "reloading");
+    operations.heed({ type: "reloaded", generation: 3 });
+    assert.equal(await state(), "starting");
+    await pool.pm[Symbol.asyncDispose]();
+  });
+});

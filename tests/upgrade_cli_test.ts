@@ -100,6 +100,20 @@ describe("SIGUSR2 on the command line", () => {
     },
   );
 
+  it("is not taken for one by a configuration file that loads this library", options, async () => {
+    await using dir = await tempDir();
+    const config = `import { fixedPool } from ${JSON.stringify(new URL("../mod.ts", import.meta.url).href)};
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      export default { worker: ${JSON.stringify(loaded)}, listen: ["127.0.0.1:0"], name: typeof fixedPool };`;
+    writeFileSync(dir.file("prefork.config.ts"), config);
+    await using program = start([], { cwd: dir.path });
+    await program.waitForErrorLine("is ready", { count: 2 });
+    program.kill("SIGUSR2");
+    const heir = await heirOf(program);
+    assert.deepEqual(await program.status, { code: 0, signal: null }, program.report());
+    await stop(program, heir);
+  });
+
   it("costs no request", options, async () => {
     await using dir = await tempDir();
     const path = dir.file("a.sock");

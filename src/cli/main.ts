@@ -50,6 +50,7 @@ async function sayVersion(): Promise<0> {
 type Parser = typeof import("./parse.ts");
 
 async function obeyAsRead(args: readonly string[], parser: Parser): Promise<number> {
+  await takeUp();
   const file = await findFile(args, parser);
   const request = file === undefined ? parser.parse(args) : await parseWithConfig(args, parser, file);
   switch (request.kind) {
@@ -83,6 +84,15 @@ async function obeyAsRead(args: readonly string[], parser: Parser): Promise<numb
         file === undefined ? undefined : () => parseWithConfig(args, parser, file),
       );
   }
+}
+
+/**
+ * A manager that is to take over from another takes what that has given it before it starts any process, such as that of a
+ * configuration file, which could take it for its own.
+ */
+async function takeUp(): Promise<void> {
+  const { UPGRADE_VARIABLE } = await import("../handover.ts");
+  if (currentHost.getEnv(UPGRADE_VARIABLE) !== undefined) await import("../takeover.ts");
 }
 
 async function complete(shell: string | undefined): Promise<number> {

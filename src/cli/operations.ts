@@ -40,8 +40,8 @@ export class Operations {
   readonly #ended = Promise.withResolvers<Reply>();
   /** Those who follow what happens, some of them from a certain event on. */
   readonly #followers = new Map<Tell, PreforkEvent["type"] | undefined>();
-  /** Changes that have begun and not ended, whoever asked for them. */
-  #reloads = 0;
+  /** Changes that have begun and not ended, whoever asked for them: reloads by their generation. */
+  readonly #reloads = new Set<number>();
   #upgrades = 0;
   #isStopping = false;
   /** The manager that has taken over. */
@@ -55,8 +55,8 @@ export class Operations {
   /** Something has happened in the pool. */
   heed(event: PreforkEvent): void {
     this.#ledger.heed(event, this.#parts.host.now());
-    if (event.type === "reload") this.#reloads++;
-    if (event.type === "reloaded" || event.type === "reloadFailed") this.#reloads--;
+    if (event.type === "reload") this.#reloads.add(event.generation);
+    if (event.type === "reloaded" || event.type === "reloadFailed") this.#reloads.delete(event.generation);
     if (event.type === "upgrade") this.#upgrades++;
     if (event.type === "upgraded" || event.type === "upgradeFailed") this.#upgrades--;
     if (event.type === "upgraded") this.#heir = event.pid;
@@ -130,7 +130,7 @@ export class Operations {
   #state(): ManagerState {
     if (this.#isStopping) return "stopping";
     if (this.#upgrades > 0) return "upgrading";
-    if (this.#reloads > 0) return "reloading";
+    if (this.#reloads.size > 0) return "reloading";
     return this.#ready > 0 ? "running" : "starting";
   }
 
