@@ -39,7 +39,6 @@ interface FileSystem {
 declare const Bun: { readonly version: string; readonly stdout: BunFile; readonly stderr: BunFile };
 declare const process: {
   readonly argv: readonly string[];
-  readonly env: Record<string, string | undefined>;
   cwd(): string;
   getBuiltinModule(name: "node:fs"): FileSystem;
   getBuiltinModule(name: "node:tty"): { isatty(descriptor: number): boolean };
@@ -58,9 +57,6 @@ export const bunCommandLine: CommandLineHost = {
   write: (stream, bytes) => (writers[stream] ??= writerOf(stream))(bytes),
   append,
   lock,
-  setEnv(name, value) {
-    process.env[name] = value;
-  },
 };
 
 async function append(path: string, mode: number): Promise<AppendedFile> {

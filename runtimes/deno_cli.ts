@@ -16,7 +16,6 @@ export const denoCommandLine: CommandLineHost = {
   write: (stream, bytes) => Deno[stream].write(bytes),
   append,
   lock,
-  setEnv: (name, value) => Deno.env.set(name, value),
 };
 
 /** As for streams: `node:fs` would wait on the main thread for a disk that is slow. */

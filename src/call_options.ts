@@ -18,6 +18,8 @@ export interface WaitOptions {
 export interface ReloadOptions {
   /** What the new workers get as `data`. @default what the workers before them got */
   readonly data?: unknown;
+  /** The variables added to their environment, of a module or a command. @default those of the workers before them */
+  readonly env?: Readonly<Record<string, string>>;
   /**
    * Options of the pool that change with the reload: its size, its times, what it listens on. All of them hold once the
    * first new worker is ready, or none does: what cannot be is refused before anything is touched.

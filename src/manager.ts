@@ -36,7 +36,7 @@ import {
 } from "./pool_state.ts";
 import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./call_options.ts";
 import { openProber, type Prober } from "./prober.ts";
-import { ReloadError, Reloads } from "./reloads.ts";
+import { Reloads } from "./reloads.ts";
 import { isStopSignal, parseSignal, relayedSignal } from "./signals.ts";
 import type { Listener } from "./serving.ts";
 import type { SharedSockets } from "./sockets.ts";
@@ -49,7 +49,7 @@ import { findWorker, workerInfo } from "./turn.ts";
 import type { ProcessHost, Signal, StandbyInfo, WorkerInfo } from "./types.ts";
 import { countWorkers, made, viewStandbys, viewWorkers } from "./views.ts";
 import { NEVER_MS, Waiting } from "./waiting.ts";
-import { checkRelayed, checkStandby, checkWork, type ReadyWork, withData, type Work } from "./work.ts";
+import { checkRelayed, checkStandby, checkWork, type ReadyWork, renew, type Work } from "./work.ts";
 
 /**
  * Makes the manager of a pool.
@@ -252,17 +252,17 @@ export class Manager {
 
   /** Replaces all workers by new ones, a canary first. */
   async reload(options: ReloadOptions): Promise<void> {
-    checkKeys("reload", options, ["data", "options"]);
-    const { data, options: changes } = options;
+    checkKeys("reload", options, ["data", "env", "options"]);
+    const { options: changes } = options;
     this.#succession.refuseIfUpgrading("reload");
     const started = this.#started;
     const before = this.#generations.get(this.#state.current.number)?.asked;
     if (started === undefined || before === undefined) {
       throw new Error("Cannot reload: this pool is not inside start(), so it has no workers to keep");
     }
-    const work = withData(before, data);
+    const work = renew(before, options);
     const ready = await this.#reloads.prepare(this.#prepare(work, changes?.standby));
-    if (this.#started !== started) throw new ReloadError("Cannot reload: start() returned before it began");
+    if (this.#started !== started) throw new Error("Cannot reload: start() returned before it began");
     const terms = changes && this.#changeTerms(changes);
     const rules = terms && rulesOf(terms, changes);
     const generation = this.#nextGeneration(work, ready, terms ?? this.#terms, rules);

@@ -6,6 +6,7 @@
 
 import { childPath, MODULE_KEY } from "./identity.ts";
 import { checkKeys } from "./checks.ts";
+import type { ReloadOptions } from "./call_options.ts";
 import type { PreforkOptions } from "./options.ts";
 import type { ProcessHost, RuntimeName, Signal, SpawnCommand, WorkerCommand } from "./types.ts";
 
@@ -34,6 +35,8 @@ export interface ModuleOptions extends StartOptions {
   readonly executable?: string;
   /** The working directory of the workers. @default the directory the manager was started in */
   readonly cwd?: string;
+  /** Variables added to the manager's environment for the workers. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Work for workers, as one call of `start` gave it. */
@@ -65,11 +68,12 @@ export function checkWork(work: Work): void {
   if (work.type === "command") return checkCommand(work.command);
   const known = work.type === "self"
     ? ["data", "denoArgs"]
-    : ["data", "denoArgs", "args", "cwd", "runtime", "executable"];
+    : ["data", "denoArgs", "args", "cwd", "env", "runtime", "executable"];
   checkKeys(work.type === "self" ? "start" : "startModule", work.options, known);
   checkWords("denoArgs", work.options.denoArgs);
   if (work.type === "self") return;
   checkWords("args", work.options.args);
+  checkVariables(work.options.env);
   const { runtime } = work.options;
   if (runtime === undefined || runtime === "deno" || runtime === "bun") return;
   throw new TypeError(`Cannot run workers on '${String(runtime)}': the runtimes are 'deno' and 'bun'`);
@@ -83,6 +87,17 @@ function checkCommand(command: WorkerCommand): void {
   }
   checkKeys("startCommand", command, ["command", "args", "env", "cwd"]);
   checkWords("args", command.args);
+  checkVariables(command.env);
+}
+
+function checkVariables(env: Readonly<Record<string, string>> | undefined): void {
+  if (env === undefined) return;
+  if (typeof env !== "object" || env === null) {
+    throw new TypeError(`Cannot use 'env': it must map names to strings, not ${JSON.stringify(env)}`);
+  }
+  const [name, value] = Object.entries(env).find(([, value]) => typeof value !== "string") ?? [];
+  if (name === undefined) return;
+  throw new TypeError(`Cannot use 'env': the value of ${name} must be a string, not ${JSON.stringify(value)}`);
 }
 
 function checkWords(name: string, words: readonly string[] | undefined): void {
@@ -101,11 +116,25 @@ export function checkStandby(work: Work, standby: number): void {
 }
 
 /**
- * The same work with other data, if there is any.
+ * The same work with what a reload brings.
  *
- * @throws {TypeError} If it is a command.
+ * @throws {TypeError} If it is not for such work, or of the wrong shape.
  */
-export function withData(work: Work, data: unknown): Work {
+export function renew(work: Work, { data, env }: Pick<ReloadOptions, "data" | "env">): Work {
+  return withEnv(withData(work, data), env);
+}
+
+function withEnv(work: Work, env: ReloadOptions["env"]): Work {
+  if (env === undefined) return work;
+  checkVariables(env);
+  if (work.type === "command") return { ...work, command: { ...work.command, env } };
+  if (work.type === "module") return { ...work, options: { ...work.options, env } };
+  throw new TypeError(
+    "Cannot reload with 'env': these workers have the manager's; startModule() and startCommand() take it",
+  );
+}
+
+function withData(work: Work, data: unknown): Work {
   if (data === undefined) return work;
   if (work.type === "command") {
     throw new TypeError("Cannot reload with 'data': a command takes none; give it to start(), startModule()");
@@ -146,7 +175,7 @@ export async function prepareWork(
     const self = await host.selfCommand(grant);
     return { ...self, env: {}, data, path, runtime: host.name };
   }
-  const { args = [], runtime, executable, cwd } = work.options;
+  const { args = [], env = {}, runtime, executable, cwd } = work.options;
   const self = await host.moduleCommand({
     ...grant,
     module: resolveModule(work.module, host.directory),
@@ -157,7 +186,7 @@ export async function prepareWork(
   return {
     ...self,
     ...(cwd === undefined ? {} : { cwd }),
-    env: {},
+    env,
     data,
     path: childPath(path, MODULE_KEY),
     runtime: runtime ?? host.name,

@@ -14,7 +14,7 @@ import { DEFAULT_TRAPS } from "../src/cli/values.ts";
 import { defineConfig, type PreforkConfig } from "../src/define_config.ts";
 import { heldPort } from "./support/free_port.ts";
 import { load, oneShot } from "./support/load.ts";
-import { type Program, runProgram, runtime, type TempDir, tempDir, waitFor } from "./support/run.ts";
+import { type Program, runProgram, runtime, signalProcess, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 90_000 };
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
@@ -264,6 +264,83 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     writeFileSync(dir.file("gate"), "");
     await program.waitForErrorLine("generation 2 serves, and no other");
     await program.waitForErrorLine(/worker=1 gen=2 pid=\d+ is ready/);
+    await stop(program);
+  });
+
+  it("takes a change back while that is being made", options, async () => {
+    await using dir = await tempDir();
+    writeFileSync(
+      dir.file("app.ts"),
+      `import { existsSync } from "node:fs";
+      export default async (worker) => {
+        while (worker.slot === 1 && !existsSync("gate")) await new Promise((resolve) => setTimeout(resolve, 10));
+        worker.ready();
+        await new Promise((resolve) => worker.signal.addEventListener("abort", resolve));
+      };`,
+    );
+    const base = { worker: "app.ts", workers: 1, bootTimeout: "60s" };
+    write(dir, base);
+    await using program = start(dir);
+    await program.waitForErrorLine("is ready");
+    write(dir, { ...base, workers: 2 });
+    program.kill("SIGHUP");
+    await program.waitForErrorLine(/worker=1 gen=2 pid=\d+ spawned/);
+    write(dir, base);
+    program.kill("SIGHUP");
+    await program.waitForErrorLine("generation 3 serves, and no other");
+    await waitFor(() => program.errorLines.some((line) => /worker=1 gen=2 .*(exited|killed)/.test(line)), {
+      what: "the second worker to go",
+    });
+    await stop(program);
+    assert.deepEqual(program.errorLines.filter((line) => /worker=1 gen=3/.test(line)), [], program.report());
+  });
+
+  it(
+    "begins a reload anew whose place a start() has taken, and one that was asked for before the first",
+    options,
+    async () => {
+      await using dir = await tempDir();
+      const base = { worker: loaded, workers: 1, listen: ["127.0.0.1:0"], trap: { USR2: "none" } } as const;
+      write(dir, base);
+      await using program = start(dir);
+      await program.waitForErrorLine("keeps 1 worker");
+      program.kill("SIGHUP"); // nobody is there yet
+      await program.waitForErrorLine("generation 2 serves, and no other");
+      write(dir, { ...base, workers: 3 });
+      program.kill("SIGHUP");
+      await program.waitForErrorLine("generation 3 has to prove itself");
+      program.kill("SIGUSR2");
+      await program.waitForErrorLine(/worker=2 gen=\d+ pid=\d+ is ready/);
+      await stop(program);
+    },
+  );
+
+  it("keeps the variables of a file with the workers that were made with them", options, async () => {
+    await using dir = await tempDir();
+    writeFileSync(
+      dir.file("app.ts"),
+      `import process from "node:process";
+      const { MODE, ONLY } = process.env;
+      console.log("boots as", MODE, ONLY);
+      if (MODE === "bad") process.exit(1);
+      export default { fetch: () => new Response("") };`,
+    );
+    const mode = (text: string) => writeFileSync(dir.file("app.env"), text);
+    mode("MODE=good\nONLY=once\n");
+    write(dir, { worker: "app.ts", workers: 2, envFile: "app.env", listen: ["127.0.0.1:0"] });
+    await using program = start(dir);
+    await program.waitForErrorLine("is ready", { count: 2 });
+    mode("MODE=bad\n");
+    program.kill("SIGHUP");
+    await program.waitForErrorLine("the reload failed, generation 1 goes on serving");
+    const [, pid] = /worker=1 gen=1 pid=(\d+) is ready/.exec(program.errorLines.join("\n")) ?? [];
+    signalProcess(Number(pid), "SIGKILL");
+    await program.waitForLine("boots as good once", { count: 3 });
+    await program.waitForErrorLine(/worker=1 gen=1 pid=\d+ is ready/, { count: 2 });
+    mode("MODE=better\n");
+    program.kill("SIGHUP");
+    await program.waitForLine("boots as better undefined", { count: 2 });
+    await program.waitForErrorLine("generation 3 serves, and no other");
     await stop(program);
   });
 

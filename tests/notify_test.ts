@@ -105,6 +105,10 @@ describe(`a manager under systemd, on ${runtime}`, () => {
     await systemd.waitForLine(/^RELOADING=1\|MONOTONIC_USEC=\d+$/);
     await systemd.waitForLine(/^READY=1$/, { count: 2 });
     await systemd.waitForLine(/^STATUS=.*the last reload was refused: Cannot understand 'wrokers'/);
+    writeFileSync(config, JSON.stringify({ worker: hello, unavailable: 0, surge: 0 }));
+    program.kill("SIGHUP");
+    await systemd.waitForLine(/^STATUS=.*the last reload was refused: Cannot replace workers with 'maxSurge' and/);
+    await systemd.waitForLine(/^READY=1$/, { count: 3 });
   });
 
   it("tells who takes over, which tells the rest", options, async () => {

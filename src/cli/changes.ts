@@ -11,7 +11,6 @@ import type { Init } from "./init.ts";
 import type { Log } from "./log.ts";
 import type { RunRequest } from "./request.ts";
 import type { Configuration } from "./reconfigure.ts";
-import { UsageError } from "./usage_error.ts";
 
 /** What changes are made to, and by. */
 export interface ChangesParts {
@@ -39,7 +38,7 @@ export class Changes {
       await (configuration === undefined ? pool.reload() : configuration.reload(pool));
     } catch (error) {
       tellRefusal(error, log);
-      if (error instanceof UsageError) refused(describeError(error));
+      if (!isEvent(error)) refused(describeError(error));
       throw error;
     }
   }
@@ -60,8 +59,12 @@ function isReload(relay: Relay | undefined): boolean {
   return relay !== undefined && relay !== null && typeof relay === "object" && "replace" in relay;
 }
 
-/** What went wrong after it had begun is an event. */
+/** Tells why something was not even begun. */
 export function tellRefusal(error: unknown, log: Log): void {
-  const isTold = error instanceof Error && (error.name === "UpgradeError" || error.name === "ReloadError");
-  if (!isTold) log.tell("warning", describeError(error));
+  if (!isEvent(error)) log.tell("warning", describeError(error));
+}
+
+/** What went wrong after it had begun is told as an event. */
+function isEvent(error: unknown): boolean {
+  return error instanceof Error && (error.name === "UpgradeError" || error.name === "ReloadError");
 }

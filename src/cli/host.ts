@@ -55,6 +55,4 @@ export interface CommandLineHost {
    * @param openLibc Called where the runtime cannot lock a file by itself.
    */
   lock(path: string, openLibc: () => Libc): LockedFile | undefined;
-  /** Sets a variable in the environment of this process, which workers inherit. */
-  setEnv(name: string, value: string): void;
 }

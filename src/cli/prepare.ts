@@ -28,32 +28,41 @@ export type PreparedWork =
   | { readonly type: "module"; readonly module: string; readonly options: ModuleOptions }
   | { readonly type: "command"; readonly command: WorkerCommand };
 
+type Variables = Readonly<Record<string, string>>;
+
 /** A request that can be run. */
 export interface Prepared {
   readonly work: PreparedWork;
+  /** What workers have in their environment that the manager lacks. */
+  readonly env: Variables;
   readonly workers: number;
   readonly workerUser: WorkerUser | undefined;
   readonly sockets: Sockets;
 }
 
-/** Looks up what a request names, and sets the variables of its `--env-file`. */
+/** A variable, in the environment of the manager or in the `--env-file`. */
+export type Lookup = (name: string) => string | undefined;
+
+/** Looks up what a request names. */
 export async function prepare(request: RunRequest, host: ProcessHost, line: CommandLineHost): Promise<Prepared> {
   const { options } = request;
   const here = line.cwd();
   const cwd = options.cwd === undefined ? undefined : requireDirectory("the directory --cwd", options.cwd, here);
-  if (options.envFile !== undefined) applyEnvFile(options.envFile, here, host, line);
+  const env = options.envFile === undefined ? {} : readEnvFile(options.envFile, here, host);
+  const lookup: Lookup = (name) => host.getEnv(name) ?? env[name];
   const { work, needs } = request.target.type === "command"
-    ? prepareCommand(request, request.target, host, here)
-    : await prepareModule(request, request.target.module, host, here);
+    ? prepareCommand(request, request.target, lookup, here)
+    : await prepareModule(request, request.target.module, host, lookup, here);
   const needed = cwd === undefined ? needs : [...needs, { path: cwd, what: "--cwd", access: "enter" } as const];
-  const workers = options.workers ?? fromEnvironment(host) ?? host.cpuCount;
+  const workers = options.workers ?? fromEnvironment(lookup) ?? host.cpuCount;
   checkSpare(options, workers);
   checkToken(options);
   return {
-    work: cwd === undefined ? work : withDirectory(work, cwd),
+    work: inPlace(work, { env, ...cwd === undefined ? {} : { cwd } }),
+    env,
     workers,
     workerUser: await findUser(request, host, needed),
-    sockets: await findSockets(request, host),
+    sockets: await findSockets(request, host, lookup),
   };
 }
 
@@ -79,7 +88,7 @@ interface Found {
 function prepareCommand(
   { options, denoArgs }: RunRequest,
   { command, args }: Extract<Target, { type: "command" }>,
-  host: ProcessHost,
+  lookup: Lookup,
   here: string,
 ): Found {
   const [flag] = [...denoArgs, ...options.runtime === undefined ? [] : ["--runtime"]];
@@ -94,7 +103,7 @@ function prepareCommand(
       `Cannot use --watch with the command ${command}: nothing tells which files it is made of; leave it out`,
     );
   }
-  const program = findProgram(command, here, host.getEnv("PATH"));
+  const program = findProgram(command, here, lookup("PATH"));
   if (program === undefined) throw noProgram(command, here);
   const found = command.includes("/") ? program : command;
   return {
@@ -103,8 +112,14 @@ function prepareCommand(
   };
 }
 
-async function prepareModule(request: RunRequest, module: string, host: ProcessHost, here: string): Promise<Found> {
-  const { runtime, executable } = await findRuntime(request.options.runtime, host, here);
+async function prepareModule(
+  request: RunRequest,
+  module: string,
+  host: ProcessHost,
+  lookup: Lookup,
+  here: string,
+): Promise<Found> {
+  const { runtime, executable } = await findRuntime(request.options.runtime, host, lookup, here);
   checkTraps(request.trapSignals, runtime);
   const [flag] = request.denoArgs;
   if (flag !== undefined && runtime !== "deno") {
@@ -164,9 +179,14 @@ interface FoundRuntime {
   readonly executable?: string;
 }
 
-async function findRuntime(wanted: string | undefined, host: ProcessHost, here: string): Promise<FoundRuntime> {
+async function findRuntime(
+  wanted: string | undefined,
+  host: ProcessHost,
+  lookup: Lookup,
+  here: string,
+): Promise<FoundRuntime> {
   if (wanted === undefined || wanted === host.name) return { runtime: host.name };
-  const executable = findProgram(wanted, here, host.getEnv("PATH"));
+  const executable = findProgram(wanted, here, lookup("PATH"));
   if (wanted === "deno" || wanted === "bun") {
     if (executable !== undefined) return { runtime: wanted, executable };
     throw new UsageError(`Cannot find ${wanted} along PATH for --runtime: install it, or give its path`);
@@ -188,27 +208,21 @@ async function nameRuntime(wanted: string, executable: string, host: ProcessHost
   throw new UsageError(`Cannot use ${wanted} for --runtime: it does not answer --version as Deno or Bun do`);
 }
 
-function withDirectory(work: PreparedWork, cwd: string): PreparedWork {
-  if (work.type === "command") return { ...work, command: { ...work.command, cwd } };
-  return { ...work, options: { ...work.options, cwd } };
+function inPlace(work: PreparedWork, place: Pick<WorkerCommand, "cwd" | "env">): PreparedWork {
+  if (work.type === "command") return { ...work, command: { ...work.command, ...place } };
+  return { ...work, options: { ...work.options, ...place } };
 }
 
-function fromEnvironment(host: ProcessHost): number | undefined {
-  const text = host.getEnv("WEB_CONCURRENCY");
+function fromEnvironment(lookup: Lookup): number | undefined {
+  const text = lookup("WEB_CONCURRENCY");
   return text === undefined || text === "" ? undefined : parseCount("WEB_CONCURRENCY", text);
 }
 
-/** What files set, which may be set anew: it was not there before. */
-const filed = new Map<string, string>();
-
 /** What the environment has already wins, so that a file holds defaults and a shell can overrule them. */
-function applyEnvFile(file: string, here: string, host: ProcessHost, line: CommandLineHost): void {
+function readEnvFile(file: string, here: string, host: ProcessHost): Variables {
   const path = requireFile("the --env-file", file, here);
-  for (const [name, value] of parseEnvFile(file, readText(file, path))) {
-    if (host.getEnv(name) !== filed.get(name)) continue;
-    filed.set(name, value);
-    line.setEnv(name, value);
-  }
+  const lines = [...parseEnvFile(file, readText(file, path))];
+  return Object.fromEntries(lines.filter(([name]) => host.getEnv(name) === undefined));
 }
 
 function readText(file: string, path: string): string {

@@ -11,14 +11,26 @@ import type { Prefork } from "../prefork.ts";
 import { type ChangeableOption, isChangeable, type PoolChanges } from "../terms.ts";
 import type { Request, RunRequest } from "./request.ts";
 import { poolOptions } from "./pool_options.ts";
-import { prepare, type Prepared } from "./prepare.ts";
+import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
 import { UsageError } from "./usage_error.ts";
+
+/** What the configuration says now. */
+interface Reading {
+  readonly request: RunRequest;
+  readonly prepared: Prepared;
+  readonly options: PreforkOptions;
+}
 
 /** The configuration of a running manager. */
 export class Configuration {
   readonly #reread: () => Promise<Request>;
   #request: RunRequest;
   #options: PreforkOptions;
+  #work: PreparedWork;
+  /** How many wait for a reload. */
+  #left = 0;
+  /** What was changed by reloads that did not come to their end: whether it holds is not known here. */
+  #doubtful: ReadonlySet<ChangeableOption> = new Set();
   /** The last read, which the next one waits for: what is read last is what holds. */
   #read: Promise<unknown> = Promise.resolve();
   /** A reload that has yet to read the file, for all who ask until then. */
@@ -29,6 +41,7 @@ export class Configuration {
     this.#reread = reread;
     this.#request = request;
     this.#options = poolOptions(request, prepared);
+    this.#work = prepared.work;
   }
 
   /**
@@ -42,29 +55,51 @@ export class Configuration {
       this.#next = undefined;
       const read = this.#readAnew();
       this.#read = read.catch(() => {});
-      const { request, options } = await read;
-      await pool.reload({ options: this.#changes(request, options) });
+      const { request, prepared, options } = await read;
+      const changes = this.#changes(request, options);
+      const doubtful = this.#doubtful = new Set(Object.keys(changes).filter(isChangeable));
+      await pool.reload({ options: changes, env: prepared.env });
+      if (this.#doubtful === doubtful) this.#doubtful = new Set();
       this.#request = request;
       this.#options = options;
+      this.#work = prepared.work;
     });
-    await this.#next;
+    this.#left++;
+    await this.#next.finally(() => this.#left--);
   }
 
-  async #readAnew(): Promise<{ readonly request: RunRequest; readonly options: PreforkOptions }> {
+  /** What the workers are, as the last reload has it that came to its end. */
+  get work(): PreparedWork {
+    return this.#work;
+  }
+
+  /** Whether a reload has not come to its end. */
+  get isUnderWay(): boolean {
+    return this.#left > 0;
+  }
+
+  /** Has the next workers be what the file says now. */
+  async rework(): Promise<void> {
+    this.#work = (await this.#readAnew()).prepared.work;
+  }
+
+  async #readAnew(): Promise<Reading> {
     const request = await this.#reread();
     if (request.kind !== "run") throw new UsageError(request.kind === "error" ? request.message : "it asks for help");
     refuseFixed(this.#request, request);
-    return { request, options: poolOptions(request, await prepare(request, currentHost, currentCommandLine)) };
+    const prepared = await prepare(request, currentHost, currentCommandLine);
+    return { request, prepared, options: poolOptions(request, prepared) };
   }
 
   /** What was changed by hand since, such as the size, stays where the file says what it said. */
   #changes(request: RunRequest, options: PreforkOptions): PoolChanges {
     const isOther = (name: ChangeableOption): boolean => {
+      if (this.#doubtful.has(name)) return true;
       if (name === "policy") return differ(this.#request.options.spare, request.options.spare);
       return differ(this.#options[name], options[name]);
     };
-    const names = Object.keys({ ...this.#options, ...options }).filter(isChangeable);
-    return Object.fromEntries(names.filter(isOther).map((name) => [name, options[name]]));
+    const names = new Set([...Object.keys({ ...this.#options, ...options }).filter(isChangeable), ...this.#doubtful]);
+    return Object.fromEntries([...names].filter(isOther).map((name) => [name, options[name]]));
   }
 }
 

@@ -20,9 +20,10 @@ import { Operations } from "./operations.ts";
 import { listenToOperator, type OperatorActions, watchTerminal } from "./operator.ts";
 import { PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
+import { outwait } from "./outwait.ts";
 import type { Request, RunRequest } from "./request.ts";
 import { describeWork, makePool, poolOptions, readingOutput, startWork } from "./pool_options.ts";
-import { prepare, type Prepared, type PreparedWork } from "./prepare.ts";
+import { prepare, type Prepared } from "./prepare.ts";
 import { nameAfter, Presence } from "./presence.ts";
 import { Configuration } from "./reconfigure.ts";
 import type { StatusServer } from "./status_server.ts";
@@ -75,7 +76,6 @@ async function keepPool(
   const warn = (text: string): void => log.tell("warning", text);
   const relay = new OutputRelay(outlets.streams);
   const terminalIsGone = watchTerminal(currentHost);
-  if (init?.isToStop) hangUp.abort();
   const hupReadsAnew = readsAnew(request, configuration);
   takeSockets(prepared);
   const tracing = findTracing((error) => warn(`goes without OpenTelemetry: ${describeError(error)}`));
@@ -89,9 +89,13 @@ async function keepPool(
       ...readingOutput(relay, request, starter?.listeningTo(relay.output)),
     }, log),
   );
+  if (init?.isToStop) hangUp.abort(); // only now is there somebody who hears of it
   let refused = (_why: string): void => {}; // until there is somebody to be told
   const changes = new Changes({ pool, configuration, init, log, refused: (why) => refused(why) });
-  const reload = (): void => void changes.reload().catch(() => {}); // told already
+  const hasBegun = () => outwait(currentHost, () => hangUp.signal.aborted, () => pool.generation > 0);
+  const reload = (): void => void hasBegun().then(() => changes.reload()).catch(() => {}); // told already
+  const actions = actionsOf(pool, changes, log, hangUp, hupReadsAnew ? reload : undefined);
+  using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, actions);
   const operations: Operations = new Operations({
     pool,
     host: currentHost,
@@ -111,18 +115,27 @@ async function keepPool(
     return `${presence.name} pid=${currentHost.pid} ${places === "" ? "runs" : `listens on ${places}`}`;
   });
   const told = tellEvents(pool, log, [operations, presence, notifier, statusServer, watch, watching]);
-  const actions = actionsOf(pool, changes, log, hangUp, hupReadsAnew ? reload : undefined);
-  using _operator = listenToOperator(currentHost, request.trapSignals, terminalIsGone, actions);
   made.move(); // all is there; what follows has an order of its own for the end
   tellStart(request, prepared, log);
   init?.reap(currentLibc, warn);
   tellListeners(pool, prepared, log);
-  const mended = (error: unknown) => isMended(error, watch, pool, log, hangUp.signal);
+  const mended = async (error: unknown): Promise<boolean> => {
+    if (!await isMended(error, watch, pool, log, hangUp.signal)) return false;
+    await configuration?.rework().catch((error: unknown) => warn(describeError(error)));
+    return true;
+  };
+  /** A start() takes the place of a reload that is under way, which is not what whoever asked for that has asked for. */
+  const beginAnew = async (): Promise<void> => {
+    const isUnderWay = configuration?.isUnderWay ?? false;
+    const returned = startWork(pool, configuration?.work ?? prepared.work);
+    if (isUnderWay) reload();
+    await returned;
+  };
   const fail = (text: string): void => {
     log.tell("fatal", text);
     starter?.say(`prefork: ${text}\n`);
   };
-  const status = await runUntilStopped(pool, prepared.work, fail, mended);
+  const status = await runUntilStopped(pool, beginAnew, fail, mended);
   await watch?.[Symbol.asyncDispose]();
   notifier?.leave();
   await pool[Symbol.asyncDispose]();
@@ -213,16 +226,16 @@ async function openStatus(
 
 async function runUntilStopped(
   pool: Prefork,
-  work: PreparedWork,
+  begin: () => Promise<void>,
   fail: (text: string) => void,
   mended: (error: unknown) => Promise<boolean>,
 ): Promise<number> {
   try {
-    do await startWork(pool, work); while (!isStop(pool.signalReceived));
+    do await begin(); while (!isStop(pool.signalReceived));
     await pool.waitAllChildren();
     return 0;
   } catch (error) {
-    if (await mended(error)) return await runUntilStopped(pool, work, fail, mended);
+    if (await mended(error)) return await runUntilStopped(pool, begin, fail, mended);
     if (error instanceof Error && error.name === "BootFailureError") return 3; // The log has it, as an event.
     fail(describeError(error));
     return error instanceof Error && error.name === "LostSocketError" ? 1 : 2;

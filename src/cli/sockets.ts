@@ -9,6 +9,7 @@ import { checkListen, INHERIT, isUnix, type ListenOptions } from "../listen.ts";
 import { describeError } from "../events.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
+import type { Lookup } from "./prepare.ts";
 import type { RunRequest } from "./request.ts";
 import { UsageError } from "./usage_error.ts";
 import { parseListen } from "./values.ts";
@@ -20,8 +21,8 @@ export interface Sockets {
 }
 
 /** Finds out where to listen: `-l`, else the sockets this process was given, else `PORT`. */
-export async function findSockets(request: RunRequest, host: ProcessHost): Promise<Sockets> {
-  const { addresses, origin } = findAddresses(request, host);
+export async function findSockets(request: RunRequest, host: ProcessHost, lookup: Lookup): Promise<Sockets> {
+  const { addresses, origin } = findAddresses(request, host, lookup);
   const { backlog, socketMode: mode, socketOwner } = request.options;
   const places = checkListen(addresses);
   const flag = mode !== undefined ? "--socket-mode" : socketOwner !== undefined ? "--socket-owner" : undefined;
@@ -46,10 +47,10 @@ interface Addresses {
   readonly origin: string | undefined;
 }
 
-function findAddresses({ options, target }: RunRequest, host: ProcessHost): Addresses {
+function findAddresses({ options, target }: RunRequest, host: ProcessHost, lookup: Lookup): Addresses {
   if (options.listen !== undefined) return { addresses: options.listen, origin: undefined };
   if (countGiven(host) > 0) return { addresses: [INHERIT], origin: "inherited" };
-  const port = host.getEnv("PORT") ?? "";
+  const port = lookup("PORT") ?? "";
   // A command that is told its port by PORT binds it itself.
   if (port === "" || target.type === "command") return { addresses: [], origin: undefined };
   return { addresses: [parseListen("from the variable PORT", port)], origin: "from PORT" };
