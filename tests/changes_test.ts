@@ -68,6 +68,47 @@ describe("changes of a pool", () => {
     await pool.pm[Symbol.asyncDispose]();
   });
 
+  it("bring variables, and leave those of the workers before as they were", async () => {
+    const pool = new FakePool({ maxWorkers: 1, errRespawnIntervalMs: 0 }, false);
+    const started = pool.pm.startModule("app.ts", { env: { MODE: "good" } });
+    await settle();
+    const modes = () => pool.workers.map(({ process }) => process.env["MODE"]);
+    const worker = (index: number) => pool.workers[index] ?? assert.fail(`no worker ${index}`);
+    await pool.boot(worker(0));
+    const reloading = assert.rejects(pool.pm.reload({ env: { MODE: "bad" } }), { name: "ReloadError" });
+    await settle();
+    worker(1).process.exit(1);
+    await reloading;
+    worker(0).process.exit(1);
+    await settle();
+    assert.deepEqual(modes(), ["good", "bad", "good"]);
+    await pool.boot(worker(2));
+    const again = pool.pm.reload({ env: { MODE: "better" } });
+    await settle();
+    await pool.boot(worker(3));
+    worker(2).process.exit(0);
+    await again;
+    worker(3).process.exit(0);
+    await settle();
+    assert.deepEqual(modes(), ["good", "bad", "good", "better", "better"]);
+    await pool.stop(started);
+    await pool.pm[Symbol.asyncDispose]();
+  });
+
+  it("do not bring variables to workers that have the manager's, nor what is none", async () => {
+    const pool = new FakePool({ maxWorkers: 1 });
+    const started = pool.pm.start();
+    await settle();
+    await assert.rejects(pool.pm.reload({ env: { A: "1" } }), {
+      name: "TypeError",
+      message: "Cannot reload with 'env': these workers have the manager's; startModule() and startCommand() take it",
+    });
+    // @ts-expect-error not a string
+    await assert.rejects(pool.pm.reload({ env: { A: 1 } }), /^TypeError: Cannot use 'env': the value of A must be/);
+    await pool.stop(started);
+    await pool.pm[Symbol.asyncDispose]();
+  });
+
   it("that a stop ends do not say that something goes on", async () => {
     const pool = new FakePool({ maxWorkers: 1 }, false);
     const started = pool.pm.start();

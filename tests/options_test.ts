@@ -105,6 +105,10 @@ describe("options", () => {
       [() => pm.start({ denoArgs: "-A" }), /'denoArgs': it must be a list of strings, not "-A"/],
       // @ts-expect-error no such runtime
       [() => pm.startModule("./w.ts", { runtime: "bnu" }), /Cannot run workers on 'bnu'/],
+      // @ts-expect-error not a string
+      [() => pm.startModule("./w.ts", { env: { N: 1 } }), /'env': the value of N must be a string, not 1/],
+      // @ts-expect-error no map
+      [() => pm.startCommand({ command: "true", env: "A=1" }), /'env': it must map names to strings, not "A=1"/],
       // @ts-expect-error not an object
       [() => pm.startCommand("true"), /Cannot start a command: give \{ command/],
       // @ts-expect-error misspelt
