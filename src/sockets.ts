@@ -40,6 +40,8 @@ export class SharedSockets implements Disposable {
   #sockets: readonly SharedSocket[];
   /** A program may end without disposing of its pool; a file that it leaves behind looks like a server to others. */
   readonly #exit: Disposable;
+  /** These, and all that came of them by {@linkcode reopen}: a file may be that of several, and is given away for all. */
+  #kin = new Set<SharedSockets>([this]);
   #isBlocking: boolean | undefined;
 
   private constructor(host: ProcessHost, libc: Libc, sockets: readonly SharedSocket[]) {
@@ -140,6 +142,7 @@ export class SharedSockets implements Disposable {
     );
     try {
       const next = SharedSockets.open(wanted, host, () => this.#libc, copies);
+      next.#kin = this.#kin.add(next);
       next.#inherit(sockets);
       next.own();
       return next;
@@ -197,10 +200,15 @@ export class SharedSockets implements Disposable {
     }
   }
 
-  /** The next manager listens on those at these places: their files are its own. */
+  /** The next manager listens on those at these places: their files are its own, whoever else here knows of them. */
   disown(places: readonly number[]): void {
-    this.#sockets = this.#sockets.map((socket, place) =>
-      places.includes(place) ? { ...socket, file: undefined } : socket
+    const given = this.#sockets.filter((_, place) => places.includes(place)).map(({ file }) => file);
+    for (const one of this.#kin) one.#leave(given);
+  }
+
+  #leave(files: readonly (SocketFile | undefined)[]): void {
+    this.#sockets = this.#sockets.map((socket) =>
+      files.some((file) => isSameFile(file, socket.file)) ? { ...socket, file: undefined } : socket
     );
   }
 
@@ -220,15 +228,14 @@ export class SharedSockets implements Disposable {
       const isHeld = change === undefined; // settled, see there
       if (isHeld && given !== undefined && !numbers.includes(given)) giveUp(this.#libc, given);
     }
-    this.#sockets = this.#sockets.map((socket) =>
-      files.some((file) => isSameFile(file, socket.file)) ? { ...socket, file: undefined } : socket
-    );
+    this.#leave(files);
   }
 
   /** Stops listening, and removes the files of Unix sockets that were made here. */
   [Symbol.dispose](): void {
     const sockets = this.#sockets;
     this.#sockets = [];
+    this.#kin.delete(this);
     this.#exit[Symbol.dispose]();
     closeSockets(this.#libc, sockets);
   }
