@@ -109,7 +109,7 @@ function openFirst(listen: readonly ListenOptions[], host: ProcessHost): SharedS
  * @param others Where else this pool listens: for generations that have not come to serve.
  * @throws {TypeError} If an option is unknown, fixed, or of the wrong shape.
  * @throws {RangeError} If a number is out of range.
- * @throws {Error} If an address cannot be listened on. Nothing has changed then.
+ * @throws {Error} If an address cannot be listened on, or this manager has yet to take over. Nothing has changed then.
  */
 export function changeTerms(
   before: Terms,
@@ -148,9 +148,20 @@ function reopen(
   others: readonly SharedSockets[],
 ): SharedSockets | undefined {
   const wanted = checkListen(listen);
+  refuseIfTakingOver(host);
   if (wanted.length === 0) return undefined;
   const [first, ...more] = sockets === undefined ? others : [sockets, ...others];
   return first === undefined ? SharedSockets.open(wanted, host, currentLibc) : first.reopen(wanted, host, more);
+}
+
+/** The manager before this one is told once which of its sockets go on, and has their files until then. */
+function refuseIfTakingOver(host: ProcessHost): void {
+  const elder = takeoverOn(host)?.elderPid;
+  if (elder === undefined) return;
+  throw new Error(
+    `Cannot change 'listen' by a reload: this manager has yet to take over from pid=${elder}, which has the sockets; ` +
+      "try again when it has",
+  );
 }
 
 function termsOf(options: PreforkOptions, checked: CheckedOptions, sockets: SharedSockets | undefined): Terms {
