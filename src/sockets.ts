@@ -137,9 +137,7 @@ export class SharedSockets implements Disposable {
    */
   reopen(wanted: readonly ListenOptions[], host: ProcessHost, others: readonly SharedSockets[] = []): SharedSockets {
     const sockets = this.#known([this, ...others].flatMap((one) => one.#sockets));
-    const copies = new Inheritance(
-      handedOver(sockets, (_, fd) => fd).map((one) => ({ ...one, fd: duplicate(this.#libc, one.fd) })),
-    );
+    const copies = this.#copies(sockets);
     try {
       const next = SharedSockets.open(wanted, host, () => this.#libc, copies);
       next.#kin = this.#kin.add(next);
@@ -149,6 +147,20 @@ export class SharedSockets implements Disposable {
     } finally {
       for (const { fd } of copies.unclaimed) this.#libc.close(fd);
     }
+  }
+
+  /** All, or none. */
+  #copies(sockets: readonly SharedSocket[]): Inheritance {
+    const copies: HandedSocket[] = [];
+    try {
+      for (const one of handedOver(sockets, (_, fd) => fd)) {
+        copies.push({ ...one, fd: duplicate(this.#libc, one.fd, one.bound) });
+      }
+    } catch (error) {
+      for (const { fd } of copies) this.#libc.close(fd);
+      throw error;
+    }
+    return new Inheritance(copies);
   }
 
   /** Each once, by whatever descriptors they are held; and none that nobody can find any more. */

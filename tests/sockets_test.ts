@@ -592,17 +592,27 @@ describe("the sockets of a manager", () => {
   it("are open no more often than before, where only some of several could be taken", options, () => {
     const libc = currentLibc();
     let left = Infinity;
+    let errno: number | undefined;
     const few: Libc = {
       ...libc,
-      fcntl: (fd, command, argument) => command === 1030 && left-- <= 0 ? -1 : libc.fcntl(fd, command, argument),
+      fcntl: (fd, command, argument) => {
+        const isTooMuch = command === 1030 && fd >= 0 && left-- <= 0; // a bad one is told of first
+        errno = isTooMuch ? 24 : undefined;
+        return isTooMuch ? -1 : libc.fcntl(fd, command, argument);
+      },
+      errno: () => errno ?? libc.errno(),
     };
     using opened = open(["127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"]);
     const given = opened.workerListeners(true).map(({ fd, text }) => `${text}=${fd}`).join(";");
     const host: ProcessHost = { ...currentHost, getEnv: (name) => name === "SERVER_STARTER_PORT" ? given : undefined };
     using first = SharedSockets.open(checkListen("inherit"), host, () => few);
-    left = 4; // three to try with, and the first of the new ones
-    assert.throws(() => first.reopen(checkListen("inherit"), host), { message: /let it have more \(ulimit -n\)$/ });
-    assert.deepEqual(timesOpen(first), [2, 2, 2]);
+    for (const count of [0, 2, 4]) { // three are to try with, and the others the new ones
+      left = count;
+      assert.throws(() => first.reopen(checkListen("inherit"), host), {
+        message: /^Cannot listen on 127\.0\.0\.1:\d+: this process is out of file descriptors; .* more \(ulimit -n\)$/,
+      });
+      assert.deepEqual(timesOpen(first), [2, 2, 2]);
+    }
   });
 
   it("take the backlog that they are given, when they were open already", options, () => {
