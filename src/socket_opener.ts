@@ -266,11 +266,26 @@ class Opener {
   }
 
   #error(errno: number, address: SocketAddress): Error {
-    const own = errno === EADDRINUSE && this.opened.find((socket) => overlap(socket.address, address));
-    const why = own
-      ? `this pool listens on ${formatAddress(own.address)} already, which takes what comes there; leave one out`
-      : bindFailure(errno, address.type);
-    return new Error(`Cannot listen on ${formatAddress(address)}: ${why}`);
+    const own = errno === EADDRINUSE ? this.#whoElse(address) : undefined;
+    return new Error(`Cannot listen on ${formatAddress(address)}: ${own ?? bindFailure(errno, address.type)}`);
+  }
+
+  /** What of this pool has an address already, and what to do then. */
+  #whoElse(address: SocketAddress): string | undefined {
+    const { unclaimed = [], left = [] } = this.#inheritance ?? {};
+    const isThere = (other: SocketAddress | undefined): boolean => other !== undefined && overlap(other, address);
+    const own = this.opened.find((socket) => isThere(socket.address));
+    if (own !== undefined) {
+      return `this pool listens on ${formatAddress(own.address)} already, which takes what comes there; leave one out`;
+    }
+    const before = unclaimed.find(({ fd }) => isThere(localAddress(this.#libc, fd)));
+    if (before !== undefined) {
+      return `this pool listens on ${before.bound}, and goes on to until its new workers are ready; choose another port, ` +
+        "or stop it and start it anew";
+    }
+    if (!left.some(isThere)) return undefined;
+    return "this pool listened there before, and its workers of then have yet to end; try again when they are gone, or " +
+      "choose another port";
   }
 
   /** Moves a descriptor out of the way of the runtime's own. */

@@ -6,7 +6,7 @@
  */
 
 import { FIRST_FD } from "./activation.ts";
-import { formatAddress } from "./address.ts";
+import { formatAddress, type SocketAddress } from "./address.ts";
 import { describeError } from "./events.ts";
 import { type HandedSocket, Inheritance } from "./handover.ts";
 import { type Libc, NoLibcError } from "./libc.ts";
@@ -31,6 +31,14 @@ const MAX_INHERITED_FD = 1024;
 export class LostSocketError extends Error {
   /** Tells this error from others. */
   override readonly name = "LostSocketError";
+}
+
+/** Where a pool listens beside the sockets that it serves on. */
+export interface Elsewhere {
+  /** The sockets of generations that have not come to serve, which may be the first to listen somewhere. */
+  readonly others: readonly SharedSockets[];
+  /** Where workers of generations that serve no more may listen yet. */
+  readonly left: readonly SocketAddress[];
 }
 
 /** The sockets of one pool. */
@@ -132,12 +140,12 @@ export class SharedSockets implements Disposable {
    * Opens what is to be listened on from now on, all or nothing. What is listened on already stays the same socket, in
    * both, unless nobody can find it any more.
    *
-   * @param others Those of generations that have not come to serve, which may be the first to listen somewhere.
    * @throws {Error} As {@linkcode open}.
    */
-  reopen(wanted: readonly ListenOptions[], host: ProcessHost, others: readonly SharedSockets[] = []): SharedSockets {
+  reopen(wanted: readonly ListenOptions[], host: ProcessHost, elsewhere?: Elsewhere): SharedSockets {
+    const { others = [], left = [] } = elsewhere ?? {};
     const sockets = this.#known([this, ...others].flatMap((one) => one.#sockets));
-    const copies = this.#copies(sockets);
+    const copies = new Inheritance(this.#copies(sockets), left);
     try {
       const next = SharedSockets.open(wanted, host, () => this.#libc, copies);
       next.#kin = this.#kin.add(next);
@@ -150,7 +158,7 @@ export class SharedSockets implements Disposable {
   }
 
   /** All, or none. */
-  #copies(sockets: readonly SharedSocket[]): Inheritance {
+  #copies(sockets: readonly SharedSocket[]): readonly HandedSocket[] {
     const copies: HandedSocket[] = [];
     try {
       for (const one of handedOver(sockets, (_, fd) => fd)) {
@@ -160,7 +168,7 @@ export class SharedSockets implements Disposable {
       for (const { fd } of copies) this.#libc.close(fd);
       throw error;
     }
-    return new Inheritance(copies);
+    return copies;
   }
 
   /** Each once, by whatever descriptors they are held; and none that nobody can find any more. */

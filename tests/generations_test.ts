@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { currentHost } from "../runtimes/current.ts";
+import { currentLibc } from "../runtimes/current_libc.ts";
 import { Generations } from "../src/generations.ts";
 import { checkOptions, type PreforkOptions } from "../src/options.ts";
 import { emptyPool, type PoolState } from "../src/pool_state.ts";
@@ -40,8 +41,8 @@ class Scene implements Disposable {
 
   /** Begins one more generation, with one worker. */
   reload(changes: PoolChanges): void {
-    const others = this.#generations.otherSockets(this.#terms.sockets);
-    this.#begin(changeTerms(this.#terms, changes, 1, currentHost, others));
+    const elsewhere = this.#generations.elsewhere(this.#terms.sockets);
+    this.#begin(changeTerms(this.#terms, changes, 1, currentHost, elsewhere));
   }
 
   #begin(terms: Terms): void {
@@ -72,6 +73,46 @@ class Scene implements Disposable {
     this.#generations[Symbol.dispose]();
   }
 }
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/** What a worker has of its own: the first socket of the generation that serves, for as long as it lives. */
+function holdAsWorker(sockets: SharedSockets): Disposable {
+  const libc = currentLibc();
+  const fd = libc.fcntl(sockets.workerListeners(true)[0]?.fd ?? -1, F_DUPFD_CLOEXEC, 64);
+  return { [Symbol.dispose]: () => void libc.close(fd) };
+}
+
+function addressOf(sockets: SharedSockets): string {
+  return sockets.listeners[0]?.text ?? assert.fail("it listens nowhere");
+}
+
+describe("an address that a reload has given up", () => {
+  it("is said to be held by workers that have yet to end", options, () => {
+    using scene = new Scene({ listen: "127.0.0.1:0" });
+    const before = addressOf(scene.sockets);
+    {
+      using _worker = holdAsWorker(scene.sockets);
+      scene.reload({}); // one more generation that has it
+      scene.serve(2);
+      for (const [number, listen] of [[3, "[::1]:0"], [4, undefined]] as const) {
+        scene.reload({ listen });
+        scene.serve(number);
+        assert.throws(() => scene.reload({ listen: before }), {
+          message: `Cannot listen on ${before}: this pool listened there before, and its workers of then have yet to ` +
+            `end; try again when they are gone, or choose another port`,
+        });
+      }
+      for (const number of [1, 2]) scene.reap(number);
+      assert.throws(() => scene.reload({ listen: before }), {
+        message: /: another process listens there; stop it, or/,
+      });
+    }
+    scene.reload({ listen: before });
+    scene.serve(5);
+    assert.equal(addressOf(scene.sockets), before);
+  });
+});
 
 describe("a generation that did not come to serve", () => {
   const GIVEN: Readonly<Record<string, (sockets: SharedSockets) => void>> = {

@@ -274,6 +274,19 @@ describe("the sockets of a manager", () => {
     );
   });
 
+  it("say that it is this pool that has an address, where a reload makes it wider or narrower", options, () => {
+    for (const [before, after] of [["127.0.0.1", "0.0.0.0"], ["0.0.0.0", "127.0.0.1"], ["[::]", "127.0.0.1"]]) {
+      using first = open(["127.0.0.1:0", `${before}:0`]);
+      const port = portOf(first, 1);
+      assert.throws(() => first.reopen(checkListen(["127.0.0.1:0", `${after}:${port}`]), currentHost), {
+        message:
+          `Cannot listen on ${after}:${port}: this pool listens on ${before}:${port}, and goes on to until its ` +
+          "new workers are ready; choose another port, or stop it and start it anew",
+      });
+      assert.deepEqual(timesOpen(first), [1, 1]);
+    }
+  });
+
   it("open all or none", options, async () => {
     await using dir = await tempDir();
     fails(
