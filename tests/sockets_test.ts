@@ -85,16 +85,16 @@ async function listening(path: string): Promise<Server & AsyncDisposable> {
 
 const LOST = /^Cannot use unix:.*a\.sock: its file was removed or replaced by somebody else; look who may write to/;
 
-/** A directory in whose place somebody puts a link to another's, before or after a socket is bound in it. */
+/** A directory in whose place somebody puts a link to another's, when a socket is about to be bound in it, or asked. */
 class Trap {
   readonly moved: string;
   /** The file to which the path of the socket leads then. */
   readonly victim: string;
   readonly #own: string;
   readonly #others: string;
-  readonly #when: "before" | "after";
+  readonly #when: "before" | "after" | "asking";
 
-  constructor(dir: TempDir, when: "before" | "after") {
+  constructor(dir: TempDir, when: "before" | "after" | "asking") {
     [this.#own, this.moved, this.#others] = [dir.file("own"), dir.file("moved"), dir.file("others")];
     for (const path of [this.#own, this.#others]) mkdirSync(path);
     this.victim = `${this.#others}/a.sock`;
@@ -109,6 +109,10 @@ class Trap {
     const libc = currentLibc();
     const watched: Libc = {
       ...libc,
+      connect: (fd, address, length) => {
+        if (this.#when === "asking") this.#spring();
+        return libc.connect(fd, address, length);
+      },
       bind: (fd, address, length) => {
         if (this.#when === "before") this.#spring();
         const bound = libc.bind(fd, address, length);
@@ -263,6 +267,45 @@ describe("the sockets of a manager", () => {
     trap.bait();
     trap.open()[Symbol.dispose]();
     assert.equal(existsSync(trap.victim), true);
+  });
+
+  it("ask at the file that they would replace, wherever its path leads by then", options, async () => {
+    await using dir = await tempDir();
+    const trap = new Trap(dir, "asking");
+    await using _live = await listening(dir.file("own/a.sock"));
+    const stale = open(`unix:${trap.victim}`);
+    for (const { fd } of stale.workerListeners(true)) currentLibc().close(fd);
+    assert.throws(() => trap.open(), { message: /another process answers there; stop it, or choose another path$/ });
+    assert(await answers({ path: `${trap.moved}/a.sock` }));
+    assert(existsSync(trap.victim));
+  });
+
+  it("remove no file but the one at which nobody has answered", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const stale = open(`unix:${path}`);
+    for (const { fd } of stale.workerListeners(true)) currentLibc().close(fd);
+    const libc = currentLibc();
+    let isAsked = false;
+    const watched: Libc = {
+      ...libc,
+      connect: (fd, address, length) => {
+        isAsked = true;
+        return libc.connect(fd, address, length);
+      },
+      close: (fd) => {
+        if (isAsked) {
+          renameSync(path, dir.file("before"));
+          writeFileSync(path, "precious");
+        }
+        isAsked = false;
+        return libc.close(fd);
+      },
+    };
+    assert.throws(() => SharedSockets.open(checkListen(`unix:${path}`), currentHost, () => watched), {
+      message: /another process listens there; stop it, or choose another path$/,
+    });
+    assert.equal(readFileSync(path, "utf8"), "precious");
   });
 
   it("say which address is taken", options, () => {
