@@ -4,9 +4,10 @@
  * @module
  */
 
+import type { SocketAddress } from "./address.ts";
 import type { PreforkEvent } from "./events.ts";
 import type { Generation, PoolState, Rules } from "./pool_state.ts";
-import type { SharedSockets } from "./sockets.ts";
+import type { Elsewhere, SharedSockets } from "./sockets.ts";
 import type { Terms } from "./terms.ts";
 import type { RuntimeName } from "./types.ts";
 import type { ReadyWork, Work } from "./work.ts";
@@ -30,6 +31,8 @@ export class Generations implements Disposable {
   #newest = 0;
   /** How many workers a generation has. */
   readonly #living = new Map<number, number>();
+  /** Where those of them that are forgotten listened: their workers may do so yet. */
+  readonly #left = new Map<number, readonly SocketAddress[]>();
 
   constructor(first: Terms) {
     this.first = first;
@@ -66,14 +69,15 @@ export class Generations implements Disposable {
   /** A generation has one worker more, or less. */
   count({ type, worker: { generation } }: Extract<PreforkEvent, { type: "spawn" | "reap" }>): void {
     const living = (this.#living.get(generation) ?? 0) + (type === "spawn" ? 1 : -1);
-    if (living === 0) this.#living.delete(generation);
-    else this.#living.set(generation, living);
+    if (living > 0) return void this.#living.set(generation, living);
+    this.#living.delete(generation);
+    this.#left.delete(generation);
   }
 
-  /** The sockets of generations but for those that are known already: they have not come to serve, or do no more. */
-  otherSockets(known: SharedSockets | undefined): readonly SharedSockets[] {
+  /** Where generations listen that have not come to serve, or do no more, beside the sockets that are known already. */
+  elsewhere(known: SharedSockets | undefined): Elsewhere {
     const all = this.#known.flatMap(({ terms: { sockets } }) => sockets === undefined ? [] : [sockets]);
-    return [...new Set(all)].filter((sockets) => sockets !== known);
+    return { others: [...new Set(all)].filter((sockets) => sockets !== known), left: [...this.#left.values()].flat() };
   }
 
   /**
@@ -92,7 +96,9 @@ export class Generations implements Disposable {
     if (gone.length === 0) return;
     this.#known = this.#known.filter(({ generation }) => isKept(generation));
     const open = this.#known.map(({ terms }) => terms.sockets);
-    for (const { terms: { sockets } } of gone) {
+    for (const { generation, terms: { sockets } } of gone) {
+      const left = sockets?.listeners.map(({ address }) => address) ?? [];
+      if (this.#living.has(generation)) this.#left.set(generation, left);
       if (open.includes(sockets)) continue;
       if (open.length > 0) sockets?.leaveTo(open);
       sockets?.[Symbol.dispose]();

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { formatAddress, parseAddress } from "./address.ts";
+import { formatAddress, parseAddress, type SocketAddress } from "./address.ts";
 import { INHERIT } from "./listen.ts";
 
 /** The variable that holds the task. */
@@ -172,10 +172,13 @@ export interface Claimed extends HandedSocket {
 export class Inheritance {
   /** All that were handed over. */
   readonly all: readonly HandedSocket[];
+  /** Where workers may listen yet that have nothing to hand over any more. */
+  readonly left: readonly SocketAddress[];
   #unclaimed: readonly Claimed[];
 
-  constructor(sockets: readonly HandedSocket[]) {
+  constructor(sockets: readonly HandedSocket[], left: readonly SocketAddress[] = []) {
     this.all = sockets;
+    this.left = left;
     this.#unclaimed = sockets.map((socket, place) => ({ ...socket, place }));
   }
 

@@ -272,8 +272,8 @@ export class Manager {
   }
 
   #changeTerms(changes: PoolChanges): Terms {
-    const others = this.#generations.otherSockets(this.#terms.sockets);
-    return changeTerms(this.#terms, changes, this.maxWorkers, this.#host, others);
+    const elsewhere = this.#generations.elsewhere(this.#terms.sockets);
+    return changeTerms(this.#terms, changes, this.maxWorkers, this.#host, elsewhere);
   }
 
   /** Has this program started again, and stops once the new manager has taken over. */

@@ -22,6 +22,8 @@ const O_PATH = 0o10000000;
 const O_NOFOLLOW = 0o400000 | 0o100000;
 const LOCK_EX_NB = 2 | 4;
 const AF_UNIX = 1;
+/** How many bytes the path of a socket's address has. */
+const SUN_PATH = 108;
 const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
@@ -235,7 +237,8 @@ export function removeStale(libc: Libc, place: Place): void {
   if (found === ENOENT) return;
   if (typeof found === "number") return fail(`${errnoText(found)}; choose another path`);
   if (!found.isSocket) return fail("there is a file of that name; it is no socket");
-  switch (knock(libc, path)) {
+  const refused = knock(libc, place);
+  switch (refused) {
     case ECONNREFUSED:
       break;
     case ENOENT:
@@ -247,14 +250,25 @@ export function removeStale(libc: Libc, place: Place): void {
     case EACCES:
       return fail("somebody else's socket is there, and permission is denied to ask who answers; choose another path");
     default:
-      return fail(`${errnoText(libc.errno())}; choose another path`);
+      return fail(`${errnoText(refused)}; choose another path`);
   }
+  const left = look(libc, place);
+  if (typeof left === "number" || left.id !== found.id) return; // somebody was faster: what comes next tells of that
   if (libc.unlinkat(directory, cString(name), 0) === 0) return;
   fail(`nobody answers there any more, but the file cannot be removed: ${errnoText(libc.errno())}`);
 }
 
-/** Gives 0 if somebody answers, else the number of the failure. */
-function knock(libc: Libc, path: string): number {
+/**
+ * Gives 0 if somebody answers, else the number of the failure. Somebody may have put another directory at the path by
+ * now: the way leads through the one that is held, unless that makes too long an address, or there is no `/proc`.
+ */
+function knock(libc: Libc, { path, directory, name }: Place): number {
+  const held = `/proc/self/fd/${directory}/${name}`;
+  const refused = directory !== AT_FDCWD && cString(held).length <= SUN_PATH ? knockAt(libc, held) : ENOENT;
+  return refused === ENOENT ? knockAt(libc, path) : refused;
+}
+
+function knockAt(libc: Libc, path: string): number {
   const probe = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const address = encodeSockaddr({ type: "unix", path }, "linux");
   const refused = libc.connect(probe, address, address.length) < 0 ? libc.errno() : 0;

@@ -122,9 +122,18 @@ export function applyChange(libc: Libc, { fd, address, file, change }: SharedSoc
   throw new Error(`Cannot have ${backlog} connections wait at ${formatAddress(address)}: ${errnoText(errno)}`);
 }
 
-/** The same once more, out of the way of the runtime's own descriptors. Gives -1 if there can be no more. */
-export function duplicate(libc: Libc, fd: number): number {
-  return libc.fcntl(fd, F_DUPFD_CLOEXEC, LEAST_FD);
+/**
+ * The same once more, out of the way of the runtime's own descriptors.
+ *
+ * @param text Where it listens.
+ * @throws {Error} If there can be no more.
+ */
+export function duplicate(libc: Libc, fd: number, text: string): number {
+  const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, LEAST_FD);
+  if (copy >= 0) return copy;
+  const errno = libc.errno();
+  const why = errno === EINVAL ? errnoText(EMFILE) : errnoText(errno);
+  throw new Error(`Cannot listen on ${text}: ${why}; let it have more (ulimit -n)`);
 }
 
 /** Opens the sockets of one pool, one after the other. */
@@ -178,7 +187,7 @@ class Opener {
   #takeOne(claimed: Claimed, wanted: ListenOptions, asked: string): void {
     const name = asked === INHERIT ? wanted.name ?? claimed.name : nameOf(wanted);
     this.#tryAccess(claimed, wanted);
-    const fd = this.#copy(claimed.fd, claimed.bound);
+    const fd = duplicate(this.#libc, claimed.fd, claimed.bound);
     this.#keep({ fd, name, file: undefined, asked, claimed, change: wanted });
   }
 
@@ -203,7 +212,7 @@ class Opener {
     }
     // Workers get their own; no other process that is started from here is to have it.
     this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
-    const own = duplicate(this.#libc, fd);
+    const own = duplicate(this.#libc, fd, `fd:${fd}`);
     this.#keep({ fd: own, name, file: undefined, asked, given: fd, change: wanted }, `fd:${fd}`);
   }
 
@@ -257,28 +266,35 @@ class Opener {
   }
 
   #error(errno: number, address: SocketAddress): Error {
-    const own = errno === EADDRINUSE && this.opened.find((socket) => overlap(socket.address, address));
-    const why = own
-      ? `this pool listens on ${formatAddress(own.address)} already, which takes what comes there; leave one out`
-      : bindFailure(errno, address.type);
-    return new Error(`Cannot listen on ${formatAddress(address)}: ${why}`);
+    const own = errno === EADDRINUSE ? this.#whoElse(address) : undefined;
+    return new Error(`Cannot listen on ${formatAddress(address)}: ${own ?? bindFailure(errno, address.type)}`);
+  }
+
+  /** What of this pool has an address already, and what to do then. */
+  #whoElse(address: SocketAddress): string | undefined {
+    const { unclaimed = [], left = [] } = this.#inheritance ?? {};
+    const isThere = (other: SocketAddress | undefined): boolean => other !== undefined && overlap(other, address);
+    const own = this.opened.find((socket) => isThere(socket.address));
+    if (own !== undefined) {
+      return `this pool listens on ${formatAddress(own.address)} already, which takes what comes there; leave one out`;
+    }
+    const before = unclaimed.find(({ fd }) => isThere(localAddress(this.#libc, fd)));
+    if (before !== undefined) {
+      return `this pool listens on ${before.bound}, and goes on to until its new workers are ready; choose another port, ` +
+        "or stop it and start it anew";
+    }
+    if (!left.some(isThere)) return undefined;
+    return "this pool listened there before, and its workers of then have yet to end; try again when they are gone, or " +
+      "choose another port";
   }
 
   /** Moves a descriptor out of the way of the runtime's own. */
   #raise(low: number, text: string): number {
     try {
-      return this.#copy(low, text);
+      return duplicate(this.#libc, low, text);
     } finally {
       this.#libc.close(low);
     }
-  }
-
-  #copy(low: number, text: string): number {
-    const fd = duplicate(this.#libc, low);
-    if (fd >= 0) return fd;
-    const errno = this.#libc.errno();
-    const why = errno === EINVAL ? errnoText(EMFILE) : errnoText(errno);
-    throw new Error(`Cannot listen on ${text}: ${why}; let it have more (ulimit -n)`);
   }
 
   /** The mode is there from the first moment: nobody slips in before a chmod. */
@@ -291,7 +307,7 @@ class Opener {
 
   #keep(socket: Omit<SharedSocket, "address">, text = socket.asked): void {
     const libc = this.#libc;
-    const address = socket.fd < 0 ? undefined : localAddress(libc, socket.fd);
+    const address = localAddress(libc, socket.fd);
     if (address === undefined) throw new Error(`Cannot listen on ${text}: ${errnoText(libc.errno())}`);
     this.opened.push({ ...socket, address });
   }

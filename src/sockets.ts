@@ -6,7 +6,7 @@
  */
 
 import { FIRST_FD } from "./activation.ts";
-import { formatAddress } from "./address.ts";
+import { formatAddress, type SocketAddress } from "./address.ts";
 import { describeError } from "./events.ts";
 import { type HandedSocket, Inheritance } from "./handover.ts";
 import { type Libc, NoLibcError } from "./libc.ts";
@@ -33,6 +33,14 @@ export class LostSocketError extends Error {
   override readonly name = "LostSocketError";
 }
 
+/** Where a pool listens beside the sockets that it serves on. */
+export interface Elsewhere {
+  /** The sockets of generations that have not come to serve, which may be the first to listen somewhere. */
+  readonly others: readonly SharedSockets[];
+  /** Where workers of generations that serve no more may listen yet. */
+  readonly left: readonly SocketAddress[];
+}
+
 /** The sockets of one pool. */
 export class SharedSockets implements Disposable {
   readonly #host: ProcessHost;
@@ -40,6 +48,8 @@ export class SharedSockets implements Disposable {
   #sockets: readonly SharedSocket[];
   /** A program may end without disposing of its pool; a file that it leaves behind looks like a server to others. */
   readonly #exit: Disposable;
+  /** These, and all that came of them by {@linkcode reopen}: a file may be that of several, and is given away for all. */
+  #kin = new Set<SharedSockets>([this]);
   #isBlocking: boolean | undefined;
 
   private constructor(host: ProcessHost, libc: Libc, sockets: readonly SharedSocket[]) {
@@ -130,22 +140,35 @@ export class SharedSockets implements Disposable {
    * Opens what is to be listened on from now on, all or nothing. What is listened on already stays the same socket, in
    * both, unless nobody can find it any more.
    *
-   * @param others Those of generations that have not come to serve, which may be the first to listen somewhere.
    * @throws {Error} As {@linkcode open}.
    */
-  reopen(wanted: readonly ListenOptions[], host: ProcessHost, others: readonly SharedSockets[] = []): SharedSockets {
+  reopen(wanted: readonly ListenOptions[], host: ProcessHost, elsewhere?: Elsewhere): SharedSockets {
+    const { others = [], left = [] } = elsewhere ?? {};
     const sockets = this.#known([this, ...others].flatMap((one) => one.#sockets));
-    const copies = new Inheritance(
-      handedOver(sockets, (_, fd) => fd).map((one) => ({ ...one, fd: duplicate(this.#libc, one.fd) })),
-    );
+    const copies = new Inheritance(this.#copies(sockets), left);
     try {
       const next = SharedSockets.open(wanted, host, () => this.#libc, copies);
+      next.#kin = this.#kin.add(next);
       next.#inherit(sockets);
       next.own();
       return next;
     } finally {
       for (const { fd } of copies.unclaimed) this.#libc.close(fd);
     }
+  }
+
+  /** All, or none. */
+  #copies(sockets: readonly SharedSocket[]): readonly HandedSocket[] {
+    const copies: HandedSocket[] = [];
+    try {
+      for (const one of handedOver(sockets, (_, fd) => fd)) {
+        copies.push({ ...one, fd: duplicate(this.#libc, one.fd, one.bound) });
+      }
+    } catch (error) {
+      for (const { fd } of copies) this.#libc.close(fd);
+      throw error;
+    }
+    return copies;
   }
 
   /** Each once, by whatever descriptors they are held; and none that nobody can find any more. */
@@ -197,10 +220,15 @@ export class SharedSockets implements Disposable {
     }
   }
 
-  /** The next manager listens on those at these places: their files are its own. */
+  /** The next manager listens on those at these places: their files are its own, whoever else here knows of them. */
   disown(places: readonly number[]): void {
-    this.#sockets = this.#sockets.map((socket, place) =>
-      places.includes(place) ? { ...socket, file: undefined } : socket
+    const given = this.#sockets.filter((_, place) => places.includes(place)).map(({ file }) => file);
+    for (const one of this.#kin) one.#leave(given);
+  }
+
+  #leave(files: readonly (SocketFile | undefined)[]): void {
+    this.#sockets = this.#sockets.map((socket) =>
+      files.some((file) => isSameFile(file, socket.file)) ? { ...socket, file: undefined } : socket
     );
   }
 
@@ -220,15 +248,14 @@ export class SharedSockets implements Disposable {
       const isHeld = change === undefined; // settled, see there
       if (isHeld && given !== undefined && !numbers.includes(given)) giveUp(this.#libc, given);
     }
-    this.#sockets = this.#sockets.map((socket) =>
-      files.some((file) => isSameFile(file, socket.file)) ? { ...socket, file: undefined } : socket
-    );
+    this.#leave(files);
   }
 
   /** Stops listening, and removes the files of Unix sockets that were made here. */
   [Symbol.dispose](): void {
     const sockets = this.#sockets;
     this.#sockets = [];
+    this.#kin.delete(this);
     this.#exit[Symbol.dispose]();
     closeSockets(this.#libc, sockets);
   }

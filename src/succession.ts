@@ -123,6 +123,13 @@ export class Succession {
     throw new Error(`Cannot ${what}: an upgrade is under way, and the new manager brings new workers; await it first`);
   }
 
+  /** What is not this manager's yet cannot be handed on. */
+  #refuseIfTakingOver(): void {
+    const elder = this.#takeover?.elderPid;
+    if (elder === undefined) return;
+    throw new Error(`Cannot upgrade: this manager has yet to take over from pid=${elder}; try again when it has`);
+  }
+
   /** Has a new manager take over, and stops this one then. */
   async upgrade(
     options: UpgradeOptions,
@@ -133,6 +140,7 @@ export class Succession {
     checkKeys("upgrade", options, ["timeoutMs"]);
     const timeoutMs = checkTime("timeoutMs", options.timeoutMs ?? bootTimeoutMs + MANAGER_BOOT_MS);
     if (this.#idle !== undefined) throw new Error(`Cannot upgrade: ${this.#idle}`);
+    this.#refuseIfTakingOver();
     this.refuseIfUpgrading("upgrade");
     const isReloading = roll !== null && roll.fallback !== null; // nobody can await the way back from one
     if (isReloading || isToReload) throw new Error("Cannot upgrade: a reload is under way; await its end first");

@@ -8,11 +8,12 @@
 import { currentLibc } from "../runtimes/current_libc.ts";
 import { checkKeys } from "./checks.ts";
 import { storedOn } from "./fd_store.ts";
+import { Inheritance } from "./handover.ts";
 import { checkListen, type ListenOptions } from "./listen.ts";
 import { type CheckedOptions, checkOptions, isOption, type PreforkOptions } from "./options.ts";
 import type { PoolConfig, Rules } from "./pool_state.ts";
 import type { Readiness } from "./ready_when.ts";
-import { SharedSockets } from "./sockets.ts";
+import { type Elsewhere, SharedSockets } from "./sockets.ts";
 import { takeoverOn } from "./succession.ts";
 import type { ProcessHost } from "./types.ts";
 
@@ -106,22 +107,22 @@ function openFirst(listen: readonly ListenOptions[], host: ProcessHost): SharedS
  * The same terms with changes. What is listened on already stays the same socket, unless it has lost its file.
  *
  * @param maxWorkers How many workers the pool has at most by now.
- * @param others Where else this pool listens: for generations that have not come to serve.
+ * @param elsewhere Where else this pool listens.
  * @throws {TypeError} If an option is unknown, fixed, or of the wrong shape.
  * @throws {RangeError} If a number is out of range.
- * @throws {Error} If an address cannot be listened on. Nothing has changed then.
+ * @throws {Error} If an address cannot be listened on, or this manager has yet to take over. Nothing has changed then.
  */
 export function changeTerms(
   before: Terms,
   changes: PoolChanges,
   maxWorkers: number,
   host: ProcessHost,
-  others: readonly SharedSockets[] = [],
+  elsewhere: Elsewhere,
 ): Terms {
   checkChanges(changes);
   const options = withoutUndefined({ ...before.options, maxWorkers, ...changes });
   const checked = checkOptions(options, host);
-  return termsOf(options, checked, "listen" in changes ? reopen(before, options, host, others) : before.sockets);
+  return termsOf(options, checked, "listen" in changes ? reopen(before, options, host, elsewhere) : before.sockets);
 }
 
 function checkChanges(changes: PoolChanges): void {
@@ -145,12 +146,24 @@ function reopen(
   { sockets }: Terms,
   { listen }: PreforkOptions,
   host: ProcessHost,
-  others: readonly SharedSockets[],
+  { others, left }: Elsewhere,
 ): SharedSockets | undefined {
   const wanted = checkListen(listen);
+  refuseIfTakingOver(host);
   if (wanted.length === 0) return undefined;
   const [first, ...more] = sockets === undefined ? others : [sockets, ...others];
-  return first === undefined ? SharedSockets.open(wanted, host, currentLibc) : first.reopen(wanted, host, more);
+  if (first !== undefined) return first.reopen(wanted, host, { others: more, left });
+  return SharedSockets.open(wanted, host, currentLibc, new Inheritance([], left));
+}
+
+/** The manager before this one is told once which of its sockets go on, and has their files until then. */
+function refuseIfTakingOver(host: ProcessHost): void {
+  const elder = takeoverOn(host)?.elderPid;
+  if (elder === undefined) return;
+  throw new Error(
+    `Cannot change 'listen' by a reload: this manager has yet to take over from pid=${elder}, which has the sockets; ` +
+      "try again when it has",
+  );
 }
 
 function termsOf(options: PreforkOptions, checked: CheckedOptions, sockets: SharedSockets | undefined): Terms {

@@ -6,6 +6,7 @@ import { connect, createServer } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
 import type { PoolChanges } from "../mod.ts";
+import { freePort } from "./support/free_port.ts";
 import { keepAlive, load, oneShot } from "./support/load.ts";
 import { eventsOfType, runFixture, stopPool, waitForReady } from "./support/pool.ts";
 import { type RunOptions, runtimeCommand, tempDir, waitFor } from "./support/run.ts";
@@ -129,6 +130,36 @@ describe("a reload with options", () => {
     await waitFor(() => isRefused(portOf(told, "b")), { what: "nobody to listen where nobody is to any more" });
     assert.equal(existsSync(path), false);
     await stopPool(pool.program);
+  });
+
+  it("is refused an address that workers of before have yet to leave, and may have it then", SERVING, async () => {
+    await using directory = await tempDir();
+    const [port, until] = [await freePort(), directory.file("go")];
+    const a = `a=127.0.0.1:${port}`;
+    await using pool = await begin({ maxWorkers: 1, listen: "127.0.0.1:0" }, [
+      { changes: { listen: a }, failsLate: { slot: -1, until } }, // whose workers take their time with ending
+      { changes: { listen: "b=127.0.0.1:0" } },
+      { changes: { listen: a } },
+      { changes: { listen: a } },
+    ]);
+    const { program } = pool;
+    await pool.next();
+    const [, away] = await pool.next();
+    const [error, told] = await pool.next();
+    assert.equal(
+      error,
+      `Error: Cannot listen on 127.0.0.1:${port}: this pool listened there before, and its workers of then have yet to ` +
+        "end; try again when they are gone, or choose another port",
+    );
+    assert.deepEqual(told, away);
+    writeFileSync(until, "");
+    await waitFor(() => eventsOfType(program, "reap").length === 2, { what: "its workers of then to be gone" });
+    assert.equal(await isRefused(port), true);
+    assert.equal((await pool.next())[0], "");
+    await using clients = load({ port }, [oneShot]);
+    await waitFor(() => clients.tally.workers.size > 0, { what: "an answer" });
+    assert.deepEqual((await clients.stop()).failures, []);
+    await stopPool(program);
   });
 
   it("listens nowhere that only a failed one was to, once its workers are gone, however late", SERVING, async () => {

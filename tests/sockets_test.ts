@@ -85,16 +85,16 @@ async function listening(path: string): Promise<Server & AsyncDisposable> {
 
 const LOST = /^Cannot use unix:.*a\.sock: its file was removed or replaced by somebody else; look who may write to/;
 
-/** A directory in whose place somebody puts a link to another's, before or after a socket is bound in it. */
+/** A directory in whose place somebody puts a link to another's, when a socket is about to be bound in it, or asked. */
 class Trap {
   readonly moved: string;
   /** The file to which the path of the socket leads then. */
   readonly victim: string;
   readonly #own: string;
   readonly #others: string;
-  readonly #when: "before" | "after";
+  readonly #when: "before" | "after" | "asking";
 
-  constructor(dir: TempDir, when: "before" | "after") {
+  constructor(dir: TempDir, when: "before" | "after" | "asking") {
     [this.#own, this.moved, this.#others] = [dir.file("own"), dir.file("moved"), dir.file("others")];
     for (const path of [this.#own, this.#others]) mkdirSync(path);
     this.victim = `${this.#others}/a.sock`;
@@ -109,6 +109,10 @@ class Trap {
     const libc = currentLibc();
     const watched: Libc = {
       ...libc,
+      connect: (fd, address, length) => {
+        if (this.#when === "asking") this.#spring();
+        return libc.connect(fd, address, length);
+      },
       bind: (fd, address, length) => {
         if (this.#when === "before") this.#spring();
         const bound = libc.bind(fd, address, length);
@@ -265,6 +269,45 @@ describe("the sockets of a manager", () => {
     assert.equal(existsSync(trap.victim), true);
   });
 
+  it("ask at the file that they would replace, wherever its path leads by then", options, async () => {
+    await using dir = await tempDir();
+    const trap = new Trap(dir, "asking");
+    await using _live = await listening(dir.file("own/a.sock"));
+    const stale = open(`unix:${trap.victim}`);
+    for (const { fd } of stale.workerListeners(true)) currentLibc().close(fd);
+    assert.throws(() => trap.open(), { message: /another process answers there; stop it, or choose another path$/ });
+    assert(await answers({ path: `${trap.moved}/a.sock` }));
+    assert(existsSync(trap.victim));
+  });
+
+  it("remove no file but the one at which nobody has answered", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const stale = open(`unix:${path}`);
+    for (const { fd } of stale.workerListeners(true)) currentLibc().close(fd);
+    const libc = currentLibc();
+    let isAsked = false;
+    const watched: Libc = {
+      ...libc,
+      connect: (fd, address, length) => {
+        isAsked = true;
+        return libc.connect(fd, address, length);
+      },
+      close: (fd) => {
+        if (isAsked) {
+          renameSync(path, dir.file("before"));
+          writeFileSync(path, "precious");
+        }
+        isAsked = false;
+        return libc.close(fd);
+      },
+    };
+    assert.throws(() => SharedSockets.open(checkListen(`unix:${path}`), currentHost, () => watched), {
+      message: /another process listens there; stop it, or choose another path$/,
+    });
+    assert.equal(readFileSync(path, "utf8"), "precious");
+  });
+
   it("say which address is taken", options, () => {
     using sockets = open("127.0.0.1:0");
     const port = portOf(sockets);
@@ -272,6 +315,19 @@ describe("the sockets of a manager", () => {
       `127.0.0.1:${port}`,
       new RegExp(`^Cannot listen on 127.0.0.1:${port}: another process listens there; stop it`),
     );
+  });
+
+  it("say that it is this pool that has an address, where a reload makes it wider or narrower", options, () => {
+    for (const [before, after] of [["127.0.0.1", "0.0.0.0"], ["0.0.0.0", "127.0.0.1"], ["[::]", "127.0.0.1"]]) {
+      using first = open(["127.0.0.1:0", `${before}:0`]);
+      const port = portOf(first, 1);
+      assert.throws(() => first.reopen(checkListen(["127.0.0.1:0", `${after}:${port}`]), currentHost), {
+        message:
+          `Cannot listen on ${after}:${port}: this pool listens on ${before}:${port}, and goes on to until its ` +
+          "new workers are ready; choose another port, or stop it and start it anew",
+      });
+      assert.deepEqual(timesOpen(first), [1, 1]);
+    }
   });
 
   it("open all or none", options, async () => {
@@ -592,17 +648,27 @@ describe("the sockets of a manager", () => {
   it("are open no more often than before, where only some of several could be taken", options, () => {
     const libc = currentLibc();
     let left = Infinity;
+    let errno: number | undefined;
     const few: Libc = {
       ...libc,
-      fcntl: (fd, command, argument) => command === 1030 && left-- <= 0 ? -1 : libc.fcntl(fd, command, argument),
+      fcntl: (fd, command, argument) => {
+        const isTooMuch = command === 1030 && fd >= 0 && left-- <= 0; // a bad one is told of first
+        errno = isTooMuch ? 24 : undefined;
+        return isTooMuch ? -1 : libc.fcntl(fd, command, argument);
+      },
+      errno: () => errno ?? libc.errno(),
     };
     using opened = open(["127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"]);
     const given = opened.workerListeners(true).map(({ fd, text }) => `${text}=${fd}`).join(";");
     const host: ProcessHost = { ...currentHost, getEnv: (name) => name === "SERVER_STARTER_PORT" ? given : undefined };
     using first = SharedSockets.open(checkListen("inherit"), host, () => few);
-    left = 4; // three to try with, and the first of the new ones
-    assert.throws(() => first.reopen(checkListen("inherit"), host), { message: /let it have more \(ulimit -n\)$/ });
-    assert.deepEqual(timesOpen(first), [2, 2, 2]);
+    for (const count of [0, 2, 4]) { // three are to try with, and the others the new ones
+      left = count;
+      assert.throws(() => first.reopen(checkListen("inherit"), host), {
+        message: /^Cannot listen on 127\.0\.0\.1:\d+: this process is out of file descriptors; .* more \(ulimit -n\)$/,
+      });
+      assert.deepEqual(timesOpen(first), [2, 2, 2]);
+    }
   });
 
   it("take the backlog that they are given, when they were open already", options, () => {

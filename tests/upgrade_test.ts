@@ -1,6 +1,6 @@
 /** Upgrades of the manager itself, with real processes under load: what proves itself takes over, the rest is gone. */
 import assert from "node:assert/strict";
-import { existsSync, lstatSync, readFileSync, symlinkSync, unlinkSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -221,6 +221,28 @@ describe("in the middle of an upgrade", () => {
     assert.equal(existsSync(path), false);
     const [failed] = daemon.events().filter((event) => event.type === "upgradeFailed");
     assert.equal(failed?.cause, "stopped");
+  });
+
+  it("the new manager refuses what would change or hand on the sockets that are not its own yet", options, async () => {
+    await using dir = await tempDir();
+    const [path, until] = [dir.file("a.sock"), dir.file("go")];
+    await using daemon = new Daemon({ listen: `unix:${path}` }, dir);
+    const first = daemon.program.pid;
+    await daemon.ready(first);
+    daemon.upgrade(first, { early: { listen: `unix:${path}`, until } });
+    const yet = `this manager has yet to take over from pid=${first}`;
+    await daemon.program.waitForLine(
+      `early: Cannot change 'listen' by a reload: ${yet}, which has the sockets; try again when it has`,
+    );
+    await daemon.program.waitForLine(`early: Cannot upgrade: ${yet}; try again when it has`);
+    writeFileSync(until, "");
+    const heir = await daemon.heir();
+    await daemon.program.waitForLine(`ends ${first}`);
+    await using clients = load({ path }, [oneShot]);
+    await answersBy(clients, await daemon.ready(heir));
+    await expectNoLoss(clients);
+    await stop(daemon, heir);
+    assert.equal(existsSync(path), false);
   });
 
   it("another one is refused, and so is a reload; a signal's reload goes on", options, async () => {
