@@ -124,6 +124,11 @@ class AdoptedSocket implements Acceptor {
     return this.#address === undefined ? 0 : countConnections(this.#libc, this.#address);
   }
 
+  /** The server sends to its clients itself, and so the system goes on with what it has sent. */
+  behind(): number {
+    return 0;
+  }
+
   /**
    * A server that accepts for as long as there is more finds out at its next try that there is none: for the rest of this
    * turn a socket that gives nothing stands in the place.

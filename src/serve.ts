@@ -36,7 +36,7 @@ const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 
 /** Of a worker that was told to stop before it took any connection. */
-const NOBODY: Acceptor = { leave() {}, connections: () => 0, yield() {} };
+const NOBODY: Acceptor = { leave() {}, connections: () => 0, behind: () => 0, yield() {} };
 
 /** Where a worker serves, as far as that is known before it begins. */
 export interface ServingSite {

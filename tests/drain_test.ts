@@ -12,6 +12,7 @@ class FakeServer {
   open = 0;
   pulse = 0;
   connections = 0;
+  behind = 0;
   isRaw = false;
   finishes = false;
   readonly asked: string[] = [];
@@ -52,6 +53,7 @@ class FakeServer {
     this.acceptor = {
       leave: () => void this.asked.push("leave"),
       connections: () => this.connections,
+      behind: () => this.behind,
       yield() {},
     };
   }
@@ -183,6 +185,30 @@ describe("drain", () => {
     assert.deepEqual(host.written, [
       "prefork: 2 requests are cut off: not answered 3000 ms after the stop\n",
     ]);
+  });
+
+  it("waits for clients that have not taken yet what a relay brings them, and cuts them off at the deadline", async () => {
+    for (const [takenAt, ended] of [[2495, 2990], [10_000, 5000]] as const) {
+      const server = new FakeServer();
+      server.connections = 2; // one of them idle
+      server.behind = 1;
+      const { host, endedAt } = begin([server], 5000);
+      host.setTimer(takenAt, () => server.behind = 0);
+      await host.advance(20_000);
+      assert.equal(endedAt(), ended);
+      const cutOff = "prefork: 1 request is cut off: not answered 5000 ms after the stop\n";
+      assert.deepEqual(host.written, takenAt > 5000 ? [cutOff] : []);
+    }
+  });
+
+  it("tells of a request once that its server has not answered and its client has not taken", async () => {
+    const server = new FakeServer();
+    server.connections = 1;
+    server.behind = 1;
+    server.begin();
+    const { host } = begin([server], 3000);
+    await host.advance(4000);
+    assert.deepEqual(host.written, ["prefork: 1 request is cut off: not answered 3000 ms after the stop\n"]);
   });
 
   it("waits for each connection of a server of which nobody knows more", async () => {
