@@ -11,7 +11,7 @@ import { ACTIVATION_VARIABLES } from "./activation.ts";
 import { type AdoptionParts, isProven, prepareAdoption } from "./adoption.ts";
 import { checkAttachable } from "./attachable.ts";
 import { close, drain } from "./drain.ts";
-import { reason } from "./host_common.ts";
+import { reason, refusal } from "./host_common.ts";
 import type { Libc } from "./libc.ts";
 import { relay } from "./relay.ts";
 import type { SelfCheck } from "./self_check.ts";
@@ -143,8 +143,10 @@ const FIXED = ["port", "hostname", "host", "path", "unix", "fd", "reusePort", "s
 function checkOptions(options: Omit<ServeOptions, "listener">): void {
   const fixed = FIXED.find((name) => options[name] !== undefined);
   if (fixed === undefined) return;
-  throw new TypeError(
-    `Cannot use '${fixed}' in a worker: the manager decides where it listens (option listen, or -l), and when it stops`,
+  throw refusal(
+    new TypeError(
+      `Cannot use '${fixed}' in a worker: the manager decides where it listens (option listen, or -l), and when it stops`,
+    ),
   );
 }
 
@@ -153,19 +155,23 @@ function choose(
   names: string | readonly string[] | undefined,
 ): readonly WorkerListener[] {
   if (listeners.length === 0) {
-    throw new Error("Cannot serve: this pool listens on nothing; give it an address (option listen, or -l 8080)");
+    throw refusal(
+      new Error("Cannot serve: this pool listens on nothing; give it an address (option listen, or -l 8080)"),
+    );
   }
   if (names === undefined) return listeners;
   const asked = typeof names === "string" ? [names] : names;
-  if (asked.length === 0) throw new TypeError("Cannot serve on no socket: name one, or leave 'listener' out for all");
+  if (asked.length === 0) {
+    throw refusal(new TypeError("Cannot serve on no socket: name one, or leave 'listener' out for all"));
+  }
   const chosen = asked.flatMap((name) => {
     // systemd gives all of a unit one name; no name looks like an address.
     const found = listeners.filter((listener) => listener.name === name || listener.text === name);
     if (found.length > 0) return found;
-    throw new TypeError(`Cannot serve on '${name}': the sockets are ${list(listeners)}`);
+    throw refusal(new TypeError(`Cannot serve on '${name}': the sockets are ${list(listeners)}`));
   });
   const twice = chosen.filter((listener, index) => chosen.indexOf(listener) < index);
-  if (twice.length > 0) throw new TypeError(`Cannot serve twice on ${list(twice)}: name each socket once`);
+  if (twice.length > 0) throw refusal(new TypeError(`Cannot serve twice on ${list(twice)}: name each socket once`));
   return chosen;
 }
 
@@ -263,7 +269,9 @@ async function tryAdoption(
     return undefined;
   }
   if (!isListening(libc, fd)) {
-    throw new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`);
+    throw refusal(
+      new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`),
+    );
   }
   const kind = kindOf(site, listener);
   const native = await source.open(kind).catch((error: unknown) => {
