@@ -51,7 +51,9 @@ async function callDefault(own: WorkerSession, worker: Worker, main: unknown): P
 async function standBy(own: WorkerSession, held: Hold): Promise<void> {
   own.channel.stayAlive(false); // Deno begins with the program when nothing of the preload keeps the event loop alive
   const main = await loadDefault(held.listeners[0]?.address);
-  const prepared = isServed(main) && held.listeners.length > 0 ? await prepare(own, held, main) : undefined;
+  const prepared = isServed(main) && held.listeners.length > 0
+    ? await prepare(own, held, main).catch((error) => own.fail(error, inWords))
+    : undefined;
   const worker = await pass(own);
   if (worker === undefined) return;
   if (prepared === undefined) return await callDefault(own, worker, main);
