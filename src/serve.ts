@@ -70,9 +70,15 @@ export interface SharedServer {
 }
 
 /** A server that lacks nothing but the connections of its shared socket. */
-export interface PreparedServer {
+export interface PreparedServer extends Beginning {
   readonly listener: WorkerListener;
+}
+
+/** How a server begins. */
+interface Beginning {
   begin(): SharedServer | Promise<SharedServer>;
+  /** Closes what was opened for a server that is not to begin, or could not. */
+  giveUp(): Promise<void>;
 }
 
 /** Where private servers come from. */
@@ -184,9 +190,16 @@ export async function serveOn(worker: ServingWorker, prepared: readonly Prepared
   const { signal } = worker;
   const shared: SharedServer[] = [];
   try {
-    for (const one of prepared) shared.push(await begin(worker, one));
+    for (const one of prepared) {
+      const server = await one.begin();
+      shared.push(server); // before the program is told where it listens, and may fail: clients can come from here on
+      introduce(worker, one.listener, server.native);
+    }
   } catch (error) {
-    await end(worker, shared); // those that have begun hold connections
+    await Promise.all([
+      end(worker, shared), // those that have begun hold connections
+      giveUp(prepared.slice(shared.length)),
+    ]);
     throw error;
   }
   if (!signal.aborted) worker.ready();
@@ -210,12 +223,10 @@ async function untilOver(
   leave(`has closed its server on ${text}`);
 }
 
-async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<SharedServer> {
-  const { native, acceptor } = await prepared.begin();
-  native.correct(prepared.listener);
-  native.onRequest(worker.served);
-  native.timeBy(worker.stopwatch);
-  return { native, acceptor };
+function introduce({ served, stopwatch }: ServingWorker, listener: WorkerListener, native: PrivateServer): void {
+  native.correct(listener);
+  native.onRequest(served);
+  native.timeBy(stopwatch);
 }
 
 /** Gives a private server when it is well. */
@@ -244,12 +255,39 @@ async function prepareAll(
   source: Source,
 ): Promise<readonly PreparedServer[]> {
   const prepared: PreparedServer[] = [];
-  for (const listener of listeners) {
-    const adopt = await tryAdoption(site, listener, source);
-    const open = async (): Promise<PrivateServer> => await whenWell(site, await source.open({ type: "tcp" }));
-    prepared.push({ listener, begin: adopt ?? (async () => shareByRelay(site, listener, await open())) });
+  try {
+    for (const listener of listeners) {
+      const beginning = await tryAdoption(site, listener, source) ?? byRelay(site, listener, source);
+      prepared.push({ listener, ...beginning });
+    }
+  } catch (error) {
+    await giveUp(prepared);
+    throw error;
   }
   return prepared;
+}
+
+async function giveUp(prepared: readonly PreparedServer[]): Promise<void> {
+  await Promise.all(prepared.map((one) => one.giveUp()));
+}
+
+/** Closes a server that serves nobody. One of the program's is left to it. */
+async function abandon({ host }: ServingSite, { isAttached }: Source, native: PrivateServer): Promise<void> {
+  if (!isAttached) await close(host, [{ native, acceptor: NOBODY }]);
+}
+
+/** Opens the server only as it begins. */
+function byRelay(site: ServingSite, listener: WorkerListener, source: Source): Beginning {
+  const begin = async (): Promise<SharedServer> => {
+    const native = await source.open({ type: "tcp" });
+    try {
+      return await shareByRelay(site, listener, await whenWell(site, native));
+    } catch (error) {
+      await abandon(site, source, native);
+      throw error;
+    }
+  };
+  return { begin, giveUp: () => Promise.resolve() };
 }
 
 /** Gives what has the server accept from the shared socket; nothing where that takes another server, to relay to. */
@@ -257,7 +295,7 @@ async function tryAdoption(
   site: ServingSite,
   listener: WorkerListener,
   source: Source,
-): Promise<PreparedServer["begin"] | undefined> {
+): Promise<Beginning | undefined> {
   const { host, adoption, signal } = site;
   const { fd, text } = listener;
   const libc = openLibc();
@@ -280,20 +318,27 @@ async function tryAdoption(
     else throw error;
   });
   if (native === undefined) return undefined;
-  await whenWell(site, native);
-  if (signal.aborted) return () => ({ native, acceptor: NOBODY });
+  const giveUp = (): Promise<void> => abandon(site, source, native);
+  try {
+    await whenWell(site, native);
+  } catch (error) {
+    await giveUp();
+    throw error;
+  }
+  if (signal.aborted) return { begin: () => ({ native, acceptor: NOBODY }), giveUp };
   try {
     if (source.isAttached) await prove(site, libc, kindBeside(native), listener);
     const enter = await prepareAdoption(partsOf(site, libc, native, listener));
-    return () => {
+    const begin = (): SharedServer => {
       const acceptor = enter();
       if (currentServing.acceptsWithoutEnd) yieldOften(host, native, acceptor);
       return { native, acceptor };
     };
+    return { begin, giveUp };
   } catch (error) {
     sayRelay(host, listener, reason(error));
     // Nothing has touched a server of the program's yet, nor is it to see itself close and listen anew.
-    if (source.isAttached) return () => shareByRelay(site, listener, native);
+    if (source.isAttached) return { begin: () => shareByRelay(site, listener, native), giveUp };
     await native.close();
     return undefined;
   }

@@ -321,6 +321,14 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       await waitForNobody(program);
     });
 
+    it("leaves no server behind where another socket of its cannot be served", options, async () => {
+      const listen = ["127.0.0.1:0", "127.0.0.1:0"];
+      await using program = runApp({ runtime: worker, module: fixture("half_way"), options: { listen } });
+      await program.waitForLine(/^failed Error: Cannot serve on .*: descriptor \d+ is not its socket any more/);
+      await program.waitForLine("left nothing");
+      await stopPool(program);
+    });
+
     for (const kind of ["TCP", "Unix"] as const) {
       it(`ends with its pool, and a sentence, when its ${kind} socket is shut down under it`, options, async () => {
         await using dir = await tempDir();
