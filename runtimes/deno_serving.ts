@@ -5,7 +5,7 @@
  */
 import { checkPrivate } from "../src/attachable.ts";
 import { closing } from "../src/closing.ts";
-import { both, failure } from "../src/host_common.ts";
+import { both, failure, refusal } from "../src/host_common.ts";
 import { isNodeServer, openNodeServer } from "../src/node_server.ts";
 import type { Http, Place } from "../src/question.ts";
 import type { Net } from "../src/relay.ts";
@@ -163,7 +163,7 @@ function needNet(kind: PrivateKind): void {
     : isGranted({ name: "read" }) && isGranted({ name: "write" });
   if (allowed) return;
   const flags = kind.type === "tcp" ? "--allow-net=127.0.0.1:0" : "--allow-read --allow-write";
-  throw new Error(`Deno may not serve, for its server listens on an address of its own first: add ${flags}.`);
+  throw refusal(new Error(`Deno may not serve, for its server listens on an address of its own first: add ${flags}.`));
 }
 
 function addressOf({ address }: Listener): Deno.Addr {

@@ -8,6 +8,7 @@
 
 import type { SocketAddress } from "./address.ts";
 import { encodeEvent, EPOLL_CTL_ADD, EPOLL_CTL_DEL, type EpollEntry, parseFdinfo } from "./epoll.ts";
+import { refusal } from "./host_common.ts";
 import { type Bytes, cString, errnoText, int32, type Libc } from "./libc.ts";
 import type { Acceptor } from "./serving.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
@@ -76,7 +77,7 @@ export async function prepareAdoption(parts: AdoptionParts): Promise<() => Accep
   empty(libc, place, own);
   return () => {
     const plug = libc.fcntl(place.fd, F_DUPFD_CLOEXEC, FIRST_FD);
-    if (plug < 0) throw new Error(`Cannot serve: ${errnoText(libc.errno())}`);
+    if (plug < 0) throw refusal(new Error(`Cannot serve: ${errnoText(libc.errno())}`));
     if (deferral !== undefined) libc.setsockopt(shared, IPPROTO_TCP, TCP_DEFER_ACCEPT, deferral, deferral.length);
     enter(libc, arch, place, shared);
     return new AdoptedSocket(parts, place, plug);
@@ -122,6 +123,11 @@ class AdoptedSocket implements Acceptor {
 
   connections(): number {
     return this.#address === undefined ? 0 : countConnections(this.#libc, this.#address);
+  }
+
+  /** The server sends to its clients itself, and so the system goes on with what it has sent. */
+  behind(): number {
+    return 0;
   }
 
   /**

@@ -61,7 +61,12 @@ export async function drain(host: ProcessHost, servers: readonly SharedServer[],
 }
 
 function countOpen(servers: readonly SharedServer[]): number {
-  return servers.reduce((sum, { native, acceptor }) => sum + (native.isRaw ? acceptor.connections() : native.open), 0);
+  return servers.reduce((sum, server) => sum + openOf(server), 0);
+}
+
+/** A server may have handed over what a relay has still to bring to a client: the same requests, or others. */
+function openOf({ native, acceptor }: SharedServer): number {
+  return native.isRaw ? acceptor.connections() : Math.max(native.open, acceptor.behind());
 }
 
 /** Closes what is left; tells whether servers that finish answers have done so in time. */

@@ -16,7 +16,20 @@ export function attempt<T>(what: string, action: () => T): T {
 
 /** An error that says what could not be done, and why. */
 export function failure(what: string, error: unknown): Error {
-  return new Error(`Cannot ${what}: ${reason(error)}`, { cause: error });
+  return refusal(new Error(`Cannot ${what}: ${reason(error)}`, { cause: error }));
+}
+
+const refusals = new WeakSet<Error>();
+
+/** Marks an error whose words tell all there is to tell, so that the place in this library need not be shown. */
+export function refusal<T extends Error>(error: T): T {
+  refusals.add(error);
+  return error;
+}
+
+/** Whether an error is one of those. */
+export function isRefusal(error: Error): boolean {
+  return refusals.has(error);
 }
 
 /** The words of an error. */

@@ -21,6 +21,7 @@ interface NodeRequest {
 
 interface NodeSocket {
   readonly writable: boolean;
+  readonly bytesWritten: number;
   write(bytes: Uint8Array): unknown;
   once(event: "close" | "error", listener: () => void): unknown;
 }
@@ -49,6 +50,9 @@ interface FullServer extends NodeServer {
 
 /** The frame by which a WebSocket is told that its server goes away (RFC 6455: close, 1001). */
 const GOING_AWAY = new Uint8Array([0x88, 0x02, 0x03, 0xe9]);
+
+/** How often it is looked whether a handshake has been answered. */
+const LOOK_MS = 10;
 
 /** Whether this is a server of Node.js: one that is told where to listen. */
 export function isNodeServer(server: AttachableServer): server is FullServer {
@@ -137,7 +141,8 @@ class HttpWork {
   pulse = 0;
   begins = (): void => {};
   readonly #responses = new Set<NodeResponse>();
-  readonly #upgraded = new Set<NodeSocket>();
+  /** The sockets of WebSockets, and how much each had been sent when its client asked for one. */
+  readonly #upgraded = new Map<NodeSocket, number>();
   #draining = false;
   #watch: Stopwatch | undefined;
 
@@ -153,7 +158,9 @@ class HttpWork {
   }
 
   get open(): number {
-    return this.#responses.size;
+    let open = this.#responses.size;
+    for (const socket of this.#upgraded.keys()) if (this.#isUnanswered(socket)) open++;
+    return open;
   }
 
   timeBy(watch: Stopwatch): void {
@@ -163,7 +170,7 @@ class HttpWork {
   drain(): void {
     this.#draining = true;
     for (const response of this.#responses) if (!response.headersSent) response.setHeader("connection", "close");
-    this.#upgraded.forEach(sayGoingAway);
+    for (const socket of this.#upgraded.keys()) this.#sayGoingAway(socket);
   }
 
   #hear([event, request, subject]: Emitted): void {
@@ -179,10 +186,23 @@ class HttpWork {
 
   #upgrade({ headers }: NodeRequest, socket: NodeSocket): void {
     if (headers.upgrade?.toLowerCase() !== "websocket") return;
-    this.#upgraded.add(socket);
-    // Not before the user's listener has answered the upgrade itself.
-    if (this.#draining) setTimeout(sayGoingAway, 0, socket);
+    this.#upgraded.set(socket, socket.bytesWritten);
+    if (this.#draining) this.#sayGoingAway(socket);
     socket.once("close", () => this.#upgraded.delete(socket));
+  }
+
+  /** Whether the user's listener has still to accept a WebSocket or to refuse it: it may ask somebody first. */
+  #isUnanswered(socket: NodeSocket): boolean {
+    return socket.writable && socket.bytesWritten === this.#upgraded.get(socket);
+  }
+
+  /** Says nothing where the user's listener refused the upgrade, or the WebSocket has ended. */
+  #sayGoingAway(socket: NodeSocket): void {
+    if (!socket.writable) return;
+    // Nothing tells of the answer, and what came before it would be taken for a part of it.
+    if (this.#isUnanswered(socket)) return void setTimeout(() => this.#sayGoingAway(socket), LOOK_MS);
+    socket.once("error", () => {}); // a client that is gone may not end the worker
+    socket.write(GOING_AWAY);
   }
 
   #begin(response: NodeResponse): void {
@@ -200,13 +220,6 @@ class HttpWork {
     response.once("finish", end);
     response.once("close", end);
   }
-}
-
-/** Says nothing where the user's listener refused the upgrade, or the WebSocket has ended. */
-function sayGoingAway(socket: NodeSocket): void {
-  if (!socket.writable) return;
-  socket.once("error", () => {}); // a client that is gone may not end the worker
-  socket.write(GOING_AWAY);
 }
 
 /** Of a server of `node:net` only its connections are known. Its user is told of the stop by `worker.signal`. */

@@ -8,6 +8,7 @@
 
 import { currentHost } from "../runtimes/current.ts";
 import type { SocketAddress } from "./address.ts";
+import { isRefusal, refusal } from "./host_common.ts";
 import { MODULE_KEY } from "./identity.ts";
 import type { Hold } from "./protocol.ts";
 import type { PreparedServer } from "./serve.ts";
@@ -33,21 +34,26 @@ async function pass(own: WorkerSession): Promise<Worker | undefined> {
 async function callDefault(own: WorkerSession, worker: Worker, main: unknown): Promise<void> {
   if (hasFetch(main) && typeof main.fetch !== "function") {
     return await own.run(() => {
-      throw new TypeError(`Cannot serve this module: the 'fetch' that it exports is ${typeof main.fetch}, no function`);
+      const seen = typeof main.fetch;
+      throw refusal(new TypeError(`Cannot serve this module: the 'fetch' that it exports is ${seen}, no function`));
     }, inWords);
   }
   if (typeof main !== "function" && !isServed(main)) return;
   own.channel.say({ type: "waits" });
   if (typeof main === "function") return await own.run(() => main(worker));
-  const { handler, options } = serving(main);
-  await own.run(() => worker.serve(handler, options), inWords);
+  await own.run(() => {
+    const { handler, options } = serving(main);
+    return worker.serve(handler, options);
+  }, inWords);
 }
 
 /** The program has run when the welcome comes, and its server lacks nothing but its socket. */
 async function standBy(own: WorkerSession, held: Hold): Promise<void> {
   own.channel.stayAlive(false); // Deno begins with the program when nothing of the preload keeps the event loop alive
   const main = await loadDefault(held.listeners[0]?.address);
-  const prepared = isServed(main) && held.listeners.length > 0 ? await prepare(own, held, main) : undefined;
+  const prepared = isServed(main) && held.listeners.length > 0
+    ? await prepare(own, held, main).catch((error) => own.fail(error, inWords))
+    : undefined;
   const worker = await pass(own);
   if (worker === undefined) return;
   if (prepared === undefined) return await callDefault(own, worker, main);
@@ -57,7 +63,7 @@ async function standBy(own: WorkerSession, held: Hold): Promise<void> {
 /** No line of the program led to what this module says itself. */
 function inWords(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return error.message.startsWith("Cannot serve") ? `prefork: ${error.message}` : error.stack ?? error.message;
+  return isRefusal(error) ? `prefork: ${error.message}` : error.stack ?? error.message;
 }
 
 async function prepare(own: WorkerSession, held: Hold, main: Served): Promise<readonly PreparedServer[]> {

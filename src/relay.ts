@@ -13,6 +13,8 @@ import type { Acceptor } from "./serving.ts";
 
 /** What both ends of a connection are asked for; `node:net` has it on both runtimes. */
 export interface Duplex {
+  readonly destroyed: boolean;
+  readonly writableLength: number;
   pipe(to: Duplex): unknown;
   on(event: "error" | "close" | "connect", listener: (error?: unknown) => void): unknown;
   end(): unknown;
@@ -34,16 +36,16 @@ export interface Net {
 export async function relay(net: Net, shared: number, own: SocketAddress): Promise<Acceptor> {
   const place = placeOf(own);
   await probe(net, place);
-  let open = 0;
+  const clients = new Set<Duplex>();
   const acceptor = net.createServer({ allowHalfOpen: true }, (client) => {
     const server = net.connect({ ...place, allowHalfOpen: true });
     let ends = 2;
-    open++;
+    clients.add(client);
     // The other end is told all that was said before it is told of the end, and may still have something to say.
     const ended = (other: Duplex) => () => {
       other.end();
       other.resume();
-      if (--ends === 0) open--;
+      if (--ends === 0) clients.delete(client);
     };
     client.on("error", () => server.destroy());
     server.on("error", () => client.destroy());
@@ -56,7 +58,12 @@ export async function relay(net: Net, shared: number, own: SocketAddress): Promi
   acceptor.once("error", reject);
   acceptor.listen({ fd: shared }, resolve);
   await promise;
-  return { leave: () => void acceptor.close(), connections: () => open, yield() {} };
+  return {
+    leave: () => void acceptor.close(),
+    connections: () => clients.size,
+    behind: () => [...clients].filter(({ destroyed, writableLength }) => !destroyed && writableLength > 0).length,
+    yield() {},
+  };
 }
 
 /** A relay that cannot reach its server would take connections and answer none. */

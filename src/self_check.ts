@@ -4,6 +4,7 @@
  * @module
  */
 
+import { refusal } from "./host_common.ts";
 import { ask, checkReach } from "./question.ts";
 import { placeOf } from "./relay.ts";
 import type { PrivateServer } from "./serving.ts";
@@ -31,7 +32,9 @@ export async function untilWell(
   if (check.passed) return;
   const what = `GET ${check.path}`;
   if (native.isRaw) {
-    throw new Error(`Cannot check by ${what} whether a worker is ready: what it attached does not speak HTTP`);
+    throw refusal(
+      new Error(`Cannot check by ${what} whether a worker is ready: what it attached does not speak HTTP`),
+    );
   }
   const question = { what, at: placeOf(native.address), get: { path: check.path, isTls: native.isTls } };
   checkReach(question);

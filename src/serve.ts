@@ -11,7 +11,7 @@ import { ACTIVATION_VARIABLES } from "./activation.ts";
 import { type AdoptionParts, isProven, prepareAdoption } from "./adoption.ts";
 import { checkAttachable } from "./attachable.ts";
 import { close, drain } from "./drain.ts";
-import { reason } from "./host_common.ts";
+import { reason, refusal } from "./host_common.ts";
 import type { Libc } from "./libc.ts";
 import { relay } from "./relay.ts";
 import type { SelfCheck } from "./self_check.ts";
@@ -36,7 +36,7 @@ const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 
 /** Of a worker that was told to stop before it took any connection. */
-const NOBODY: Acceptor = { leave() {}, connections: () => 0, yield() {} };
+const NOBODY: Acceptor = { leave() {}, connections: () => 0, behind: () => 0, yield() {} };
 
 /** Where a worker serves, as far as that is known before it begins. */
 export interface ServingSite {
@@ -70,9 +70,15 @@ export interface SharedServer {
 }
 
 /** A server that lacks nothing but the connections of its shared socket. */
-export interface PreparedServer {
+export interface PreparedServer extends Beginning {
   readonly listener: WorkerListener;
+}
+
+/** How a server begins. */
+interface Beginning {
   begin(): SharedServer | Promise<SharedServer>;
+  /** Closes what was opened for a server that is not to begin, or could not. */
+  giveUp(): Promise<void>;
 }
 
 /** Where private servers come from. */
@@ -143,8 +149,10 @@ const FIXED = ["port", "hostname", "host", "path", "unix", "fd", "reusePort", "s
 function checkOptions(options: Omit<ServeOptions, "listener">): void {
   const fixed = FIXED.find((name) => options[name] !== undefined);
   if (fixed === undefined) return;
-  throw new TypeError(
-    `Cannot use '${fixed}' in a worker: the manager decides where it listens (option listen, or -l), and when it stops`,
+  throw refusal(
+    new TypeError(
+      `Cannot use '${fixed}' in a worker: the manager decides where it listens (option listen, or -l), and when it stops`,
+    ),
   );
 }
 
@@ -153,19 +161,23 @@ function choose(
   names: string | readonly string[] | undefined,
 ): readonly WorkerListener[] {
   if (listeners.length === 0) {
-    throw new Error("Cannot serve: this pool listens on nothing; give it an address (option listen, or -l 8080)");
+    throw refusal(
+      new Error("Cannot serve: this pool listens on nothing; give it an address (option listen, or -l 8080)"),
+    );
   }
   if (names === undefined) return listeners;
   const asked = typeof names === "string" ? [names] : names;
-  if (asked.length === 0) throw new TypeError("Cannot serve on no socket: name one, or leave 'listener' out for all");
+  if (asked.length === 0) {
+    throw refusal(new TypeError("Cannot serve on no socket: name one, or leave 'listener' out for all"));
+  }
   const chosen = asked.flatMap((name) => {
     // systemd gives all of a unit one name; no name looks like an address.
     const found = listeners.filter((listener) => listener.name === name || listener.text === name);
     if (found.length > 0) return found;
-    throw new TypeError(`Cannot serve on '${name}': the sockets are ${list(listeners)}`);
+    throw refusal(new TypeError(`Cannot serve on '${name}': the sockets are ${list(listeners)}`));
   });
   const twice = chosen.filter((listener, index) => chosen.indexOf(listener) < index);
-  if (twice.length > 0) throw new TypeError(`Cannot serve twice on ${list(twice)}: name each socket once`);
+  if (twice.length > 0) throw refusal(new TypeError(`Cannot serve twice on ${list(twice)}: name each socket once`));
   return chosen;
 }
 
@@ -178,9 +190,16 @@ export async function serveOn(worker: ServingWorker, prepared: readonly Prepared
   const { signal } = worker;
   const shared: SharedServer[] = [];
   try {
-    for (const one of prepared) shared.push(await begin(worker, one));
+    for (const one of prepared) {
+      const server = await one.begin();
+      shared.push(server); // before the program is told where it listens, and may fail: clients can come from here on
+      introduce(worker, one.listener, server.native);
+    }
   } catch (error) {
-    await end(worker, shared); // those that have begun hold connections
+    await Promise.all([
+      end(worker, shared), // those that have begun hold connections
+      giveUp(prepared.slice(shared.length)),
+    ]);
     throw error;
   }
   if (!signal.aborted) worker.ready();
@@ -204,12 +223,10 @@ async function untilOver(
   leave(`has closed its server on ${text}`);
 }
 
-async function begin(worker: ServingWorker, prepared: PreparedServer): Promise<SharedServer> {
-  const { native, acceptor } = await prepared.begin();
-  native.correct(prepared.listener);
-  native.onRequest(worker.served);
-  native.timeBy(worker.stopwatch);
-  return { native, acceptor };
+function introduce({ served, stopwatch }: ServingWorker, listener: WorkerListener, native: PrivateServer): void {
+  native.correct(listener);
+  native.onRequest(served);
+  native.timeBy(stopwatch);
 }
 
 /** Gives a private server when it is well. */
@@ -238,12 +255,39 @@ async function prepareAll(
   source: Source,
 ): Promise<readonly PreparedServer[]> {
   const prepared: PreparedServer[] = [];
-  for (const listener of listeners) {
-    const adopt = await tryAdoption(site, listener, source);
-    const open = async (): Promise<PrivateServer> => await whenWell(site, await source.open({ type: "tcp" }));
-    prepared.push({ listener, begin: adopt ?? (async () => shareByRelay(site, listener, await open())) });
+  try {
+    for (const listener of listeners) {
+      const beginning = await tryAdoption(site, listener, source) ?? byRelay(site, listener, source);
+      prepared.push({ listener, ...beginning });
+    }
+  } catch (error) {
+    await giveUp(prepared);
+    throw error;
   }
   return prepared;
+}
+
+async function giveUp(prepared: readonly PreparedServer[]): Promise<void> {
+  await Promise.all(prepared.map((one) => one.giveUp()));
+}
+
+/** Closes a server that serves nobody. One of the program's is left to it. */
+async function abandon({ host }: ServingSite, { isAttached }: Source, native: PrivateServer): Promise<void> {
+  if (!isAttached) await close(host, [{ native, acceptor: NOBODY }]);
+}
+
+/** Opens the server only as it begins. */
+function byRelay(site: ServingSite, listener: WorkerListener, source: Source): Beginning {
+  const begin = async (): Promise<SharedServer> => {
+    const native = await source.open({ type: "tcp" });
+    try {
+      return await shareByRelay(site, listener, await whenWell(site, native));
+    } catch (error) {
+      await abandon(site, source, native);
+      throw error;
+    }
+  };
+  return { begin, giveUp: () => Promise.resolve() };
 }
 
 /** Gives what has the server accept from the shared socket; nothing where that takes another server, to relay to. */
@@ -251,7 +295,7 @@ async function tryAdoption(
   site: ServingSite,
   listener: WorkerListener,
   source: Source,
-): Promise<PreparedServer["begin"] | undefined> {
+): Promise<Beginning | undefined> {
   const { host, adoption, signal } = site;
   const { fd, text } = listener;
   const libc = openLibc();
@@ -263,7 +307,9 @@ async function tryAdoption(
     return undefined;
   }
   if (!isListening(libc, fd)) {
-    throw new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`);
+    throw refusal(
+      new Error(`Cannot serve on ${text}: descriptor ${fd} is not its socket any more; something closed it`),
+    );
   }
   const kind = kindOf(site, listener);
   const native = await source.open(kind).catch((error: unknown) => {
@@ -272,20 +318,27 @@ async function tryAdoption(
     else throw error;
   });
   if (native === undefined) return undefined;
-  await whenWell(site, native);
-  if (signal.aborted) return () => ({ native, acceptor: NOBODY });
+  const giveUp = (): Promise<void> => abandon(site, source, native);
+  try {
+    await whenWell(site, native);
+  } catch (error) {
+    await giveUp();
+    throw error;
+  }
+  if (signal.aborted) return { begin: () => ({ native, acceptor: NOBODY }), giveUp };
   try {
     if (source.isAttached) await prove(site, libc, kindBeside(native), listener);
     const enter = await prepareAdoption(partsOf(site, libc, native, listener));
-    return () => {
+    const begin = (): SharedServer => {
       const acceptor = enter();
       if (currentServing.acceptsWithoutEnd) yieldOften(host, native, acceptor);
       return { native, acceptor };
     };
+    return { begin, giveUp };
   } catch (error) {
     sayRelay(host, listener, reason(error));
     // Nothing has touched a server of the program's yet, nor is it to see itself close and listen anew.
-    if (source.isAttached) return () => shareByRelay(site, listener, native);
+    if (source.isAttached) return { begin: () => shareByRelay(site, listener, native), giveUp };
     await native.close();
     return undefined;
   }

@@ -129,6 +129,8 @@ export interface Acceptor {
   leave(): void;
   /** How many connections are open. */
   connections(): number;
+  /** How many of them have a client that has not taken yet what their server has said and sees as sent. */
+  behind(): number;
   /** Has a server that accepts without end look at what else there is, from now to the next turn of the event loop. */
   yield(nextTurn: (callback: () => void) => void): void;
 }

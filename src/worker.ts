@@ -119,10 +119,16 @@ export class WorkerSession {
       await work();
       await this.#servers?.finished();
     } catch (error) {
-      this.host.write(`${describe(error)}\n`);
-      return await this.finish(1);
+      return await this.fail(error, describe);
     }
     return await this.finish(0);
+  }
+
+  /** Tells why this process cannot do its work, and ends it. */
+  async fail(error: unknown, describe: (error: unknown) => string): Promise<never> {
+    this.channel.stayAlive(true); // or Deno would end it by itself, with status 0
+    this.host.write(`${describe(error)}\n`);
+    return await this.finish(1);
   }
 
   /** Ends this process, once all it said is on its way. */

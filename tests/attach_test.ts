@@ -71,15 +71,18 @@ function beginBody(port: number): Client {
 /** Paths, and what is expected there of the server before it answers. */
 const EXPECTATIONS = [["/", "100-continue"], ["/again", "100-continue"], ["/", "something else"]] as const;
 
+/** What a test has its server say to a handshake, and what comes of it: a WebSocket is told at once to go elsewhere. */
+const HANDSHAKES = [["/yes", "101 [^]*\r\n\r\n\uFFFD\u0002\u0003"], ["/no", "401 "]] as const;
+
 /** A connection whose end is the answer to its only word. */
 async function echo(port: number, text: string): Promise<void> {
   using client = new Client({ port }).send(`${text}\n`);
   await client.waitFor(new RegExp(`^${text}\n`));
 }
 
-function upgrade(protocol: string, where: Where): Client {
-  const head = `GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: ${protocol}\r\n\r\n`;
-  return new Client(where).send(head);
+function upgrade(protocol: string, where: Where, more = ""): Client {
+  const head = `GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: ${protocol}\r\n`;
+  return new Client(where).send(`${head}${more}\r\n`);
 }
 
 /** Half a body of a client that expects something of the server before. */
@@ -155,6 +158,26 @@ for (const runtime of ["deno", "bun"] as const) {
         assert.equal(await socket.ask("one"), "one");
         program.kill("SIGHUP");
         assert.equal(await socket.closed(), 1001);
+        await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+        await stopPool(program);
+      });
+    }
+
+    for (const [path, answer] of HANDSHAKES) {
+      it(`waits for the answer to a WebSocket's handshake, and lets it come first (${path})`, options, async () => {
+        await using program = run(runtime, "asks");
+        const port = await portOf(program);
+        using kept = new Client({ port }).send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+        await kept.waitFor(/\r\n\r\n[^]*asks /);
+        const key = "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        using asking = upgrade("websocket", { port, allowHalfOpen: true }, key);
+        await program.waitForLine("asks");
+        program.kill("SIGHUP");
+        await program.waitForLine(/^told /);
+        kept.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+        await asking.waitFor(new RegExp(`^HTTP/1.1 ${answer}`));
+        kept[Symbol.dispose]();
+        asking[Symbol.dispose]();
         await program.waitForLine(/"type":"reap".*"exited with status 0"/);
         await stopPool(program);
       });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { drain } from "../src/drain.ts";
-import { serveOn } from "../src/serve.ts";
+import { type PreparedServer, serveOn, type ServingWorker } from "../src/serve.ts";
 import type { Acceptor, PrivateServer } from "../src/serving.ts";
 import { Stopwatch } from "../src/stopwatch.ts";
 import { FakeHost } from "./fake_host.ts";
@@ -12,6 +12,7 @@ class FakeServer {
   open = 0;
   pulse = 0;
   connections = 0;
+  behind = 0;
   isRaw = false;
   finishes = false;
   readonly asked: string[] = [];
@@ -52,6 +53,7 @@ class FakeServer {
     this.acceptor = {
       leave: () => void this.asked.push("leave"),
       connections: () => this.connections,
+      behind: () => this.behind,
       yield() {},
     };
   }
@@ -77,6 +79,28 @@ function begin(servers: readonly FakeServer[], timeoutMs = 10_000): Draining {
   let endedAt: number | undefined;
   void drain(host, servers, timeoutMs).then(() => endedAt = host.now());
   return { host, endedAt: () => endedAt };
+}
+
+/** A worker that never becomes ready. */
+function failingWorker(host: FakeHost): ServingWorker {
+  return {
+    host,
+    signal: new AbortController().signal,
+    listeners: [],
+    adoption: true,
+    selfCheck: undefined,
+    drainTimeoutMs: 3000,
+    served() {},
+    stopwatch: new Stopwatch(() => host.now()),
+    ready: () => assert.fail("ready"),
+    leave() {},
+  };
+}
+
+function prepared(server: FakeServer, begin: PreparedServer["begin"] = () => server): PreparedServer {
+  const address = { type: "unix", path: "@fake" } as const;
+  const listener = { name: undefined, address, text: "unix:@fake", fd: 64 };
+  return { listener, begin, giveUp: () => Promise.resolve(void server.asked.push("give up")) };
 }
 
 describe("drain", () => {
@@ -185,6 +209,30 @@ describe("drain", () => {
     ]);
   });
 
+  it("waits for clients that have not taken yet what a relay brings them, and cuts them off at the deadline", async () => {
+    for (const [takenAt, ended] of [[2495, 2990], [10_000, 5000]] as const) {
+      const server = new FakeServer();
+      server.connections = 2; // one of them idle
+      server.behind = 1;
+      const { host, endedAt } = begin([server], 5000);
+      host.setTimer(takenAt, () => server.behind = 0);
+      await host.advance(20_000);
+      assert.equal(endedAt(), ended);
+      const cutOff = "prefork: 1 request is cut off: not answered 5000 ms after the stop\n";
+      assert.deepEqual(host.written, takenAt > 5000 ? [cutOff] : []);
+    }
+  });
+
+  it("tells of a request once that its server has not answered and its client has not taken", async () => {
+    const server = new FakeServer();
+    server.connections = 1;
+    server.behind = 1;
+    server.begin();
+    const { host } = begin([server], 3000);
+    await host.advance(4000);
+    assert.deepEqual(host.written, ["prefork: 1 request is cut off: not answered 3000 ms after the stop\n"]);
+  });
+
   it("waits for each connection of a server of which nobody knows more", async () => {
     const server = new FakeServer();
     server.isRaw = true;
@@ -234,22 +282,8 @@ describe("drain", () => {
     server.connections = 1;
     server.begin();
     const host = new FakeHost();
-    const { signal } = new AbortController();
-    const site = { host, signal, listeners: [], adoption: true, selfCheck: undefined };
-    const address = { type: "unix", path: "@fake" } as const;
-    const listener = { name: undefined, address, text: "unix:@fake", fd: 64 };
-    const stopwatch = new Stopwatch(() => host.now());
-    const serving = serveOn({
-      ...site,
-      drainTimeoutMs: 3000,
-      served() {},
-      stopwatch,
-      ready: () => assert.fail("ready"),
-      leave() {},
-    }, [
-      { listener, begin: () => server },
-      { listener, begin: () => Promise.reject(new Error("no second")) },
-    ]);
+    const begin = (): Promise<never> => Promise.reject(new Error("no second"));
+    const serving = serveOn(failingWorker(host), [prepared(server), prepared(new FakeServer(), begin)]);
     serving.catch(() => server.asked.push("failed"));
     await host.advance(1000);
     assert.deepEqual(server.asked, ["leave", "drain"]);
@@ -258,6 +292,39 @@ describe("drain", () => {
     await host.advance(10);
     assert.deepEqual(server.asked, ["leave", "drain", "close", "failed"]);
     await assert.rejects(serving, /no second/);
+  });
+
+  it("ends a server whose program fails as it is told where it listens, for it has taken clients", async () => {
+    const server = new FakeServer();
+    server.connections = 1;
+    server.begin();
+    server.native.correct = () => {
+      throw new Error("no database");
+    };
+    const host = new FakeHost();
+    const serving = serveOn(failingWorker(host), [prepared(server)]);
+    serving.catch(() => {});
+    await host.advance(1000);
+    assert.deepEqual(server.asked, ["leave", "drain"]);
+    server.end();
+    server.connections = 0;
+    await host.advance(10);
+    assert.deepEqual(server.asked, ["leave", "drain", "close"]);
+    await assert.rejects(serving, /no database/);
+  });
+
+  it("gives up what was made ready and has not begun when another cannot begin", async () => {
+    const servers = [new FakeServer(), new FakeServer(), new FakeServer()] as const;
+    const [first, second, third] = servers;
+    const host = new FakeHost();
+    const begin = (): never => {
+      throw new Error("no second");
+    };
+    const serving = serveOn(failingWorker(host), [prepared(first), prepared(second, begin), prepared(third)]);
+    serving.catch(() => {});
+    await host.advance(10);
+    await assert.rejects(serving, /no second/);
+    assert.deepEqual(servers.map(({ asked }) => asked), [["leave", "drain", "close"], ["give up"], ["give up"]]);
   });
 
   it("waits no longer than a second for a server that does not close", async () => {

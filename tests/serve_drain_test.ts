@@ -1,7 +1,7 @@
 /** The last answers of a worker that serves: whatever is open when it is told to stop, its client gets all of it. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -9,7 +9,7 @@ import type { PreforkOptions } from "../mod.ts";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
 import { Client } from "./support/client.ts";
 import { portOf, runPool, stopPool, waitForReady } from "./support/pool.ts";
-import { type Program, runtime, signalProcess, type TestRuntime, waitFor } from "./support/run.ts";
+import { type Program, runtime, signalProcess, tempDir, type TestRuntime, waitFor } from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
@@ -40,17 +40,18 @@ const MORE: Readonly<Record<TestRuntime, Readonly<Record<string, string>>>> = {
   bun: { "/response": "response", "/function": "function", "/method": "method" },
 };
 
-/** How many bytes of an answer come to a client that takes about 8 MB of it a second. */
-async function readSlowly(port: number, path: string, begun: () => void): Promise<number> {
-  const socket = connect(port, "127.0.0.1");
+const MB = 1024 * 1024;
+
+/** How many bytes of an answer of a size come to a client that takes about `pace` MB of it a second. */
+async function readSlowly(socket: Socket, size: number, pace: number, begun: () => void): Promise<number> {
   let bytes = 0;
   socket.on("data", (chunk) => {
     if (bytes === 0) begun();
     bytes += chunk.length;
     socket.pause();
-    setTimeout(() => socket.resume(), chunk.length / 8192);
+    setTimeout(() => socket.resume(), chunk.length / (pace * 1024));
   });
-  socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+  socket.write(`GET /big?${size} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
   await once(socket, "close");
   return bytes;
 }
@@ -74,10 +75,40 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
   describe(`a worker on ${on} of a manager on ${runtime}, told to stop`, () => {
     it("has a slow client read its answer to the end", options, async () => {
       await using program = runApp(on, { drainTimeoutMs: 25_000 });
-      const bytes = await readSlowly(await portOf(program), "/big", () => program.kill("SIGTERM"));
-      assert.ok(bytes > 32 * 1024 * 1024, `${bytes} bytes came`);
+      const socket = connect(await portOf(program), "127.0.0.1");
+      const bytes = await readSlowly(socket, 32 * MB, 8, () => program.kill("SIGTERM"));
+      assert.ok(bytes > 32 * MB, `${bytes} bytes came`);
       assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
       assert.deepEqual(program.errorLines.filter((line) => line.includes("cut off")), []);
+    });
+
+    it(
+      "has a slow client read to the end what a relay brings, though its server is done with it",
+      options,
+      async () => {
+        await using dir = await tempDir();
+        // A Unix socket holds little. Between server and relay the system takes all of the answer.
+        const path = dir.file("a.sock");
+        await using program = runApp(on, { drainTimeoutMs: 25_000, adoption: false, listen: `unix:${path}` });
+        await program.waitForLine(/^serves /);
+        const bytes = await readSlowly(connect({ path }), 3 * MB, 1, () => program.kill("SIGTERM"));
+        assert.ok(bytes > 3 * MB, `${bytes} bytes came`);
+        assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+        assert.deepEqual(program.errorLines.filter((line) => line.includes("cut off")), []);
+      },
+    );
+
+    it("cuts off at the deadline what a relay cannot bring to its client, and says so", options, async () => {
+      await using dir = await tempDir();
+      const path = dir.file("a.sock");
+      await using program = runApp(on, { drainTimeoutMs: 1500, adoption: false, listen: `unix:${path}` });
+      await program.waitForLine(/^serves /);
+      using client = new Client({ path }).send(`GET /big?${3 * MB} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+      await client.waitFor(/^HTTP/);
+      client.pause();
+      program.kill("SIGTERM");
+      await program.waitForErrorLine("prefork: 1 request is cut off: not answered 1500 ms after the stop");
+      assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
     });
 
     it("ends each connection with its answer, whoever gave that", options, async () => {

@@ -7,7 +7,16 @@ import { fileURLToPath } from "node:url";
 import { begin, Client, get } from "./support/client.ts";
 import { descriptors, eventsOfType, runPool, stopPool, waitForNobody, waitForReady } from "./support/pool.ts";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
-import { type Program, runProgram, runtime, signalProcess, tempDir, type TestRuntime, waitFor } from "./support/run.ts";
+import {
+  type Program,
+  type RunOptions,
+  runProgram,
+  runtime,
+  signalProcess,
+  tempDir,
+  type TestRuntime,
+  waitFor,
+} from "./support/run.ts";
 
 const options = { skip: process.platform !== "linux", timeout: 120_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
@@ -15,10 +24,26 @@ const app = fixture("app");
 
 const RELOADS = { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" } as const;
 
-function runApp(spec: PoolSpec): Program {
+function runApp(spec: PoolSpec, run?: RunOptions): Program {
   const { options: pool, ...rest } = spec;
   const base = { maxWorkers: 1, listen: "127.0.0.1:0", trapSignals: RELOADS, errRespawnIntervalMs: 100 };
-  return runPool({ module: app, options: { ...base, ...pool }, ...rest });
+  return runPool({ module: app, options: { ...base, ...pool }, ...rest }, run);
+}
+
+/** A module that cannot be served. */
+function refused({ options: pool, ...rest }: PoolSpec): PoolSpec {
+  return { module: fixture("refused"), options: { maxBootFailures: 1, ...pool }, ...rest };
+}
+
+/** What is said of a module that cannot be served, which is to be one line. */
+async function saidOf(spec: PoolSpec, option = ""): Promise<string> {
+  await using program = runApp(refused(spec), { env: { TEST_OPTION: option } });
+  const line = await program.waitForErrorLine(/^prefork: (?!relays )/);
+  await program.waitForEnd();
+  const end = program.errorLines.findIndex((each) => each.includes("BootFailureError"));
+  assert.deepEqual(program.errorLines.slice(0, end).filter((each) => /^\s+at /.test(each)), [], program.report());
+  await waitForNobody(program);
+  return line;
 }
 
 interface Told {
@@ -296,6 +321,14 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
       await waitForNobody(program);
     });
 
+    it("leaves no server behind where another socket of its cannot be served", options, async () => {
+      const listen = ["127.0.0.1:0", "127.0.0.1:0"];
+      await using program = runApp({ runtime: worker, module: fixture("half_way"), options: { listen } });
+      await program.waitForLine(/^failed Error: Cannot serve on .*: descriptor \d+ is not its socket any more/);
+      await program.waitForLine("left nothing");
+      await stopPool(program);
+    });
+
     for (const kind of ["TCP", "Unix"] as const) {
       it(`ends with its pool, and a sentence, when its ${kind} socket is shut down under it`, options, async () => {
         await using dir = await tempDir();
@@ -350,6 +383,19 @@ for (const worker of ["deno", "bun"] as const satisfies readonly TestRuntime[]) 
         },
       );
     }
+
+    it("says why a module cannot be served, and shows no place in this library", options, async () => {
+      const line = await saidOf({ runtime: worker }, "signal");
+      assert.match(line, /^prefork: Cannot use 'signal' in a worker: the manager decides where it listens/);
+    });
+
+    it("shows where a module fails that is asked for its options", options, async () => {
+      await using program = runApp(refused({ runtime: worker }), { env: { TEST_OPTION: "throws" } });
+      await program.waitForErrorLine(/^(error: )?Error: no certificate$/);
+      await program.waitForErrorLine(/^\s+at .*refused\.ts:\d+/);
+      await program.waitForEnd();
+      await waitForNobody(program);
+    });
 
     it("refuses what cannot be, by sentences that name it", options, async () => {
       await using program = runApp({
@@ -467,6 +513,23 @@ describe("without the permission to call the C library", () => {
     await program.waitForErrorLine(/Deno may not serve, .*: add --allow-net=127.0.0.1:0\.$/);
     await program.waitForEnd();
     await waitForNobody(program);
+  });
+
+  it("a module on Deno is told in one line what to add, whatever it lacks", options, async () => {
+    const said = (net: string, more: PoolSpec["options"] = {}): Promise<string> => {
+      return saidOf({ runtime: "deno", denoArgs: ["--allow-read", "--allow-env", net], options: more });
+    };
+    assert.match(
+      await said("--allow-net=127.0.0.2"),
+      /^prefork: Deno may not serve, .*: add --allow-net=127.0.0.1:0\.$/,
+    );
+    const own = "--allow-net=127.0.0.1:0";
+    assert.match(await said(own), /^prefork: Cannot relay connections to the server at 127\.0\.0\.1:\d+: /);
+    const readyWhen = { http: "/healthz" };
+    assert.match(
+      await said(own, { readyWhen }),
+      /^prefork: Cannot check by GET \/healthz whether a worker is ready: Deno may not connect to .*: add --allow-net/,
+    );
   });
 
   it(

@@ -25,7 +25,13 @@ const module = fileURLToPath(new URL("./fixtures/serve/standby.ts", import.meta.
 const loaded = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 
-type Form = "fetch" | "function" | "plain function" | "program";
+type Form = "fetch" | "function" | "plain function" | "program" | "refused" | "throws";
+
+/** What cannot be served before it has a slot, and what is said of it. */
+const FAILURES = [
+  ["refused", /^prefork: Cannot use 'signal' in a worker: /],
+  ["throws", /^Error: no certificate$/],
+] as const;
 
 function run(spec: PoolSpec, form?: Form): Program {
   const { options = {}, ...rest } = spec;
@@ -81,6 +87,18 @@ for (const on of ["deno", "bun"] as const) {
         for (let i = 0; i < 20; i++) assert.doesNotMatch(await get(port, "/"), new RegExp(`^${standby} `));
         killFirst(program);
         assert.equal(await get(port, "/next"), `${standby} 0 /next`);
+        await stopPool(program);
+      });
+    }
+
+    for (const [form, said] of FAILURES) {
+      it(`ends with status 1 where it cannot prepare to serve, and says why (${form})`, SERVING, async () => {
+        await using program = run({ ...modules, options: { listen: "127.0.0.1:0" } }, form);
+        await waitForReady(program, 1);
+        await program.waitForErrorLine(said);
+        const line = await program.waitForLine(/"type":"reap"/);
+        assert.match(line, /"slot":-1.*"exited with status 1/);
+        assert.deepEqual(program.errorLines.filter((line) => /[Uu]ncaught|unhandled/.test(line)), []);
         await stopPool(program);
       });
     }
