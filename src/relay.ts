@@ -9,7 +9,7 @@
 import type { SocketAddress } from "./address.ts";
 import { failure } from "./host_common.ts";
 import type { Place } from "./question.ts";
-import type { Acceptor } from "./serving.ts";
+import type { Acceptor, ServingHost } from "./serving.ts";
 
 /** What both ends of a connection are asked for; `node:net` has it on both runtimes. */
 export interface Duplex {
@@ -25,7 +25,7 @@ export interface Duplex {
 /** The part of `node:net` that a relay takes. */
 export interface Net {
   createServer(options: { readonly allowHalfOpen: true }, accept: (client: Duplex) => void): {
-    listen(options: { readonly fd: number }, listening: () => void): unknown;
+    listen(options: { readonly fd: number } | Place, listening: () => void): unknown;
     once(event: "error", listener: (error: Error) => void): unknown;
     close(): unknown;
   };
@@ -33,9 +33,10 @@ export interface Net {
 }
 
 /** Accepts from the socket `shared`, and hands each connection to the server at `own`. */
-export async function relay(net: Net, shared: number, own: SocketAddress): Promise<Acceptor> {
+export async function relay(serving: ServingHost, shared: number, own: SocketAddress): Promise<Acceptor> {
   const place = placeOf(own);
-  await probe(net, place);
+  await checkListens(serving, place);
+  const net = await serving.net();
   const clients = new Set<Duplex>();
   const acceptor = net.createServer({ allowHalfOpen: true }, (client) => {
     const server = net.connect({ ...place, allowHalfOpen: true });
@@ -66,15 +67,21 @@ export async function relay(net: Net, shared: number, own: SocketAddress): Promi
   };
 }
 
-/** A relay that cannot reach its server would take connections and answer none. */
-async function probe(net: Net, place: Place): Promise<void> {
+/**
+ * A relay that cannot reach its server would take connections and answer none. The server is there if nobody else can
+ * listen in its place; who connected to find out would be a client in the eyes of its program.
+ */
+async function checkListens(serving: ServingHost, place: Place): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   try {
-    const connection = net.connect({ ...place, allowHalfOpen: true });
-    connection.on("connect", () => resolve());
-    connection.on("error", reject);
+    serving.needReach(place); // or Deno would end this process by an exception that nobody can catch
+    const rival = (await serving.net()).createServer({ allowHalfOpen: true }, () => {});
+    rival.once("error", () => resolve());
+    rival.listen(place, () => {
+      rival.close();
+      reject(new Error("nobody listens there"));
+    });
     await promise;
-    connection.destroy();
   } catch (error) {
     const where = "path" in place ? place.path.replace("\0", "@") : `${place.host}:${place.port}`;
     throw failure(`relay connections to the server at ${where}`, error);

@@ -396,5 +396,5 @@ async function shareByRelay(
   native: PrivateServer,
 ): Promise<SharedServer> {
   if (site.signal.aborted) return { native, acceptor: NOBODY };
-  return { native, acceptor: await relay(await currentServing.net(), fd, native.address) };
+  return { native, acceptor: await relay(currentServing, fd, native.address) };
 }

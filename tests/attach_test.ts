@@ -410,16 +410,28 @@ for (const runtime of ["deno", "bun"] as const) {
       await stopPool(program);
     });
 
-    it("tries nothing on a raw server, which takes whoever connects for a client", options, async () => {
-      await using program = run(runtime, "greets");
-      const port = await portOf(program);
-      using client = new Client({ port });
-      await client.waitFor(/^220 ready\n/);
-      client.send("QUIT\n");
-      await client.waitFor(/^220 ready\nQUIT\n/);
-      client[Symbol.dispose]();
-      await stopPool(program);
-      assert.equal(program.lines.filter((line) => line === "connection").length, 1);
+    for (const adoption of [true, false]) {
+      const way = adoption ? "" : ", relayed";
+      it(`tries nothing on a raw server, which takes whoever connects for a client${way}`, options, async () => {
+        await using program = run(runtime, "greets", { adoption });
+        const port = await portOf(program);
+        using client = new Client({ port });
+        await client.waitFor(/^220 ready\n/);
+        client.send("QUIT\n");
+        await client.waitFor(/^220 ready\nQUIT\n/);
+        client[Symbol.dispose]();
+        await stopPool(program);
+        assert.equal(program.lines.filter((line) => line === "connection").length, 1);
+      });
+    }
+
+    it("does not relay to a listener that its program has closed before", options, async () => {
+      await using program = run(runtime, "closed", { maxBootFailures: 1 });
+      await program.waitForErrorLine(
+        /Cannot relay connections to the server at 127\.0\.0\.1:\d+: nobody listens there/,
+      );
+      await program.waitForEnd();
+      await waitForNobody(program);
     });
 
     for (const kind of ["net", "listen"]) {

@@ -524,7 +524,10 @@ describe("without the permission to call the C library", () => {
       /^prefork: Deno may not serve, .*: add --allow-net=127.0.0.1:0\.$/,
     );
     const own = "--allow-net=127.0.0.1:0";
-    assert.match(await said(own), /^prefork: Cannot relay connections to the server at 127\.0\.0\.1:\d+: /);
+    assert.match(
+      await said(own),
+      /^prefork: Cannot relay connections to the server at 127\.0\.0\.1:\d+: Deno may not connect /,
+    );
     const readyWhen = { http: "/healthz" };
     assert.match(
       await said(own, { readyWhen }),
