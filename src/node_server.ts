@@ -23,7 +23,14 @@ interface NodeSocket {
   readonly writable: boolean;
   readonly bytesWritten: number;
   write(bytes: Uint8Array): unknown;
-  once(event: "close" | "error", listener: () => void): unknown;
+  once(event: "close" | "error" | "end", listener: () => void): unknown;
+}
+
+/** What is known of a socket since its client has asked for a WebSocket on it. */
+interface Handshake {
+  /** How much it had been sent then. */
+  readonly sent: number;
+  readonly at: number;
 }
 
 /** An event of a server of Node.js, and what comes with it, as far as it matters here. */
@@ -53,6 +60,9 @@ const GOING_AWAY = new Uint8Array([0x88, 0x02, 0x03, 0xe9]);
 
 /** How often it is looked whether a handshake has been answered. */
 const LOOK_MS = 10;
+
+/** After this a handshake is one that nobody will answer, as of a path that is nobody's. */
+const HANDSHAKE_MS = 5000;
 
 /** Whether this is a server of Node.js: one that is told where to listen. */
 export function isNodeServer(server: AttachableServer): server is FullServer {
@@ -141,8 +151,8 @@ class HttpWork {
   pulse = 0;
   begins = (): void => {};
   readonly #responses = new Set<NodeResponse>();
-  /** The sockets of WebSockets, and how much each had been sent when its client asked for one. */
-  readonly #upgraded = new Map<NodeSocket, number>();
+  /** The sockets of WebSockets, by their handshakes. */
+  readonly #upgraded = new Map<NodeSocket, Handshake>();
   #draining = false;
   #watch: Stopwatch | undefined;
 
@@ -159,7 +169,8 @@ class HttpWork {
 
   get open(): number {
     let open = this.#responses.size;
-    for (const socket of this.#upgraded.keys()) if (this.#isUnanswered(socket)) open++;
+    const least = performance.now() - HANDSHAKE_MS;
+    for (const [socket, { at }] of this.#upgraded) if (at > least && this.#isUnanswered(socket)) open++;
     return open;
   }
 
@@ -186,19 +197,21 @@ class HttpWork {
 
   #upgrade({ headers }: NodeRequest, socket: NodeSocket): void {
     if (headers.upgrade?.toLowerCase() !== "websocket") return;
-    this.#upgraded.set(socket, socket.bytesWritten);
+    this.#upgraded.set(socket, { sent: socket.bytesWritten, at: performance.now() });
     if (this.#draining) this.#sayGoingAway(socket);
-    socket.once("close", () => this.#upgraded.delete(socket));
+    const forget = (): void => void this.#upgraded.delete(socket);
+    socket.once("end", forget); // what is half open does not close by itself
+    socket.once("close", forget);
   }
 
   /** Whether the user's listener has still to accept a WebSocket or to refuse it: it may ask somebody first. */
   #isUnanswered(socket: NodeSocket): boolean {
-    return socket.writable && socket.bytesWritten === this.#upgraded.get(socket);
+    return socket.writable && socket.bytesWritten === this.#upgraded.get(socket)?.sent;
   }
 
   /** Says nothing where the user's listener refused the upgrade, or the WebSocket has ended. */
   #sayGoingAway(socket: NodeSocket): void {
-    if (!socket.writable) return;
+    if (!socket.writable || !this.#upgraded.has(socket)) return;
     // Nothing tells of the answer, and what came before it would be taken for a part of it.
     if (this.#isUnanswered(socket)) return void setTimeout(() => this.#sayGoingAway(socket), LOOK_MS);
     socket.once("error", () => {}); // a client that is gone may not end the worker

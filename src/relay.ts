@@ -26,7 +26,7 @@ export interface Duplex {
 export interface Net {
   createServer(options: { readonly allowHalfOpen: true }, accept: (client: Duplex) => void): {
     listen(options: { readonly fd: number } | Place, listening: () => void): unknown;
-    once(event: "error", listener: (error: Error) => void): unknown;
+    once(event: "error", listener: (error: Error & { readonly code?: string }) => void): unknown;
     close(): unknown;
   };
   connect(options: Place & { readonly allowHalfOpen?: true }): Duplex;
@@ -76,7 +76,7 @@ async function checkListens(serving: ServingHost, place: Place): Promise<void> {
   try {
     serving.needReach(place); // or Deno would end this process by an exception that nobody can catch
     const rival = (await serving.net()).createServer({ allowHalfOpen: true }, () => {});
-    rival.once("error", () => resolve());
+    rival.once("error", (error) => error.code === "EADDRINUSE" ? resolve() : reject(error));
     rival.listen(place, () => {
       rival.close();
       reject(new Error("nobody listens there"));

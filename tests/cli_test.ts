@@ -416,7 +416,9 @@ describe("prefork --user", { skip: process.getuid?.() !== 0 && "needs root" }, (
     await using dir = await tempDir();
     await chmod(dir.path, 0o755);
     await copyFile(worker, dir.file("app.ts"));
-    await using program = start([dir.file("app.ts"), "-w", "1", "--user", "nobody", "--cwd", "/"]);
+    await writeFile(dir.file("app.env"), "USER=somebody\nLOGNAME=else\n"); // which says what is, not who
+    const words = ["-w", "1", "--user", "nobody", "--cwd", "/", "--env-file", dir.file("app.env")];
+    await using program = start([dir.file("app.ts"), ...words]);
     const hello = await program.waitForLine("hello");
     assert.match(hello, /ids=65534:65534 groups=65534 home=\/nonexistent user=nobody/);
     await stop(program);

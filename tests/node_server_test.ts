@@ -95,6 +95,15 @@ describe("a handshake of a WebSocket that is under way as its server drains", ()
     assert.equal(client.text, REFUSED);
   });
 
+  it("is not waited for any more when its client has left, whom nobody answers", async () => {
+    await using place = await Place.open();
+    const { client, socket } = await place.ask();
+    place.native.drain();
+    client.finish();
+    await waitFor(() => place.native.open === 0, { what: "the client to be given up" });
+    assert.equal(socket.writable, true, "nobody has closed this end");
+  });
+
   it("is not waited for any more when its program has given it up", async () => {
     await using place = await Place.open();
     const { client, socket } = await place.ask();

@@ -11,6 +11,8 @@ export interface CaptureOptions {
   /** When it is killed. */
   readonly timeoutMs?: number;
   readonly cwd?: string;
+  /** Variables added to its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Kills it when it aborts, or has it not started. */
   readonly signal?: AbortSignal;
   /** Where what it prints to standard error goes. */
@@ -30,7 +32,7 @@ export async function capture(
   host: ProcessHost,
   command: string,
   args: readonly string[],
-  { timeoutMs = 60_000, cwd, signal, stderr = "null" }: CaptureOptions = {},
+  { timeoutMs = 60_000, cwd, env = {}, signal, stderr = "null" }: CaptureOptions = {},
 ): Promise<Captured | undefined> {
   if (signal?.aborted) return undefined;
   const decoder = new TextDecoder();
@@ -43,7 +45,7 @@ export async function capture(
   };
   try {
     const place = cwd === undefined ? {} : { cwd };
-    const { pid, exited } = host.spawn({ command, args, env: { LC_ALL: "C" }, stdout, stderr, ...place });
+    const { pid, exited } = host.spawn({ command, args, env: { ...env, LC_ALL: "C" }, stdout, stderr, ...place });
     const kill = (): void => void host.kill(-pid, "SIGKILL");
     using stack = new DisposableStack();
     const giveUp = (): void => {

@@ -50,11 +50,11 @@ async function askRuntime(
   host: ProcessHost,
   signal: AbortSignal,
 ): Promise<ModuleGraph> {
-  const { runtime = host.name, executable = process.execPath } = options;
+  const { runtime = host.name, executable = process.execPath, env = {} } = options;
   const [args, read] = runtime === "deno"
     ? [["info", "--json", ...await denoFlags(module, options, host), module], readDeno] as const
     : [["run", "--no-install", filePath("../../runtimes/bun_modules_cli.ts"), filePath(module)], readBun] as const;
-  const answer = await capture(host, executable, args, { timeoutMs: GRAPH_MS, cwd: directory, signal });
+  const answer = await capture(host, executable, args, { timeoutMs: GRAPH_MS, cwd: directory, env, signal });
   return answer?.code === 0 ? read(answer.text) : NOTHING;
 }
 

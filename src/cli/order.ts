@@ -24,9 +24,11 @@ const LIST_MS = 3000;
 /** How often `--watch` looks. */
 const WATCH_MS = 1000;
 
-/** How often it is looked whether a manager has gone, or come. */
+/** How often it is looked whether a manager has gone, or come, and for how long. */
 const LOOK_MS = 10;
-const LOOKS = 500;
+const LOOKING_MS = 5000;
+/** How long one that may have come may take to answer. */
+const COME_MS = 500;
 
 /** Sends the order, tells what became of it, and gives the exit status. */
 export async function order(request: Exclude<OperatorRequest, { kind: "orderHelp" }>): Promise<number> {
@@ -151,13 +153,13 @@ async function isGone(pid: number): Promise<boolean> {
 /** Until the new manager answers, its pid file may name the old one. */
 async function isSucceeded(path: string, elder: number): Promise<boolean> {
   return await within(async () => {
-    const found = await findManager(currentHost, path).catch(() => undefined);
+    const found = await findManager(currentHost, path, COME_MS).catch(() => undefined);
     return found !== undefined && found.pid !== elder;
   });
 }
 
 async function within(isSo: () => boolean | Promise<boolean>): Promise<boolean> {
-  for (let left = LOOKS; left > 0; left--) {
+  for (const end = currentHost.now() + LOOKING_MS; currentHost.now() < end;) {
     if (await isSo()) return true;
     await new Promise<void>((resolve) => currentHost.setTimer(LOOK_MS, resolve));
   }

@@ -48,8 +48,8 @@ export async function prepare(request: RunRequest, host: ProcessHost, line: Comm
   const { options } = request;
   const here = line.cwd();
   const cwd = options.cwd === undefined ? undefined : requireDirectory("the directory --cwd", options.cwd, here);
-  const env = options.envFile === undefined ? {} : readEnvFile(options.envFile, here, host);
-  const lookup: Lookup = (name) => host.getEnv(name) ?? env[name];
+  const filed = options.envFile === undefined ? {} : readEnvFile(options.envFile, here, host);
+  const lookup: Lookup = (name) => host.getEnv(name) ?? filed[name];
   const { work, needs } = request.target.type === "command"
     ? prepareCommand(request, request.target, lookup, here)
     : await prepareModule(request, request.target.module, host, lookup, here);
@@ -57,11 +57,13 @@ export async function prepare(request: RunRequest, host: ProcessHost, line: Comm
   const workers = options.workers ?? fromEnvironment(lookup) ?? host.cpuCount;
   checkSpare(options, workers);
   checkToken(options);
+  const workerUser = await findUser(request, host, needed);
+  const env = without(filed, workerUser?.env ?? {}); // who a worker is, no file says
   return {
     work: inPlace(work, { env, ...cwd === undefined ? {} : { cwd } }),
     env,
     workers,
-    workerUser: await findUser(request, host, needed),
+    workerUser,
     sockets: await findSockets(request, host, lookup),
   };
 }
@@ -206,6 +208,10 @@ async function nameRuntime(wanted: string, executable: string, host: ProcessHost
   if (answer?.code === 0 && answer.text.startsWith("deno ")) return "deno";
   if (answer?.code === 0 && /^\d+\.\d+\.\d+\S*\s*$/.test(answer.text)) return "bun";
   throw new UsageError(`Cannot use ${wanted} for --runtime: it does not answer --version as Deno or Bun do`);
+}
+
+function without(variables: Variables, others: Variables): Variables {
+  return Object.fromEntries(Object.entries(variables).filter(([name]) => others[name] === undefined));
 }
 
 function inPlace(work: PreparedWork, place: Pick<WorkerCommand, "cwd" | "env">): PreparedWork {

@@ -40,6 +40,11 @@ export class Client implements Disposable {
     return this;
   }
 
+  /** Says nothing more. */
+  finish(): void {
+    this.#socket.end();
+  }
+
   /** Reads no more. */
   pause(): void {
     this.#socket.pause();
