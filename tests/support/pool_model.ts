@@ -61,6 +61,8 @@ export interface Worker {
   hasToEnd: boolean;
   /** Told to stop to make room for its replacement. */
   makesRoom: boolean;
+  /** Has so much time to stop, or had. */
+  isTimed: boolean;
   isDue: boolean;
   /** Until when it has asked for time. */
   extendedUntil: number;

@@ -113,6 +113,7 @@ export function spawn(model: PoolModel, slot: number, generation: number, place:
     isLeaving: false,
     hasToEnd: false,
     makesRoom: false,
+    isTimed: false,
     isDue: false,
     extendedUntil: 0,
     isFaulty: false,
@@ -210,6 +211,8 @@ function countBootFailure(model: PoolModel): void {
 export function expectBoot(model: PoolModel, worker: Worker, ms: number): void {
   ringIn(model, ms, `boot ${worker.id}`, () => {
     if (worker.phase === "ready" || (worker.hasBegun && model.rules.settles)) return;
+    // It was told to stop, and has so much time for that.
+    if (worker.isTimed && worker.got.some(isStop)) return;
     worker.isFaulty = true;
     send(model, worker, "SIGKILL");
   });
@@ -235,7 +238,9 @@ function hang(model: PoolModel, worker: Worker): void {
 }
 
 export function killIn(model: PoolModel, ms: number | undefined, why: "stop" | "hang", worker: Worker): void {
-  if (ms !== undefined) ringIn(model, ms, `${why} ${worker.id}`, () => send(model, worker, "SIGKILL"));
+  if (ms === undefined) return;
+  if (why === "stop") worker.isTimed = true;
+  ringIn(model, ms, `${why} ${worker.id}`, () => send(model, worker, "SIGKILL"));
 }
 
 export function isStop(signal: Signal): boolean {
