@@ -28,9 +28,10 @@ function start(args: readonly string[], run: RunOptions = {}): Program {
   return runProgram(prefork, ["--log-format", "plain", "-w", "2", ...args], run);
 }
 
-/** Waits until a manager has taken over, for the `count`-th time, and gives its process id. */
+/** Waits until a manager has taken over, for the `count`-th time, as both say, and gives its process id. */
 async function heirOf(program: Program, count = 1): Promise<number> {
   const line = await program.waitForErrorLine(/the new manager pid=\d+ has taken over/, { count, ...PATIENT });
+  await program.waitForErrorLine("took over from the manager", { count, ...PATIENT });
   return Number(/pid=(\d+)/.exec(line)?.[1]);
 }
 
