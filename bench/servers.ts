@@ -65,15 +65,21 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
-/** Starts a server, and waits until it gives each answer that it is to give. */
-export async function startServer(peer: Peer, workers: number): Promise<Server> {
+/** Has a command keep to one core, if there is one. */
+function pinned(words: readonly string[], core: number | undefined): readonly string[] {
+  return core === undefined ? words : ["taskset", "-c", `${core}`, ...words];
+}
+
+/** Starts a server, on one core if there is one, and waits until it gives each answer that it is to give. */
+export async function startServer(peer: Peer, workers: number, core?: number): Promise<Server> {
   const dir = mkdtempSync(join(tmpdir(), "prefork-bench-"));
   const port = await freePort();
   const place = { port, workers, dir };
   const env = { ...process.env, NODE_ENV: "production", RACK_ENV: "production" };
-  const children = peer.commands(place).map(({ words: [command = "", ...args], env: own }) =>
-    spawn(command, args, { detached: true, env: { ...env, ...own }, stdio: ["ignore", "ignore", "pipe"] })
-  );
+  const children = peer.commands(place).map(({ words, env: own }) => {
+    const [command = "", ...args] = pinned(words, core);
+    return spawn(command, args, { detached: true, env: { ...env, ...own }, stdio: ["ignore", "ignore", "pipe"] });
+  });
   for (const { pid } of children) if (pid !== undefined) groups.add(pid);
   const said: string[] = [];
   for (const { stderr } of children) stderr?.setEncoding("utf8").on("data", (text) => said.push(text));
@@ -110,10 +116,17 @@ export function pathsOf({ isPlain = false }: Peer): readonly Path[] {
   return isPlain ? ["/", "/json"] : ["/", "/cpu", "/json", "/echo"];
 }
 
-/** Loads a server by wrk over 32 connections. */
-export async function loadServer({ port }: Server, path: Path, mode: Mode, seconds: number): Promise<Outcome> {
-  const args = ["-t1", "-c32", "-d60s", "-s", LUA, `http://127.0.0.1:${port}`, "--", path, mode];
-  const wrk = spawn("wrk", args, { stdio: ["ignore", "pipe", "inherit"] });
+/** Loads a server by wrk over 32 connections, from one core if there is one. */
+export async function loadServer(
+  { port }: Server,
+  path: Path,
+  mode: Mode,
+  seconds: number,
+  core?: number,
+): Promise<Outcome> {
+  const words = ["wrk", "-t1", "-c32", "-d60s", "-s", LUA, `http://127.0.0.1:${port}`, "--", path, mode];
+  const [command = "", ...args] = pinned(words, core);
+  const wrk = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
   const ended = Promise.withResolvers<void>();
   wrk.once("error", ended.reject);
   wrk.once("close", () => ended.resolve());

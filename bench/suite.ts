@@ -46,6 +46,7 @@ interface Measurement {
 /** In the order in which the report has them. */
 const MEASUREMENTS: readonly Measurement[] = [
   { name: "throughput", by: ["deno"] },
+  { name: "adoption", by: ["deno"] },
   { name: "losses", by: ["deno"] },
   { name: "respawn", by: ["deno", "bun"] },
   { name: "start", by: ["deno", "bun"] },
