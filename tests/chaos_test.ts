@@ -260,13 +260,13 @@ describe(`chaos on ${runtime}`, () => {
       await waitFor(() => isOfOneGeneration(program), { what: "one generation alone to serve", timeoutMs: HEAL_MS });
       await waitForReady(program, TARGET, HEAL_MS);
 
-      const { failures, sent, answered, cutShort, idleRaces } = await chaos.clients.stop();
+      const { failures, sent, answered, cutShort, idleRaces, heldUp } = await chaos.clients.stop();
       assert.deepEqual(failures.filter((failure) => !isHeld(failure, chaos.kills)).slice(0, 10), []);
       for (const kind of KINDS) {
         const failed = failures.filter((failure) => failure.kind === kind).length;
         // A web socket may fail before anything is sent through it.
         if (kind !== "web socket") {
-          assert.equal(sent[kind], (answered[kind] ?? 0) + failed + (idleRaces[kind] ?? 0), kind);
+          assert.equal(sent[kind], (answered[kind] ?? 0) + failed + (idleRaces[kind] ?? 0) + (heldUp[kind] ?? 0), kind);
         } else assert.ok((sent[kind] ?? 0) <= (answered[kind] ?? 0) + failed + cutShort);
         assert.ok((answered[kind] ?? 0) > failed, kind);
       }

@@ -28,6 +28,8 @@ export class Tally {
    * client took too long to ask.
    */
   readonly idleRaces: Record<string, number> = {};
+  /** The same of any client, where all of them were held up for longer than a drain waits for an idle connection. */
+  readonly heldUp: Record<string, number> = {};
   /** Connections that the server closed while nothing was asked, though it had not said that it would. */
   readonly idleCloses: Record<string, number> = {};
   /** WebSockets that were told to go elsewhere while a message was on its way (their client sends it again). */
@@ -117,7 +119,7 @@ function http({ name, ask, isOnce = false, thinkMs = 0, mayRace = false }: Kind)
     let connection: Connection | undefined;
     while (!stop.aborted) {
       if (connection?.isOpen === false) {
-        tally.count(tally.idleCloses, name);
+        if (!tally.wasHeldUp) tally.count(tally.idleCloses, name);
         connection = undefined;
       }
       const isReused = connection !== undefined;
@@ -129,7 +131,8 @@ function http({ name, ask, isOnce = false, thinkMs = 0, mayRace = false }: Kind)
         if (isOnce || !goesOn) connection = void connection.close();
       } catch (error) {
         const isRace = isReused && error instanceof Lost && error.isClosedUnanswered;
-        if (isRace && (mayRace || tally.wasHeldUp)) tally.count(tally.idleRaces, name);
+        if (isRace && mayRace) tally.count(tally.idleRaces, name);
+        else if (isRace && tally.wasHeldUp) tally.count(tally.heldUp, name);
         else tally.fail(name, error, connection);
         connection = void connection?.close();
         await pause(FAILED_MS);
