@@ -120,6 +120,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       : { type: "tcp", host: "127.0.0.1", family: 4, port: server.port },
     server,
     isRaw: false,
+    unanswered: 0,
     finishes: false,
     isTls: options.tls !== undefined,
     get open() {
@@ -258,6 +259,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
+    unanswered: 0,
     finishes: false,
     isTls: false,
     open: 0,

@@ -90,6 +90,7 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
       : { type: "tcp", host: "127.0.0.1", family: 4, port: "port" in server.addr ? server.addr.port : 0 },
     server,
     isRaw: false,
+    unanswered: 0,
     finishes: true,
     isTls: tls !== undefined || options["cert"] !== undefined,
     get open() {
@@ -157,12 +158,13 @@ function attemptServe(
   }
 }
 
+/** Deno has no way to allow an abstract address alone. */
 function needNet(kind: PrivateKind): void {
   const allowed = kind.type === "tcp"
     ? isGranted({ name: "net", host: "127.0.0.1:0" })
-    : isGranted({ name: "read" }) && isGranted({ name: "write" });
+    : isGranted({ name: "net" }) && isGranted({ name: "read" }) && isGranted({ name: "write" });
   if (allowed) return;
-  const flags = kind.type === "tcp" ? "--allow-net=127.0.0.1:0" : "--allow-read --allow-write";
+  const flags = kind.type === "tcp" ? "--allow-net=127.0.0.1:0" : "--allow-net --allow-read --allow-write";
   throw refusal(new Error(`Deno may not serve, for its server listens on an address of its own first: add ${flags}.`));
 }
 
@@ -186,6 +188,7 @@ async function attach(server: AttachableServer, kind: PrivateKind): Promise<Priv
     address: { type: "tcp", host: "127.0.0.1", family: 4, port },
     server,
     isRaw: true,
+    unanswered: 0,
     finishes: false,
     isTls: false,
     open: 0,

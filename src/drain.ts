@@ -56,6 +56,11 @@ export async function drain(host: ProcessHost, servers: readonly SharedServer[],
     const what = left === 1 ? `1 ${noun} is` : `${left} ${noun}s are`;
     host.write(`prefork: ${what} cut off: not answered ${timeoutMs} ms after the stop\n`);
   }
+  const unanswered = servers.reduce((sum, { native }) => sum + native.unanswered, 0);
+  if (unanswered > 0) {
+    const what = unanswered === 1 ? "1 handshake of a WebSocket is" : `${unanswered} handshakes of WebSockets are`;
+    host.write(`prefork: ${what} cut off: nobody has answered for five seconds\n`);
+  }
   if (await close(host, servers, deadline) || left > 0) return;
   host.write(`prefork: what was on its way ${timeoutMs} ms after the stop is cut off\n`);
 }

@@ -174,17 +174,29 @@ export class Inheritance {
   readonly all: readonly HandedSocket[];
   /** Where workers may listen yet that have nothing to hand over any more. */
   readonly left: readonly SocketAddress[];
+  readonly #serving: number;
   #unclaimed: readonly Claimed[];
 
-  constructor(sockets: readonly HandedSocket[], left: readonly SocketAddress[] = []) {
+  /** @param serving How many of them, the first, are listened on to serve, and not by workers that have yet to end. */
+  constructor(
+    sockets: readonly HandedSocket[],
+    left: readonly SocketAddress[] = [],
+    serving: number = sockets.length,
+  ) {
     this.all = sockets;
     this.left = left;
+    this.#serving = serving;
     this.#unclaimed = sockets.map((socket, place) => ({ ...socket, place }));
   }
 
   /** Those that no program has asked for. */
   get unclaimed(): readonly Claimed[] {
     return this.#unclaimed;
+  }
+
+  /** Whether one is listened on to serve. */
+  serves({ place }: Claimed): boolean {
+    return place < this.#serving;
   }
 
   /**

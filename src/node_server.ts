@@ -23,6 +23,7 @@ interface NodeSocket {
   readonly writable: boolean;
   readonly bytesWritten: number;
   write(bytes: Uint8Array): unknown;
+  destroy(): unknown;
   once(event: "close" | "error" | "end", listener: () => void): unknown;
 }
 
@@ -61,7 +62,7 @@ const GOING_AWAY = new Uint8Array([0x88, 0x02, 0x03, 0xe9]);
 /** How often it is looked whether a handshake has been answered. */
 const LOOK_MS = 10;
 
-/** After this a handshake is one that nobody will answer, as of a path that is nobody's. */
+/** After this a handshake is taken for one that nobody will answer, as of a path that is nobody's. */
 const HANDSHAKE_MS = 5000;
 
 /** Whether this is a server of Node.js: one that is told where to listen. */
@@ -101,6 +102,9 @@ export async function openNodeServer(
     get open() {
       return work.open;
     },
+    get unanswered() {
+      return work.unanswered;
+    },
     get pulse() {
       return work.pulse;
     },
@@ -113,6 +117,7 @@ export async function openNodeServer(
       const closed = Promise.withResolvers<void>();
       close(() => closed.resolve());
       server.closeAllConnections?.();
+      work.cutOff();
       await closed.promise; // and whoever waits for that, too
     },
   };
@@ -168,10 +173,22 @@ class HttpWork {
   }
 
   get open(): number {
-    let open = this.#responses.size;
     const least = performance.now() - HANDSHAKE_MS;
-    for (const [socket, { at }] of this.#upgraded) if (at > least && this.#isUnanswered(socket)) open++;
-    return open;
+    return this.#responses.size + this.#unanswered.filter(([, { at }]) => at > least).length;
+  }
+
+  get unanswered(): number {
+    const least = performance.now() - HANDSHAKE_MS;
+    return this.#unanswered.filter(([, { at }]) => at <= least).length;
+  }
+
+  get #unanswered(): readonly (readonly [NodeSocket, Handshake])[] {
+    return [...this.#upgraded].filter(([socket]) => this.#isUnanswered(socket));
+  }
+
+  /** Closing all connections leaves those alone that are to be WebSockets. */
+  cutOff(): void {
+    for (const [socket] of this.#unanswered) socket.destroy();
   }
 
   timeBy(watch: Stopwatch): void {
@@ -238,6 +255,7 @@ class HttpWork {
 /** Of a server of `node:net` only its connections are known. Its user is told of the stop by `worker.signal`. */
 class RawWork {
   readonly open = 0;
+  readonly unanswered = 0;
   readonly pulse = 0;
   begins = (): void => {};
 
@@ -246,6 +264,8 @@ class RawWork {
   }
 
   timeBy(): void {}
+
+  cutOff(): void {}
 
   drain(): void {}
 }

@@ -102,6 +102,8 @@ export interface PrivateServer {
   readonly isTls: boolean;
   /** How many requests are not answered in full yet, as far as the runtime tells. */
   readonly open: number;
+  /** Of how many WebSockets the handshake is not answered, and nobody waits for that any more. */
+  readonly unanswered: number;
   /** Whether `close` waits for answers that are on their way. */
   readonly finishes: boolean;
   /** How often a request has begun or ended: as long as it changes there is life. */

@@ -28,6 +28,8 @@ const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const ENOENT = 2;
+const ENFILE = 23;
+const EMFILE = 24;
 const EAGAIN = 11;
 const EACCES = 13;
 const EPROTOTYPE = 91;
@@ -211,7 +213,11 @@ export function removeFrom(libc: Libc, place: Place, { id }: SocketFile): void {
 export function inTurn<T>(libc: Libc, path: string, use: (place: Place) => T): T {
   const slash = path.lastIndexOf("/");
   const directory = libc.open(cString(path.slice(0, slash) || "/"), O_CLOEXEC);
-  if (directory < 0) return use(byPath(path)); // told by what is tried there
+  if (directory < 0) {
+    const errno = libc.errno();
+    if (errno === EMFILE || errno === ENFILE) throw new Error(`Cannot listen on unix:${path}: ${errnoText(errno)}`);
+    return use(byPath(path)); // what is wrong is told by what is tried there
+  }
   try {
     // Whoever may read the directory may hold its lock, so that it is not waited for without end.
     for (let left = LOCK_MS; libc.flock(directory, LOCK_EX_NB) < 0 && left > 0; left -= LOCK_STEP_MS) {
@@ -249,6 +255,9 @@ export function removeStale(libc: Libc, place: Place): void {
       return fail("another process answers there; stop it, or choose another path");
     case EACCES:
       return fail("somebody else's socket is there, and permission is denied to ask who answers; choose another path");
+    case EMFILE:
+    case ENFILE:
+      return fail(`a socket is there, and to ask who answers takes a descriptor: ${errnoText(refused)}`);
     default:
       return fail(`${errnoText(refused)}; choose another path`);
   }
@@ -270,6 +279,7 @@ function knock(libc: Libc, { path, directory, name }: Place): number {
 
 function knockAt(libc: Libc, path: string): number {
   const probe = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (probe < 0) return libc.errno();
   const address = encodeSockaddr({ type: "unix", path }, "linux");
   const refused = libc.connect(probe, address, address.length) < 0 ? libc.errno() : 0;
   libc.close(probe);

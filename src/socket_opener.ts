@@ -78,9 +78,9 @@ export function openSockets(
   libc: Libc,
   inheritance: Inheritance | undefined,
 ): readonly SharedSocket[] {
-  const opener = new Opener(host, libc, inheritance);
+  const opener = new Opener(host, libc, wanted, inheritance);
   try {
-    for (const one of wanted) opener.open(one);
+    opener.openAll();
     return opener.opened;
   } catch (error) {
     closeSockets(libc, opener.opened);
@@ -141,15 +141,30 @@ class Opener {
   readonly opened: SharedSocket[] = [];
   readonly #host: ProcessHost;
   readonly #libc: Libc;
+  /** What is still to be opened. */
+  #wanted: readonly ListenOptions[];
   readonly #inheritance: Inheritance | undefined;
 
-  constructor(host: ProcessHost, libc: Libc, inheritance: Inheritance | undefined) {
+  constructor(
+    host: ProcessHost,
+    libc: Libc,
+    wanted: readonly ListenOptions[],
+    inheritance: Inheritance | undefined,
+  ) {
     this.#host = host;
     this.#libc = libc;
+    this.#wanted = wanted;
     this.#inheritance = inheritance;
   }
 
-  open(wanted: ListenOptions): void {
+  openAll(): void {
+    for (let [next, ...rest] = this.#wanted; next !== undefined; [next, ...rest] = this.#wanted) {
+      this.#wanted = rest;
+      this.#open(next);
+    }
+  }
+
+  #open(wanted: ListenOptions): void {
     const asked = askedFor(wanted.address, this.#host.directory);
     const claimed = this.#inheritance?.claim(asked, nameOf(wanted)) ?? [];
     if (claimed.length > 0) this.#takeOver(claimed, wanted, asked);
@@ -274,18 +289,28 @@ class Opener {
   #whoElse(address: SocketAddress): string | undefined {
     const { unclaimed = [], left = [] } = this.#inheritance ?? {};
     const isThere = (other: SocketAddress | undefined): boolean => other !== undefined && overlap(other, address);
-    const own = this.opened.find((socket) => isThere(socket.address));
-    if (own !== undefined) {
-      return `this pool listens on ${formatAddress(own.address)} already, which takes what comes there; leave one out`;
-    }
     const before = unclaimed.find(({ fd }) => isThere(localAddress(this.#libc, fd)));
-    if (before !== undefined) {
+    const own = this.opened.find((socket) => isThere(socket.address));
+    const twice = own !== undefined
+      ? formatAddress(own.address)
+      : before && this.#asksFor(before)
+      ? before.bound
+      : undefined;
+    if (twice !== undefined) {
+      return `this pool listens on ${twice} already, which takes what comes there; leave one out`;
+    }
+    if (before !== undefined && this.#inheritance?.serves(before)) {
       return `this pool listens on ${before.bound}, and goes on to until its new workers are ready; choose another port, ` +
         "or stop it and start it anew";
     }
-    if (!left.some(isThere)) return undefined;
+    if (before === undefined && !left.some(isThere)) return undefined;
     return "this pool listened there before, and its workers of then have yet to end; try again when they are gone, or " +
       "choose another port";
+  }
+
+  /** Whether a socket of before is still to be claimed. */
+  #asksFor({ asked, bound }: Claimed): boolean {
+    return this.#wanted.some(({ address }) => [asked, bound].includes(askedFor(address, this.#host.directory)));
   }
 
   /** Moves a descriptor out of the way of the runtime's own. */

@@ -145,7 +145,8 @@ export class SharedSockets implements Disposable {
   reopen(wanted: readonly ListenOptions[], host: ProcessHost, elsewhere?: Elsewhere): SharedSockets {
     const { others = [], left = [] } = elsewhere ?? {};
     const sockets = this.#known([this, ...others].flatMap((one) => one.#sockets));
-    const copies = new Inheritance(this.#copies(sockets), left);
+    const serving = sockets.filter((socket) => this.#sockets.includes(socket)).length;
+    const copies = new Inheritance(this.#copies(sockets), left, serving);
     try {
       const next = SharedSockets.open(wanted, host, () => this.#libc, copies);
       next.#kin = this.#kin.add(next);

@@ -13,6 +13,7 @@ class FakeServer {
   pulse = 0;
   connections = 0;
   behind = 0;
+  unanswered = 0;
   isRaw = false;
   finishes = false;
   readonly asked: string[] = [];
@@ -38,6 +39,9 @@ class FakeServer {
       },
       get pulse() {
         return own().pulse;
+      },
+      get unanswered() {
+        return own().unanswered;
       },
       onRequest() {},
       timeBy() {},
@@ -325,6 +329,18 @@ describe("drain", () => {
     await host.advance(10);
     await assert.rejects(serving, /no second/);
     assert.deepEqual(servers.map(({ asked }) => asked), [["leave", "drain", "close"], ["give up"], ["give up"]]);
+  });
+
+  it("tells of handshakes that nobody has answered", async () => {
+    const server = new FakeServer();
+    server.unanswered = 2;
+    server.connections = 2;
+    const { host, endedAt } = begin([server]);
+    await host.advance(1000);
+    assert.notEqual(endedAt(), undefined);
+    assert.deepEqual(host.written, [
+      "prefork: 2 handshakes of WebSockets are cut off: nobody has answered for five seconds\n",
+    ]);
   });
 
   it("waits no longer than a second for a server that does not close", async () => {

@@ -115,6 +115,21 @@ describe("an address that a reload has given up", () => {
 });
 
 describe("a generation that did not come to serve", () => {
+  it("is said to hold an address until its workers have ended", options, () => {
+    using scene = new Scene({ listen: "127.0.0.1:0" });
+    scene.reload({ listen: ["127.0.0.1:0", "0.0.0.0:0"] });
+    scene.serve(2);
+    const port = /:(\d+)$/.exec(scene.sockets.listeners[1]?.text ?? "")?.[1];
+    scene.serve(1);
+    assert.throws(() => scene.reload({ listen: `127.0.0.1:${port}` }), {
+      message:
+        `Cannot listen on 127.0.0.1:${port}: this pool listened there before, and its workers of then have yet to ` +
+        "end; try again when they are gone, or choose another port",
+    });
+    scene.reap(2);
+    scene.reload({ listen: `127.0.0.1:${port}` });
+  });
+
   const GIVEN: Readonly<Record<string, (sockets: SharedSockets) => void>> = {
     "the next manager": (sockets) => sockets.disown([0]),
     "whichever manager comes": (sockets) => sockets.leaveFiles(),

@@ -104,6 +104,18 @@ describe("a handshake of a WebSocket that is under way as its server drains", ()
     assert.equal(socket.writable, true, "nobody has closed this end");
   });
 
+  it("is cut off with the server, if nobody has answered it", async () => {
+    await using place = await Place.open();
+    const { client } = await place.ask();
+    place.native.drain();
+    assert.deepEqual([place.native.open, place.native.unanswered], [1, 0]);
+    await waitFor(() => place.native.open === 0, { what: "nobody to wait any more", timeoutMs: 20_000 });
+    assert.equal(place.native.unanswered, 1);
+    await place.native.close();
+    await client.waitForEnd();
+    assert.equal(place.native.unanswered, 0);
+  });
+
   it("is not waited for any more when its program has given it up", async () => {
     await using place = await Place.open();
     const { client, socket } = await place.ask();

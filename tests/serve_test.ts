@@ -508,6 +508,31 @@ describe("without the permission to call the C library", () => {
     await stopPool(program);
   });
 
+  it(
+    "a worker on Deno that may not listen where it likes relays a Unix socket, and says what to add",
+    options,
+    async () => {
+      await using dir = await tempDir();
+      const path = dir.file("a.sock");
+      const all = ["--allow-read", "--allow-write", "--allow-ffi", "--allow-env"];
+      for (const net of ["--allow-net=127.0.0.1", "--allow-net"]) {
+        await using program = runApp({
+          runtime: "deno",
+          denoArgs: [...all, net],
+          options: { listen: `unix:${path}`, maxWorkers: 1 },
+        });
+        await program.waitForLine(/^serves /);
+        using client = new Client({ path }).send("GET /runtime HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        await client.waitFor(/\r\n\r\ndeno$/);
+        const relays =
+          /^prefork: relays the connections of unix:.*: Deno may not serve, .*: add --allow-net --allow-read --allow-write\./;
+        assert.equal(program.errorLines.some((line) => relays.test(line)), net !== "--allow-net", program.report());
+        assert.equal(program.errorLines.some((line) => line.includes("relays")), net !== "--allow-net");
+        await stopPool(program);
+      }
+    },
+  );
+
   it("a worker on Deno that may not reach its own server either ends with what to add", options, async () => {
     await using program = runApp({ runtime: "deno", denoArgs: ["--allow-read"], options: { maxBootFailures: 1 } });
     await program.waitForErrorLine(/Deno may not serve, .*: add --allow-net=127.0.0.1:0\.$/);

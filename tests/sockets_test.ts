@@ -330,6 +330,44 @@ describe("the sockets of a manager", () => {
     }
   });
 
+  it("say to leave one out, where a reload asks for a wider address after a narrower one", options, () => {
+    using first = open("0.0.0.0:0");
+    const port = portOf(first);
+    assert.throws(() => first.reopen(checkListen([`127.0.0.1:${port}`, `0.0.0.0:${port}`]), currentHost), {
+      message:
+        `Cannot listen on 127.0.0.1:${port}: this pool listens on 0.0.0.0:${port} already, which takes what comes ` +
+        "there; leave one out",
+    });
+    assert.deepEqual(timesOpen(first), [1]);
+  });
+
+  it("say so if there is no descriptor left to find out whose a file is", options, async () => {
+    await using dir = await tempDir();
+    const path = dir.file("a.sock");
+    const libc = currentLibc();
+    const stale = libc.socket(1, 1, 0);
+    const bytes = encodeSockaddr({ type: "unix", path }, "linux");
+    assert.equal(libc.bind(stale, bytes, bytes.length), 0);
+    libc.close(stale);
+    for (const isProbe of [true, false]) {
+      let isOut = false;
+      const full = (): number => {
+        isOut = true;
+        return -1;
+      };
+      const out: Libc = {
+        ...libc,
+        socket: (domain, type, protocol) => isProbe && (type & 0o4000) ? full() : libc.socket(domain, type, protocol),
+        open: (name, flags) => isProbe ? libc.open(name, flags) : full(),
+        errno: () => isOut ? 24 : libc.errno(),
+      };
+      assert.throws(() => SharedSockets.open(checkListen(`unix:${path}`), currentHost, () => out), {
+        message: new RegExp(`^Cannot listen on unix:${path}: .*this process is out of file descriptors`),
+      });
+    }
+    assert.equal(existsSync(path), true);
+  });
+
   it("open all or none", options, async () => {
     await using dir = await tempDir();
     fails(
