@@ -35,9 +35,11 @@ const queue = Array.from({ length: Number(values.rounds) }, (_, round) => {
 }).flat();
 
 const tally = new Map();
+let latest = 0;
 
 async function run({ round, runtime, file }) {
   const begun = performance.now();
+  if (round > latest) console.log(`${new Date().toISOString()} round ${latest = round}`);
   const { status, output } = await runFile(runtime, file);
   const key = `${runtime} ${file}`;
   const { row = 0, failed = [], ms = 0 } = tally.get(key) ?? {};
