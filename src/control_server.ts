@@ -41,6 +41,9 @@ export interface ControlSink {
   figures(ref: WorkerRef, figures: FiguresMessage): void;
 }
 
+/** Takes a connection that is for something else than the words of a worker. */
+export type TakeStream = (connection: ControlConnection) => ControlHandlers;
+
 /** What nobody can guess. */
 export function makeToken(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -59,6 +62,7 @@ export class ControlServer implements Disposable {
   readonly #listener: ControlListener;
   readonly #tokens = new Table<string, WorkerRef>();
   readonly #connections = new Table<number, ControlConnection>();
+  readonly #streams = new Table<string, TakeStream>();
 
   /**
    * Makes a private directory and listens in it.
@@ -100,6 +104,18 @@ export class ControlServer implements Disposable {
     return token;
   }
 
+  /** Makes the token by which connections are opened that `take` is given. These are not slowed down. */
+  expectStreams(take: TakeStream): string {
+    const token = makeToken();
+    this.#streams.set(token, take);
+    return token;
+  }
+
+  /** Takes no such connection any more. Those that are open stay. */
+  forgetStreams(token: string): void {
+    this.#streams.delete(token);
+  }
+
   /** Sends a line to a worker, if it is connected. */
   send(id: number, line: string): void {
     this.#connections.get(id)?.send(line);
@@ -124,6 +140,7 @@ export class ControlServer implements Disposable {
     const lines = new LineReader(MAX_LINE);
     const throttle = new Throttle(BYTES_PER_MS, BURST_MS);
     let ref: WorkerRef | undefined;
+    let stream: ControlHandlers | undefined;
     let isDropped = false;
     const drop = (): void => {
       isDropped = true;
@@ -135,6 +152,8 @@ export class ControlServer implements Disposable {
       if (isDropped) return;
       const message = decodeWorkerMessage(line);
       if (ref !== undefined) return this.#hear(ref, message);
+      stream = this.#openStream(message, connection);
+      if (stream !== undefined) return patience[Symbol.dispose]();
       ref = this.#admit(message);
       if (ref === undefined) return drop();
       patience[Symbol.dispose]();
@@ -147,6 +166,7 @@ export class ControlServer implements Disposable {
     };
     return {
       data: (chunk) => {
+        if (stream !== undefined) return stream.data(chunk);
         if (isDropped) return;
         try {
           lines.push(chunk, take);
@@ -156,7 +176,10 @@ export class ControlServer implements Disposable {
         }
         return this.#rest(throttle.take(chunk.length, this.#host.now()));
       },
-      closed: () => patience[Symbol.dispose](),
+      closed() {
+        patience[Symbol.dispose]();
+        stream?.closed();
+      },
     };
   }
 
@@ -188,6 +211,12 @@ export class ControlServer implements Disposable {
       case "recycle":
         return this.#sink.post({ type: "due", reason: message.reason, ...ref });
     }
+  }
+
+  /** Its other end says nothing more before it is spoken to. */
+  #openStream(message: WorkerMessage, connection: ControlConnection): ControlHandlers | undefined {
+    if (message.type !== "hello" || message.version !== PROTOCOL_VERSION) return undefined;
+    return this.#streams.get(message.token)?.(connection);
   }
 
   /** A token opens one connection. */

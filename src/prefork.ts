@@ -59,8 +59,13 @@ export function socketsOf(pool: Prefork): SharedSockets | undefined {
   return reveal(pool);
 }
 
+/** A number for what makes processes, in the order in which the program makes it. */
+export function takeOrdinal(): number {
+  return made++;
+}
+
 /** Where all other pools of this process stand, for a worker that runs the same program. */
-function snapshotOthers(own: string): Record<string, PoolSnapshot> {
+export function snapshotOthers(own: string): Record<string, PoolSnapshot> {
   const others = [...pools].filter(([key]) => key !== own);
   return Object.fromEntries(others.map(([key, snapshot]) => [key, snapshot()]));
 }
@@ -107,7 +112,7 @@ export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDis
    * @throws {RangeError} If a number is out of range.
    */
   constructor(options: PreforkOptions = {}) {
-    const ordinal = made++; // counted before anything can throw, so that workers count alike
+    const ordinal = takeOrdinal(); // counted before anything can throw, so that workers count alike
     this.#options = options;
     this.#key = options.name ?? String(ordinal);
     this.#madeBefore = session?.arrived !== true;

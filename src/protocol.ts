@@ -89,6 +89,14 @@ export interface ServingFacts {
   readonly adoption: boolean;
 }
 
+/** What a process is told that is there for one job. */
+export interface JobFacts {
+  /** What stands for the name that its job was started by: the program must come to the same one. */
+  readonly ident: string;
+  /** What opens a stream for what the job gives. */
+  readonly token: string;
+}
+
 /** What the manager tells a worker before anything of its own may run. */
 export interface Welcome extends WorkerFacts, ServingFacts {
   readonly type: "welcome";
@@ -105,6 +113,8 @@ export interface Welcome extends WorkerFacts, ServingFacts {
   readonly pools: Readonly<Record<string, PoolSnapshot>>;
   /** What the managers on the way to this worker were told when they were made, outermost first. */
   readonly via: readonly WorkerFacts[];
+  /** Of a process that is there for one job. */
+  readonly job?: JobFacts;
 }
 
 /** What the manager tells a worker that is to stand by until its welcome. */

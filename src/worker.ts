@@ -32,6 +32,8 @@ export class WorkerSession {
   readonly channel: ControlClient;
   /** The path of this worker, for workers of its own. */
   readonly pathText: string;
+  /** The manager's socket. */
+  readonly controlPath: string;
   readonly #path: readonly string[];
   readonly #stop = new AbortController();
   #isParked = false;
@@ -51,6 +53,7 @@ export class WorkerSession {
   constructor(host: ProcessHost, control: string, token: string, pathText: string) {
     this.host = host;
     this.pathText = pathText;
+    this.controlPath = control;
     this.#path = parsePath(pathText).path;
     this.channel = new ControlClient(
       host,
@@ -64,6 +67,11 @@ export class WorkerSession {
   /** Whether this worker's program is a module that the manager named, and not the manager's own. */
   get isModule(): boolean {
     return this.#path[0] === MODULE_KEY;
+  }
+
+  /** The keys that are still to come on the way to the code that this process was made for. */
+  get way(): readonly string[] {
+    return this.#path.slice(this.#reached.length);
   }
 
   /** Whether this process has reached the code it was made for. */

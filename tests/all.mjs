@@ -35,7 +35,7 @@ const CHECKS = [
   ["deno", "lint"],
   ["deno", "check", "mod.ts", "runtimes/", "src/", "tests/", "examples/", "bench/"],
   ["tsc", "-p", "tsconfig.json"],
-  ["deno", "doc", "--lint", "mod.ts", "src/define_config.ts", "runtimes/deno.ts", "runtimes/bun.ts"],
+  ["deno", "doc", "--lint", "mod.ts", "src/define_config.ts", "src/jobs/mod.ts", "runtimes/deno.ts", "runtimes/bun.ts"],
   [
     "deno",
     "test",

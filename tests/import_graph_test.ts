@@ -87,6 +87,7 @@ function show({ from, to }: Import): string {
 
 const CORE = filesIn("src/");
 const CLI = filesIn("src/cli/");
+const JOBS = filesIn("src/jobs/");
 const RUNTIMES = filesIn("runtimes/");
 /** Loaded by the command line and by nothing else; these may import what it may. */
 const CLI_ONLY = RUNTIMES.filter((file) => file.endsWith("_cli.ts"));
@@ -169,6 +170,12 @@ it("keeps the core apart from runtimes and packages", () => {
   assert.deepEqual(strange.map(show), []);
 });
 
+it("has jobs stand on the core, and on one package", () => {
+  const strange = JOBS.flatMap(importsOf)
+    .filter(({ to }) => ![...CORE, ...JOBS, "runtimes/current.ts", "devalue"].includes(to));
+  assert.deepEqual(strange.map(show), []);
+});
+
 it("lets runtimes import nothing but themselves and the core", () => {
   const strange = RUNTIMES.filter((file) => !CLI_ONLY.includes(file)).flatMap(importsOf)
     .filter(({ to }) => !RUNTIMES.includes(to) && !CORE.includes(to));
@@ -176,6 +183,6 @@ it("lets runtimes import nothing but themselves and the core", () => {
 });
 
 it("names no runtime in the core", () => {
-  const named = [...CORE, ...CLI].filter((file) => /\b(Deno|Bun)\b/.test(strip(read(file), false)));
+  const named = [...CORE, ...CLI, ...JOBS].filter((file) => /\b(Deno|Bun)\b/.test(strip(read(file), false)));
   assert.deepEqual(named, []);
 });

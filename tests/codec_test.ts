@@ -1,0 +1,69 @@
+/** What jobs are given and what they give, as it arrives in another process. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { decode, encode } from "../src/jobs/codec.ts";
+
+function copy(value: unknown): unknown {
+  const line = encode(value);
+  assert.doesNotMatch(line, /\n/);
+  return decode(line);
+}
+
+describe("a value that is sent to another process", () => {
+  const values: readonly [string, unknown][] = [
+    ["nothing", undefined],
+    ["null", null],
+    ["text", "zwei\nZeilen \u2028"],
+    ["numbers", [0, -0, 1.5, NaN, Infinity, -Infinity]],
+    ["a big number", 12345678901234567890n],
+    ["what JSON knows", { a: [1, "b", null, { c: true }], "": {} }],
+    ["what JSON does not know", { at: new Date(0), none: undefined, pattern: /a+/giu }],
+    ["maps and sets", new Map<unknown, unknown>([[{ a: 1 }, new Set([1, "2"])]])],
+    ["bytes", {
+      bytes: new Uint8Array([0, 1, 255]),
+      floats: new Float64Array([0.1]),
+      buffer: new Uint8Array([7]).buffer,
+    }],
+    ["gaps", [1, , 3]], // deno-lint-ignore no-sparse-arrays
+  ];
+  for (const [name, value] of values) it(`arrives as it was: ${name}`, () => assert.deepEqual(copy(value), value));
+
+  it("is told by JSON where that tells all of it", () => {
+    assert.equal(encode({ a: [1, { b: "c" }] }), 'j{"a":[1,{"b":"c"}]}');
+  });
+
+  it("keeps what stands in it twice, and circles", () => {
+    const inner = { a: 1 };
+    const [first, second] = copy([inner, inner]) as [object, object];
+    assert.equal(first, second);
+    const circle: { self?: unknown } = {};
+    circle.self = circle;
+    const arrived = copy(circle) as typeof circle;
+    assert.equal(arrived.self, arrived);
+  });
+
+  it("keeps errors with their kind, their cause and where they come from", () => {
+    const error = new RangeError("too far", { cause: new Error("for this") });
+    error.name = "TooFarError";
+    const arrived = copy(error);
+    assert.ok(arrived instanceof Error);
+    assert.deepEqual([arrived.name, arrived.message, arrived.stack], [error.name, error.message, error.stack]);
+    assert.ok(arrived.cause instanceof Error && arrived.cause.message === "for this");
+    assert.ok(copy(new TypeError("wrong")) instanceof TypeError);
+  });
+
+  it("has of objects of a class their properties, as by structuredClone", () => {
+    class Point {
+      readonly x = 1;
+      readonly y = 2;
+    }
+    assert.deepEqual(copy({ at: new Point() }), { at: { x: 1, y: 2 } });
+  });
+
+  it("is refused in words if it cannot be sent", () => {
+    assert.throws(() => encode({ call() {} }), {
+      name: "TypeError",
+      message: "Cannot send this value to another process: Cannot stringify a function (at .call)",
+    });
+  });
+});
