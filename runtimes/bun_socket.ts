@@ -74,18 +74,21 @@ function adopt(socket: BunSocket, accept: (connection: ControlConnection) => Con
   const encoder = new TextEncoder();
   let open = true;
   let unsent = "";
+  const before: Uint8Array[] = []; // what was to be sent before that
   let writing: Uint8Array = new Uint8Array();
   let flushed: PromiseWithResolvers<void> | undefined;
 
   const close = () => {
     if (open) socket.end();
   };
+  const takeUnsent = (): string => {
+    const text = unsent;
+    unsent = "";
+    return text;
+  };
   const writeUnsent = () => {
-    while (open && (writing.length > 0 || unsent !== "")) {
-      if (writing.length === 0) {
-        writing = encoder.encode(unsent);
-        unsent = "";
-      }
+    while (open && (writing.length > 0 || before.length > 0 || unsent !== "")) {
+      if (writing.length === 0) writing = before.shift() ?? encoder.encode(takeUnsent());
       const taken = socket.write(writing);
       writing = writing.subarray(Math.max(taken, 0));
       // Bun calls `drain` when the socket takes more.
@@ -96,9 +99,13 @@ function adopt(socket: BunSocket, accept: (connection: ControlConnection) => Con
   };
 
   const connection: ControlConnection = {
-    send(text) {
-      if (!open || text === "") return;
-      unsent += text;
+    send(data) {
+      if (!open || data.length === 0) return;
+      if (typeof data === "string") unsent += data;
+      else {
+        if (unsent !== "") before.push(encoder.encode(takeUnsent()));
+        before.push(data);
+      }
       if (writing.length === 0) writeUnsent();
     },
     flush() {

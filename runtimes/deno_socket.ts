@@ -49,11 +49,16 @@ export async function connectControl(path: string, handlers: ControlHandlers): P
   return adopt(connection, () => handlers);
 }
 
+/** What is read at a time, at first and at most: as long as more comes than that, it is more the next time. */
+const LEAST_READ = 16_384;
+const MOST_READ = 262_144;
+
 /** Makes a control connection of a socket, and begins to read from it. */
 function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) => ControlHandlers): ControlConnection {
   const encoder = new TextEncoder();
   let open = true;
   let unsent = "";
+  const before: Uint8Array[] = []; // what was to be sent before that
   let writing: Promise<void> | undefined;
 
   const close = () => {
@@ -61,11 +66,15 @@ function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) =>
     open = false;
     socket.close();
   };
+  const takeUnsent = (): string => {
+    const text = unsent;
+    unsent = "";
+    return text;
+  };
   const writeUnsent = async () => {
     try {
-      while (open && unsent !== "") {
-        const bytes = encoder.encode(unsent);
-        unsent = "";
+      while (open && (before.length > 0 || unsent !== "")) {
+        const bytes = before.shift() ?? encoder.encode(takeUnsent());
         for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
       }
     } catch {
@@ -74,21 +83,26 @@ function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) =>
     writing = undefined;
   };
   const readAllOf = async (handlers: ControlHandlers) => {
-    const buffer = new Uint8Array(16_384);
+    let buffer = new Uint8Array(LEAST_READ);
     while (open) {
       const length = await socket.read(buffer).catch(() => null);
       if (length === null || !open) break;
       const dealt = handlers.data(buffer.subarray(0, length));
       if (dealt) await dealt;
+      if (length === buffer.length && length < MOST_READ) buffer = new Uint8Array(2 * length);
     }
     close();
     handlers.closed();
   };
 
   const connection: ControlConnection = {
-    send(text) {
-      if (!open || text === "") return;
-      unsent += text;
+    send(data) {
+      if (!open || data.length === 0) return;
+      if (typeof data === "string") unsent += data;
+      else {
+        if (unsent !== "") before.push(encoder.encode(takeUnsent()));
+        before.push(data);
+      }
       writing ??= writeUnsent();
     },
     flush: () => writing ?? Promise.resolve(),

@@ -166,7 +166,7 @@ export class ControlServer implements Disposable {
     };
     return {
       data: (chunk) => {
-        if (stream !== undefined) return stream.data(chunk);
+        if (stream !== undefined) return feed(stream, chunk, drop);
         if (isDropped) return;
         try {
           lines.push(chunk, take);
@@ -225,5 +225,14 @@ export class ControlServer implements Disposable {
     const ref = this.#tokens.get(message.token);
     this.#tokens.delete(message.token);
     return ref;
+  }
+}
+
+/** Whoever says what makes no sense there is told off by the end of the stream. */
+function feed(stream: ControlHandlers, chunk: Uint8Array, drop: () => void): void | Promise<void> {
+  try {
+    return stream.data(chunk);
+  } catch {
+    drop();
   }
 }

@@ -9,6 +9,7 @@ import { currentHost } from "../runtimes/current.ts";
 import { Alarms } from "./alarms.ts";
 import { bootFailure } from "./boot_failure.ts";
 import { checkKeys, checkTime, checkWorkers } from "./checks.ts";
+import type { TakeStream } from "./control_server.ts";
 import { EventHub } from "./event_hub.ts";
 import type { PreforkEvent } from "./events.ts";
 import type { PoolFigures } from "./figures.ts";
@@ -185,6 +186,11 @@ export class Manager {
   /** Those who stand by, or boot to do so. */
   get standbys(): readonly StandbyInfo[] {
     return viewStandbys(this.#state, this.#host);
+  }
+
+  /** Has workers open streams beside the control channel. To be called before the start. */
+  takeStreams(take: TakeStream): void {
+    this.#staff.takeStreams(take);
   }
 
   /** Changes how many workers there are at most. */

@@ -6,6 +6,7 @@
 
 import { currentHost } from "../runtimes/current.ts";
 import type { ReloadOptions, UpgradeOptions, WaitOptions } from "./call_options.ts";
+import type { TakeStream } from "./control_server.ts";
 import type { PreforkEvent } from "./events.ts";
 import type { PoolFigures } from "./figures.ts";
 import type { Form } from "./identity.ts";
@@ -53,10 +54,16 @@ const NO_FIGURES: PoolFigures = {
 const managed = new Set<Prefork>();
 
 let reveal: (pool: Prefork) => SharedSockets | undefined;
+let lend: (pool: Prefork, take: TakeStream) => Promise<void>;
 
 /** The sockets of a pool, for the command line, which leaves them with systemd. */
 export function socketsOf(pool: Prefork): SharedSockets | undefined {
   return reveal(pool);
+}
+
+/** Has the workers of a pool open streams beside the control channel. To be called before its start. */
+export async function takeStreams(pool: Prefork, take: TakeStream): Promise<void> {
+  await lend(pool, take);
 }
 
 /** A number for what makes processes, in the order in which the program makes it. */
@@ -94,6 +101,10 @@ export function snapshotOthers(own: string): Record<string, PoolSnapshot> {
 export class Prefork implements AsyncIterable<PreforkEvent, undefined>, AsyncDisposable {
   static {
     reveal = (pool) => pool.#manager?.sockets;
+    lend = async (pool, take) => {
+      pool.#manager ??= pool.#makeManager(await loadManager());
+      pool.#manager.takeStreams(take);
+    };
   }
 
   #options: PreforkOptions;

@@ -89,11 +89,11 @@ export interface ServingFacts {
   readonly adoption: boolean;
 }
 
-/** What a process is told that is there for one job. */
+/** What a process is told that is there for jobs. */
 export interface JobFacts {
-  /** What stands for the name that its job was started by: the program must come to the same one. */
-  readonly ident: string;
-  /** What opens a stream for what the job gives. */
+  /** If it is there for one: what stands for the name it was started by. The program must come to the same one. */
+  readonly ident: string | null;
+  /** What opens a stream for what jobs are given and what they give. */
   readonly token: string;
 }
 
@@ -113,7 +113,7 @@ export interface Welcome extends WorkerFacts, ServingFacts {
   readonly pools: Readonly<Record<string, PoolSnapshot>>;
   /** What the managers on the way to this worker were told when they were made, outermost first. */
   readonly via: readonly WorkerFacts[];
-  /** Of a process that is there for one job. */
+  /** Of a process that is there for jobs. */
   readonly job?: JobFacts;
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { activationEnv } from "./activation.ts";
-import { ControlServer, type ControlSink } from "./control_server.ts";
+import { ControlServer, type ControlSink, type TakeStream } from "./control_server.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { Assignment, Generations } from "./generations.ts";
 import { Figures, type PoolFigures } from "./figures.ts";
@@ -86,6 +86,9 @@ export class Staff {
   readonly #stoppedBy = new Table<number, "manager" | "others">();
   #server: ControlServer | undefined;
   #guard: Guard | undefined;
+  #takeStream: TakeStream | undefined;
+  /** What opens a stream for what jobs are given and what they give, if workers are to do jobs. */
+  #streams: string | undefined;
 
   constructor({ owner, host, options, generations, outputs, hub, post }: StaffParts) {
     this.#owner = owner;
@@ -119,10 +122,16 @@ export class Staff {
     return [...this.#members.values()].filter(isStandby).length;
   }
 
+  /** Has workers open streams beside the control channel, which are given to `take`. To be called before the start. */
+  takeStreams(take: TakeStream): void {
+    this.#takeStream = take;
+  }
+
   /** Makes work ready to be done by workers. */
   async prepare(work: Work, data: string): Promise<ReadyWork> {
     const isCommand = work.type === "command";
     if (!isCommand) this.#server ??= await this.#openServer();
+    if (this.#takeStream !== undefined) this.#streams ??= this.#server?.expectStreams(this.#takeStream);
     // Commands cannot see that their manager is gone. Workers of the library can, unless they hang.
     if (isCommand || this.#host.mayRun("/bin/sh")) {
       this.#guard ??= new Guard(this.#host, this.#generations.first.drainTimeoutMs, this.#server?.dir);
@@ -311,6 +320,7 @@ export class Staff {
       managerPid: this.#host.pid,
       forkValue,
       ...this.#serving(member),
+      ...(this.#streams === undefined ? {} : { job: { ident: null, token: this.#streams } }),
     }, work.data);
     this.#server?.send(id, line);
   }
@@ -366,6 +376,6 @@ export class Staff {
 
   #closeServer(): void {
     this.#server?.[Symbol.dispose]();
-    this.#server = undefined;
+    this.#server = this.#streams = undefined;
   }
 }

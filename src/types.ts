@@ -123,8 +123,11 @@ export interface Timer extends Disposable {
 
 /** One end of a control connection: a stream of bytes over a Unix socket. */
 export interface ControlConnection {
-  /** Sends `text`, in order, buffering what the peer has not read yet. Does nothing once the connection is closed. */
-  send(text: string): void;
+  /**
+   * Sends text or bytes, in order, buffering what the peer has not read yet. Bytes must not change until they are flushed.
+   * Does nothing once the connection is closed.
+   */
+  send(data: string | Uint8Array): void;
   /** Resolves when everything sent so far has been handed to the kernel, or the connection is closed. */
   flush(): Promise<void>;
   /** Closes the connection, with what was not flushed dropped; the peer sees end of file. */

@@ -145,7 +145,7 @@ function withData(work: Work, data: unknown): Work {
 }
 
 /** A path is resolved from the directory the program was started in. */
-function resolveModule(module: string, directory: string): string {
+export function resolveModule(module: string, directory: string): string {
   const isUrl = /^[a-z][a-z\d+.-]+:/i.test(module);
   return isUrl ? new URL(module).href : new URL(encodePath(module), `file://${encodePath(directory)}/`).href;
 }

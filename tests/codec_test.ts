@@ -4,9 +4,9 @@ import { describe, it } from "node:test";
 import { decode, encode } from "../src/jobs/codec.ts";
 
 function copy(value: unknown): unknown {
-  const line = encode(value);
-  assert.doesNotMatch(line, /\n/);
-  return decode(line);
+  const encoded = encode(value);
+  assert.doesNotMatch(encoded.text, /\n/);
+  return decode(encoded);
 }
 
 describe("a value that is sent to another process", () => {
@@ -29,7 +29,17 @@ describe("a value that is sent to another process", () => {
   for (const [name, value] of values) it(`arrives as it was: ${name}`, () => assert.deepEqual(copy(value), value));
 
   it("is told by JSON where that tells all of it", () => {
-    assert.equal(encode({ a: [1, { b: "c" }] }), 'j{"a":[1,{"b":"c"}]}');
+    assert.deepEqual(encode({ a: [1, { b: "c" }] }), { text: 'j{"a":[1,{"b":"c"}]}', blobs: [] });
+  });
+
+  it("has many bytes beside its text, as they are now", () => {
+    const value = { bytes: new Uint8Array(1000).fill(7), floats: new Float64Array(200).fill(0.1), end: 1n };
+    const encoded = encode(value);
+    assert.deepEqual(encoded.blobs.map(({ length }) => length), [1000, 1600]);
+    value.bytes.fill(8);
+    assert.deepEqual(decode(encoded), { ...value, bytes: new Uint8Array(1000).fill(7) });
+    const { buffer } = new Uint16Array(500).fill(3);
+    assert.deepEqual(copy([buffer, new DataView(buffer, 100)]), [buffer, new DataView(buffer.slice(100))]);
   });
 
   it("keeps what stands in it twice, and circles", () => {

@@ -26,10 +26,11 @@ export class FakeConnection implements ControlConnection {
     return near;
   }
 
-  send(text: string): void {
-    if (!this.#open || text === "") return;
+  send(data: string | Uint8Array): void {
+    if (!this.#open || data.length === 0) return;
     const peer = this.#peer;
-    if (peer !== undefined) queueMicrotask(() => peer.#receive(new TextEncoder().encode(text)));
+    const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data.slice();
+    if (peer !== undefined) queueMicrotask(() => peer.#receive(bytes));
   }
 
   async flush(): Promise<void> {

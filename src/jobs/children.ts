@@ -15,7 +15,9 @@ import { encodeWelcome } from "../protocol.ts";
 import { Table } from "../table.ts";
 import type { Child, ControlConnection, ControlHandlers, ExitStatus, ProcessHost } from "../types.ts";
 import { session } from "../worker.ts";
-import { byLines, OK } from "./stream.ts";
+import type { Encoded } from "./codec.ts";
+import { sendFrame } from "./frames.ts";
+import { byFrames } from "./stream.ts";
 
 /** What a process may take to end once this one is gone. */
 const GRACE_MS = 10_000;
@@ -37,8 +39,8 @@ export interface Ended {
   readonly hasBegun: boolean;
   /** What was done to it here, if anything was. */
   readonly killedFor: string | undefined;
-  /** What it gave, as a line; undefined if nothing. */
-  readonly given: string | undefined;
+  /** What it gave; undefined if nothing. */
+  readonly given: Encoded | undefined;
 }
 
 /** A process that was made. */
@@ -65,7 +67,7 @@ interface Member {
   readonly deadline: Disposable;
   hasBegun: boolean;
   killedFor: string | undefined;
-  given: string | undefined;
+  given: Encoded | undefined;
 }
 
 /** Makes processes, and looks after them. */
@@ -112,7 +114,7 @@ export class Children implements Disposable {
     this.#guard?.enter(child.pid, "worker");
     const member: Member = {
       ...{ id, job, child, hasBegun: false, killedFor: undefined, given: undefined },
-      streams: server.expectStreams((connection) => takeGiven(connection, (line) => member.given = line)),
+      streams: server.expectStreams((connection) => takeGiven(connection, (value) => member.given = value)),
       deadline: setDeadline(host, bootTimeoutMs, () => this.#kill(member, `was killed after ${bootTimeoutMs} ms`)),
     };
     this.#members.set(id, member);
@@ -178,12 +180,12 @@ export class Children implements Disposable {
   }
 }
 
-/** The other end of `tell`. */
-function takeGiven(connection: ControlConnection, take: (line: string) => void): ControlHandlers {
-  connection.send(`${OK}\n`);
-  const data = byLines((line) => {
-    take(line);
-    connection.send(`${OK}\n`);
+/** The other end of `give`. */
+function takeGiven(connection: ControlConnection, take: (value: Encoded) => void): ControlHandlers {
+  sendFrame(connection, "ok");
+  const data = byFrames(({ value }) => {
+    take(value);
+    sendFrame(connection, "ok");
   });
   return { data, closed() {} };
 }

@@ -1,14 +1,25 @@
 /**
- * Values as lines of text, as far as the structured clone algorithm knows them: what jobs are given, and what they give.
+ * Values as text and bytes, as far as the structured clone algorithm knows them: what jobs are given, and what they give.
  *
  * @module
  */
 
 import { DevalueError, parse, stringify } from "devalue";
 
+/** A value on its way. */
+export interface Encoded {
+  /** One line, without its end. */
+  readonly text: string;
+  /** What stands in it as bytes, too much of it to be written as text. */
+  readonly blobs: readonly Uint8Array<ArrayBuffer>[];
+}
+
 /** Marks a value that JSON can tell, which is ten times as fast. */
 const AS_JSON = "j";
 const AS_ALL = "d";
+
+/** What has fewer bytes is written as text. */
+const BLOB_BYTES = 256;
 
 /** What is kept of an error. */
 interface ToldError {
@@ -18,15 +29,20 @@ interface ToldError {
   readonly cause: unknown;
 }
 
+/** What stands for bytes: which they are, and what kind of view they had. */
+type ToldBytes = readonly [blob: number, kind: string];
+
 /**
- * A value as a line, without its end.
+ * Encodes a value, as it is now.
  *
  * @throws {TypeError} If there is something in it that cannot be sent, such as a function.
  */
-export function encode(value: unknown): string {
-  if (isJson(value, new Set())) return AS_JSON + JSON.stringify(value);
+export function encode(value: unknown): Encoded {
+  if (isJson(value, new Set())) return { text: AS_JSON + JSON.stringify(value), blobs: [] };
+  const blobs: Uint8Array<ArrayBuffer>[] = [];
   try {
-    return AS_ALL + stringify(value, { Error: reduceError, Instance: reduceInstance });
+    const reduce = { Bytes: reduceBytes(blobs), Error: reduceError, Instance: reduceInstance };
+    return { text: AS_ALL + stringify(value, reduce), blobs };
   } catch (error) {
     if (!(error instanceof DevalueError)) throw error;
     const place = error.path === "" ? "" : ` (at ${error.path})`;
@@ -34,11 +50,11 @@ export function encode(value: unknown): string {
   }
 }
 
-/** The value of a line. */
-export function decode(line: string): unknown {
-  const text = line.slice(1);
-  if (line.startsWith(AS_JSON)) return JSON.parse(text);
-  return parse(text, { Error: reviveError, Instance: (properties: object) => properties });
+/** The value. Bytes in it are those that were given, and nobody else's. */
+export function decode({ text, blobs }: Encoded): unknown {
+  if (text.startsWith(AS_JSON)) return JSON.parse(text.slice(1));
+  const revive = { Bytes: reviveBytes(blobs), Error: reviveError, Instance: (properties: object) => properties };
+  return parse(text.slice(1), revive);
 }
 
 /** Whether JSON tells all of a value. */
@@ -71,15 +87,53 @@ function areJson(value: object, seen: Set<object>): boolean {
   return true;
 }
 
+function reduceBytes(blobs: Uint8Array<ArrayBuffer>[]) {
+  return (value: unknown): ToldBytes | false => {
+    const isView = ArrayBuffer.isView(value);
+    if (!(isView || value instanceof ArrayBuffer) || value.byteLength < BLOB_BYTES) return false;
+    const bytes = isView ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : new Uint8Array(value);
+    return [blobs.push(bytes.slice()) - 1, isView ? value.constructor.name : "ArrayBuffer"];
+  };
+}
+
+const VIEWS: Readonly<Record<string, new (buffer: ArrayBuffer) => ArrayBufferView>> = {
+  Int8Array,
+  Uint8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  BigUint64Array,
+  DataView,
+};
+
+function reviveBytes(blobs: readonly Uint8Array<ArrayBuffer>[]) {
+  return ([blob, kind]: ToldBytes): ArrayBuffer | ArrayBufferView => {
+    const bytes = blobs[blob];
+    if (bytes === undefined) throw new SyntaxError(`sent a value whose bytes are missing: ${blob} of ${blobs.length}`);
+    if (kind === "ArrayBuffer") return bytes.buffer;
+    const view = Object.hasOwn(VIEWS, kind) ? VIEWS[kind] : undefined;
+    return view === undefined ? bytes : new view(bytes.buffer); // one of a subclass, as Node.js's Buffer, is one of bytes
+  };
+}
+
 function reduceError(value: unknown): ToldError | false {
   if (!(value instanceof Error)) return false;
   return { name: value.name, message: value.message, stack: value.stack, cause: value.cause };
 }
 
-const ERRORS = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
+const ERRORS = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError } as const;
+
+function isKnown(name: string): name is keyof typeof ERRORS {
+  return Object.hasOwn(ERRORS, name);
+}
 
 function reviveError({ name, message, stack, cause }: ToldError): Error {
-  const kind = Object.hasOwn(ERRORS, name) ? ERRORS[name as keyof typeof ERRORS] : Error;
+  const kind = isKnown(name) ? ERRORS[name] : Error;
   const error = new kind(message, cause === undefined ? {} : { cause });
   if (error.name !== name) Object.defineProperty(error, "name", { value: name, configurable: true, writable: true });
   Object.defineProperty(error, "stack", { value: stack, configurable: true, writable: true });

@@ -10,10 +10,9 @@ import { describeStatus } from "../events.ts";
 import { takeOrdinal } from "../prefork.ts";
 import type { ProcessHost, Signal } from "../types.ts";
 import { session, type WorkerSession } from "../worker.ts";
-import type { JobFacts } from "../protocol.ts";
 import { Children, type Ended } from "./children.ts";
 import { decode, encode } from "./codec.ts";
-import { tell } from "./stream.ts";
+import { give } from "./stream.ts";
 
 /** What a {@linkcode ForkManager} may be given. */
 export interface ForkManagerOptions {
@@ -147,8 +146,9 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     session.channel.stayAlive(true);
     const { job } = await session.channel.welcomed;
     const isOwn = session.way.length === 1; // and not one of those that the process which this one belongs to has come by
-    if (isOwn && job !== undefined && job.ident !== encode(ident)) {
-      return await session.fail(otherJob(key, ident, job), String);
+    const was = job?.ident ?? null;
+    if (isOwn && was !== null && was !== encode(ident).text) {
+      return await session.fail(otherJob(key, ident, was), String);
     }
     await session.pass(key, true, "fallThrough");
     this.#isChild = true;
@@ -160,7 +160,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     await this.#until(() => this.#running.size < this.#maxProcs, true);
     await this.reapFinishedChildren();
     const slot = this.#freeSlot();
-    const { pid, ended } = await this.#children.fork({ key, slot, ident: encode(ident) });
+    const { pid, ended } = await this.#children.fork({ key, slot, ident: encode(ident).text });
     const one = { pid, call, slot, ident };
     this.#running.set(pid, one);
     void ended.then((how) => {
@@ -200,7 +200,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     }
     if (!this.#isChild || session === undefined) return 0;
     const { job } = await session.channel.welcomed;
-    if (data !== undefined && job !== undefined) await tell(session, job.token, encode(data));
+    if (data !== undefined && job !== undefined) await give(session, job.token, encode(data));
     return await session.finish(code);
   }
 
@@ -362,9 +362,9 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
   }
 }
 
-function otherJob(key: string, ident: unknown, job: JobFacts): string {
+function otherJob(key: string, ident: unknown, text: string): string {
   const call = key.slice(key.indexOf("#") + 1);
-  const was = show(decode(job.ident));
+  const was = show(decode({ text, blobs: [] }));
   return `prefork: Cannot do the job of call ${call} of start(): it is ${
     show(ident)
   } here, and was ${was} where this ` +

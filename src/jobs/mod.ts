@@ -5,6 +5,10 @@
  */
 
 export { type FinishCallback, ForkManager, type ForkManagerOptions, type StartCallback } from "./fork_manager.ts";
+export { type JobContext, JobDiedError, type JobFunction } from "./job.ts";
+export { JobPool, type JobPoolOptions, type RunOptions } from "./job_pool.ts";
+export type { MapOptions, Settled } from "./map.ts";
+export type { Progress } from "./progress.ts";
 export type { SocketAddress } from "../address.ts";
 export type * from "../types.ts";
-export { isWorker } from "../worker.ts";
+export { isWorker, type Worker } from "../worker.ts";

@@ -1,0 +1,131 @@
+/**
+ * What goes through a stream between a manager and one of its workers: messages with a value, and the bytes in it as they
+ * are. A message is a line, `KIND ID SIZES TEXT`, and so many bytes after it as the sizes say.
+ *
+ * @module
+ */
+
+import type { ControlConnection } from "../types.ts";
+import type { Encoded } from "./codec.ts";
+
+/** What a message is about. */
+export type FrameKind =
+  /** The manager listens, or has taken what was sent. */
+  | "ok"
+  /** The worker can do jobs: its process is ID. */
+  | "here"
+  /** The manager gives a job, or wants it ended. */
+  | "do"
+  | "end"
+  /** The manager wants a job back that the worker has not begun, and gets it. */
+  | "back"
+  /** The worker has done a job, or it has failed. */
+  | "done"
+  | "failed"
+  /** What a process that is there for one job has to give. */
+  | "given";
+
+const KINDS: ReadonlySet<string> = new Set<FrameKind>(["ok", "here", "do", "end", "back", "done", "failed", "given"]);
+
+function isKind(word: string | undefined): word is FrameKind {
+  return word !== undefined && KINDS.has(word);
+}
+
+/** One message. */
+export interface Frame {
+  readonly kind: FrameKind;
+  /** The job that it is about; 0 if it is about none. */
+  readonly id: number;
+  readonly value: Encoded;
+}
+
+const NOTHING: Encoded = { text: "", blobs: [] };
+
+const NEWLINE = 10;
+
+/** Sends a message. */
+export function sendFrame(connection: ControlConnection, kind: FrameKind, id = 0, value: Encoded = NOTHING): void {
+  const { text, blobs } = value;
+  connection.send(`${kind} ${id} ${blobs.map(({ length }) => length).join(",")} ${text}\n`);
+  for (const blob of blobs) connection.send(blob);
+}
+
+/** A message whose bytes are still to come. */
+interface Partial {
+  readonly frame: Frame;
+  /** The blobs that are not full yet. */
+  readonly rest: Uint8Array[];
+  /** How much of the first one is there. */
+  at: number;
+}
+
+/** Cuts a stream of bytes into messages. */
+export class FrameReader {
+  readonly #decoder = new TextDecoder();
+  /** Of a line whose end is still to come. */
+  #line: Uint8Array[] = [];
+  #partial: Partial | undefined;
+
+  /**
+   * Gives the messages that `chunk` completes, one by one, to `take`.
+   *
+   * @throws {SyntaxError} If it makes no sense.
+   */
+  push(chunk: Uint8Array, take: (frame: Frame) => void): void {
+    for (let rest = chunk; rest.length > 0;) {
+      const partial = this.#partial;
+      rest = partial === undefined ? this.#readLine(rest) : fill(partial, rest);
+      const { frame, rest: blobs } = this.#partial ?? {};
+      if (frame === undefined || blobs === undefined || blobs.length > 0) continue;
+      this.#partial = undefined;
+      take(frame);
+    }
+  }
+
+  #readLine(chunk: Uint8Array): Uint8Array {
+    const end = chunk.indexOf(NEWLINE);
+    if (end < 0) {
+      this.#line.push(chunk.slice());
+      return chunk.subarray(chunk.length);
+    }
+    const last = chunk.subarray(0, end);
+    const line = this.#line.length === 0 ? last : concat([...this.#line, last]);
+    this.#line = [];
+    this.#partial = begin(this.#decoder.decode(line));
+    return chunk.subarray(end + 1);
+  }
+}
+
+function begin(line: string): Partial {
+  const [kind, id = "", sizes = ""] = line.split(" ", 3);
+  if (!isKind(kind) || !/^\d+$/.test(id) || !/^(\d+(,\d+)*)?$/.test(sizes)) {
+    throw new SyntaxError(`sent a message that is not known: ${JSON.stringify(line.slice(0, 60))}`);
+  }
+  const text = line.slice(kind.length + id.length + sizes.length + 3);
+  const blobs = sizes === "" ? [] : sizes.split(",").map((size) => new Uint8Array(Number(size)));
+  return { frame: { kind, id: Number(id), value: { text, blobs } }, rest: [...blobs], at: 0 };
+}
+
+/** Takes as much of a chunk as the next blob wants; gives what is left. */
+function fill(partial: Partial, chunk: Uint8Array): Uint8Array {
+  const [blob] = partial.rest;
+  if (blob === undefined) return chunk;
+  const part = chunk.subarray(0, blob.length - partial.at);
+  blob.set(part, partial.at);
+  partial.at += part.length;
+  if (partial.at === blob.length) {
+    partial.rest.shift();
+    partial.at = 0;
+  }
+  return chunk.subarray(part.length);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}

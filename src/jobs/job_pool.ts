@@ -1,0 +1,466 @@
+/**
+ * A pool of workers that do jobs, one after the other, and give what comes of them.
+ *
+ * @module
+ */
+
+import { currentHost } from "../../runtimes/current.ts";
+import { checkCount, checkKeys, checkTime, checkWorkers, show } from "../checks.ts";
+import { Prefork, takeStreams } from "../prefork.ts";
+import { Table } from "../table.ts";
+import type { ControlConnection, ControlHandlers, ProcessHost, RuntimeName, Timer } from "../types.ts";
+import { resolveModule } from "../work.ts";
+import { session, type Worker } from "../worker.ts";
+import { decode, encode } from "./codec.ts";
+import { Dispatcher, type Job, type Outcome } from "./dispatcher.ts";
+import { sendFrame } from "./frames.ts";
+import { JobDiedError, type JobFunction } from "./job.ts";
+import { convey, type MapOptions, type Settled, type Submitted } from "./map.ts";
+import { type Progress, ProgressBar } from "./progress.ts";
+import { byFrames } from "./stream.ts";
+import { doJobs } from "./worker.ts";
+
+/** What a {@linkcode JobPool} may be given. */
+export interface JobPoolOptions {
+  /** How many workers there are; 0 has jobs done in this process, one after the other, for debugging. @default CPUs this process may use */
+  readonly maxProcs?: number;
+  /** How many jobs may wait for a worker; `run` refuses more. @default any number */
+  readonly maxQueue?: number;
+  /** How long a job may take, in milliseconds. @default any time */
+  readonly timeoutMs?: number;
+  /** How often a job is tried again whose worker died of it. @default {0} */
+  readonly retries?: number;
+  /**
+   * How long a job that nobody wants any more has to heed its `signal` before its worker is killed, in milliseconds.
+   *
+   * @default {1000}
+   */
+  readonly killAfterMs?: number;
+  /** How long a worker may take until it can do jobs, in milliseconds. @default {30_000} */
+  readonly bootTimeoutMs?: number;
+  /** Called whenever a job is over. `true` shows a bar on standard error, if that is a terminal. @default nothing */
+  readonly progress?: boolean | ((progress: Progress) => void);
+  /** The runtime of the workers, where the job is a module. @default that of this process */
+  readonly runtime?: RuntimeName;
+  /** The executable of that runtime. @default this process's own, or what `PATH` has */
+  readonly executable?: string;
+  /** Flags for workers on Deno (`["--allow-net"]`), in place of the permissions this process was given. */
+  readonly denoArgs?: readonly string[];
+}
+
+/** What {@linkcode JobPool.run} may be given. */
+export interface RunOptions {
+  /** Gives the job up when this aborts. */
+  readonly signal?: AbortSignal;
+  /** How long the job may take, in milliseconds. @default {JobPoolOptions.timeoutMs} */
+  readonly timeoutMs?: number;
+}
+
+/** A worker's stream. */
+interface Line {
+  readonly connection: ControlConnection;
+  pid: number;
+}
+
+/** A job that is not over. */
+interface Pending {
+  readonly id: number;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (reason: unknown) => void;
+  readonly timeoutMs: number | undefined;
+  timer: Timer | undefined;
+}
+
+const OPTIONS = [
+  ...["maxProcs", "maxQueue", "timeoutMs", "retries", "killAfterMs", "bootTimeoutMs", "progress"],
+  ...["runtime", "executable", "denoArgs"],
+];
+
+/** How this process becomes a worker of one of the pools of its program, by their keys. */
+const pools = new Map<string, () => Promise<never>>();
+
+/** A worker that is at a job for longer than this has back what it was given in advance. */
+const LOOK_MS = 20;
+
+/** So many workers may fail before the first one could do a job. */
+const BOOT_FAILURES = 3;
+
+/**
+ * Workers that do jobs, one after the other: the form that people want in JavaScript of what {@linkcode ForkManager} does.
+ *
+ * A worker runs this program again up to the first job that is given to any pool; from there on it does jobs, and what
+ * follows is not run in it. So all pools must be made before that. Or the job is a module of its own, whose default export
+ * is a function.
+ *
+ * @typeParam Item What a job is given: anything that the structured clone algorithm knows.
+ * @typeParam Result What it gives, likewise.
+ *
+ * @example
+ * ```ts ignore
+ * import { JobPool } from "@prefork/prefork/jobs";
+ *
+ * await using pool = new JobPool((n: number) => factor(n), { maxProcs: 4 });
+ * console.log(await pool.run(91));
+ * for await (const factors of pool.map(numbers)) console.log(factors);
+ * ```
+ */
+export class JobPool<Item, Result> implements AsyncDisposable {
+  readonly #host: ProcessHost = currentHost;
+  readonly #job: JobFunction<Item, Result> | URL;
+  readonly #options: JobPoolOptions;
+  readonly #key = `jobs-${pools.size}`;
+  readonly #pool: Prefork;
+  readonly #dispatcher: Dispatcher<Line>;
+  readonly #pending = new Table<number, Pending>();
+  readonly #progress: ((progress: Progress) => void) | undefined;
+  #maxProcs: number;
+  #made = 0;
+  #done = 0;
+  #failed = 0;
+  #total: number | undefined;
+  #begun: Promise<void> | undefined;
+  /** Why no job can be done any more. */
+  #end: { readonly reason: unknown } | undefined;
+  #emptied: PromiseWithResolvers<void> | undefined;
+  #room: PromiseWithResolvers<void> | undefined;
+  #looking: Timer | undefined;
+  /** The last of the jobs that are done here. */
+  #here: Promise<unknown> = Promise.resolve();
+
+  /**
+   * Makes a pool. Its workers come with the first job.
+   *
+   * @param job A function; or a module, by a URL, or by a path from the directory the program was started in.
+   * @throws {TypeError} If an option is unknown or of the wrong shape.
+   * @throws {RangeError} If a number is out of range.
+   */
+  constructor(job: JobFunction<Item, Result> | URL | string, options: JobPoolOptions = {}) {
+    checkOptions(options);
+    this.#job = typeof job === "function" ? job : locate(job, this.#host.directory);
+    this.#options = options;
+    this.#maxProcs = options.maxProcs ?? this.#host.cpuCount;
+    this.#dispatcher = new Dispatcher({
+      give: ({ connection }, { id, item }) => sendFrame(connection, "do", id, item),
+      begins: (line, { id }) => this.#watch(line, id),
+      settle: (job, outcome) => this.#settle(job, outcome),
+    }, () => this.#host.now());
+    this.#pool = new Prefork({
+      name: this.#key,
+      maxWorkers: this.#maxProcs,
+      trapSignals: {},
+      errRespawnIntervalMs: 0,
+      maxBootFailures: BOOT_FAILURES,
+      ...(options.bootTimeoutMs === undefined ? {} : { bootTimeoutMs: options.bootTimeoutMs }),
+    });
+    const { progress } = options;
+    this.#progress = progress === true ? new ProgressBar(this.#host).show : progress || undefined;
+    pools.set(this.#key, () => this.#become());
+  }
+
+  /** How many workers there are. Can be changed at any time. */
+  get maxProcs(): number {
+    return this.#maxProcs;
+  }
+
+  set maxProcs(count: number) {
+    this.#maxProcs = checkWorkers("maxProcs", count);
+    this.#pool.maxWorkers = count;
+  }
+
+  /** How many jobs wait for a worker, are being done, were done and have failed. */
+  get progress(): Progress {
+    const { waiting, running } = this.#dispatcher;
+    return { waiting, running, done: this.#done, failed: this.#failed, total: this.#total };
+  }
+
+  /**
+   * Has a job done.
+   *
+   * @returns What it gives.
+   * @throws What it throws.
+   * @throws {JobDiedError} If its worker died, and it may not be tried again.
+   * @throws {DOMException} A `TimeoutError`, if it took longer than it may.
+   * @throws {RangeError} If `maxQueue` jobs wait already.
+   * @throws {TypeError} If `item` cannot be sent.
+   */
+  async run(item: Item, options: RunOptions = {}): Promise<Result> {
+    checkKeys("run", options, ["signal", "timeoutMs"]);
+    if (isOnItsWay()) return await arrive();
+    const { maxQueue } = this.#options;
+    if (maxQueue !== undefined && this.#dispatcher.waiting >= maxQueue) {
+      throw new RangeError(`Cannot take this job: ${maxQueue} wait already (maxQueue); await room() before run()`);
+    }
+    options.signal?.throwIfAborted();
+    const { id, result } = this.#submit(item, options);
+    if (options.signal === undefined) return await result;
+    const giveUp = (): void => this.#giveUp(id, options.signal?.reason);
+    options.signal.addEventListener("abort", giveUp, { once: true });
+    return await result.finally(() => options.signal?.removeEventListener("abort", giveUp));
+  }
+
+  /** Resolves when a job would not be refused because of `maxQueue`. */
+  async room(): Promise<void> {
+    const { maxQueue = Infinity } = this.#options;
+    while (this.#dispatcher.waiting >= maxQueue && this.#end === undefined) {
+      this.#room ??= Promise.withResolvers();
+      await this.#room.promise;
+    }
+  }
+
+  /**
+   * Has a job done for each item. Items are taken as there are workers for them, and results are kept only until they are
+   * read: what is being worked on at a time is bounded, however many there are.
+   *
+   * @param items Where they come from.
+   * @returns What the jobs give, in the order of the items. The first failure ends it, and gives up the jobs in hand.
+   * @throws As {@linkcode run}.
+   */
+  async *map(
+    items: Iterable<Item> | AsyncIterable<Item>,
+    options: MapOptions = {},
+  ): AsyncGenerator<Result, void, undefined> {
+    for await (const settled of this.mapSettled(items, options)) {
+      if (settled.status === "rejected") throw settled.reason;
+      yield settled.value;
+    }
+  }
+
+  /** The same, telling of each item what came of it: a job that fails costs that one only. */
+  async *mapSettled(
+    items: Iterable<Item> | AsyncIterable<Item>,
+    options: MapOptions = {},
+  ): AsyncGenerator<Settled<Result>, void, undefined> {
+    checkKeys("map", options, ["ordered", "signal", "timeoutMs", "total"]);
+    if (isOnItsWay()) return await arrive();
+    const total = options.total ?? (Array.isArray(items) ? items.length : undefined);
+    if (total !== undefined) this.#total = this.#done + this.#failed + this.progress.waiting + total;
+    yield* convey(items, options, {
+      submit: (item) => this.#submit(item, options),
+      giveUp: (id, reason) => this.#giveUp(id, reason),
+      mostAtOnce: () => 2 * Math.max(1, this.#maxProcs) * this.#dispatcher.depth,
+    });
+  }
+
+  /** Waits until all jobs are over, and ends the workers. */
+  async close(): Promise<void> {
+    while (this.#pending.size > 0) {
+      this.#emptied ??= Promise.withResolvers();
+      await this.#emptied.promise;
+    }
+    this.#end ??= { reason: new Error("Cannot take this job: the pool was closed") };
+    await this.#here;
+    await this.#pool[Symbol.asyncDispose]();
+    await this.#begun;
+  }
+
+  /** Waits until all jobs are over, and ends the workers. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!isOnItsWay()) await this.close();
+  }
+
+  /** This process is a worker of this pool. */
+  async #become(): Promise<never> {
+    const job = this.#job;
+    if (typeof job === "function") await this.#pool.start((worker: Worker) => this.#serve(worker, job));
+    return await never();
+  }
+
+  /** What is made in a job by this program run again would have to come by that job, of which it knows nothing. */
+  async #serve(worker: Worker, job: JobFunction<Item, Result>): Promise<void> {
+    if (session === undefined || session.arrived) return await doJobs(worker, job);
+    return await session.fail(
+      "prefork: Cannot come to where this worker is made, for that is in a job; what makes workers in a job is to make " +
+        "them of a module",
+      String,
+    );
+  }
+
+  #submit(item: Item, { timeoutMs = this.#options.timeoutMs }: Pick<RunOptions, "timeoutMs">): Submitted<Result> {
+    if (this.#end !== undefined) throw this.#end.reason;
+    if (timeoutMs !== undefined) checkTime("timeoutMs", timeoutMs);
+    const encoded = this.#maxProcs === 0 ? undefined : encode(item);
+    const id = ++this.#made;
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    const result = promise as Promise<Result>; // what jobs give is for their writer to know
+    this.#pending.set(id, { id, resolve, reject, timeoutMs, timer: undefined });
+    if (encoded === undefined) this.#doHere(id, item);
+    else {
+      this.#dispatcher.add({ id, item: encoded, tries: 1 + (this.#options.retries ?? 0) });
+      this.#begun ??= this.#begin();
+      this.#look();
+    }
+    return { id, result };
+  }
+
+  #doHere(id: number, item: Item): void {
+    const job = this.#job;
+    const work = async (): Promise<unknown> => {
+      const stop = new AbortController();
+      if (typeof job === "function") return await job(item, { signal: stop.signal, worker: undefined });
+      const { default: exported } = await import(job.href);
+      return await exported(item, { signal: stop.signal, worker: undefined });
+    };
+    this.#here = this.#here.then(work).then(
+      (value) => this.#over(id, true, value),
+      (error) => this.#over(id, false, error),
+    );
+  }
+
+  /** Has workers made, for as long as the pool is not closed. */
+  async #begin(): Promise<void> {
+    const { denoArgs, runtime, executable } = this.#options;
+    const flags = denoArgs === undefined ? {} : { denoArgs };
+    try {
+      await takeStreams(this.#pool, (connection) => this.#take(connection));
+      if (typeof this.#job === "function") await this.#pool.start(() => {}, flags);
+      else {
+        await this.#pool.startModule(new URL("./run_module.ts", import.meta.url), {
+          ...flags,
+          ...(runtime === undefined ? {} : { runtime }),
+          ...(executable === undefined ? {} : { executable }),
+          data: { module: this.#job.href },
+        });
+      }
+    } catch (error) {
+      if (this.#end === undefined) this.#failAll(error);
+    }
+  }
+
+  #failAll(reason: unknown): void {
+    this.#end = { reason };
+    for (const { id } of this.#pending.values()) this.#over(id, false, reason);
+  }
+
+  /** A worker has opened its stream. */
+  #take(connection: ControlConnection): ControlHandlers {
+    const line: Line = { connection, pid: 0 };
+    sendFrame(connection, "ok");
+    return {
+      data: byFrames(({ kind, id, value }) => {
+        if (kind === "here") {
+          line.pid = id;
+          this.#dispatcher.join(line);
+        } else if (kind === "back") this.#dispatcher.giveBack(line, id);
+        else if (kind === "done" || kind === "failed") this.#dispatcher.answer(line, id, { type: kind, value });
+      }),
+      closed: () => this.#dispatcher.leave(line),
+    };
+  }
+
+  /** Now and then, as long as there are jobs: what waits behind a job that takes long is for somebody else to do. */
+  #look(): void {
+    this.#looking ??= this.#host.setTimer(LOOK_MS, () => {
+      this.#looking = undefined;
+      for (const { worker, jobs } of this.#dispatcher.behind(LOOK_MS)) {
+        for (const { id } of jobs) sendFrame(worker.connection, "back", id);
+      }
+      if (this.#pending.size > 0) this.#look();
+    });
+    this.#looking.unref();
+  }
+
+  /** A worker has come to a job. */
+  #watch(line: Line, id: number): void {
+    const pending = this.#pending.get(id);
+    if (pending?.timeoutMs === undefined) return;
+    const { timeoutMs } = pending;
+    pending.timer = this.#host.setTimer(timeoutMs, () => {
+      const reason = new DOMException(
+        `Cannot wait for this job any longer: it took more than ${timeoutMs} ms`,
+        "TimeoutError",
+      );
+      this.#over(id, false, reason);
+      this.#dispatcher.cancel(id);
+      this.#endJob(line, id);
+    });
+  }
+
+  #giveUp(id: number, reason: unknown): void {
+    if (this.#pending.get(id) === undefined) return;
+    this.#over(id, false, reason);
+    const line = this.#dispatcher.cancel(id);
+    if (line !== undefined) this.#endJob(line, id);
+  }
+
+  /** Nobody wants a job any more that a worker has. */
+  #endJob(line: Line, id: number): void {
+    sendFrame(line.connection, "end", id);
+    const { killAfterMs = 1000 } = this.#options;
+    this.#host.setTimer(killAfterMs, () => {
+      if (this.#dispatcher.isAt(line, id)) this.#host.kill(-line.pid, "SIGKILL");
+    }).unref();
+  }
+
+  #settle({ id }: Job, outcome: Outcome): void {
+    if (this.#pending.get(id) === undefined) return; // it was given up before
+    if (outcome.type === "died") return this.#over(id, false, new JobDiedError(outcome.times));
+    this.#over(id, outcome.type === "done", decode(outcome.value));
+  }
+
+  #over(id: number, isDone: boolean, value: unknown): void {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    this.#pending.delete(id);
+    pending.timer?.[Symbol.dispose]();
+    if (isDone) this.#done++;
+    else this.#failed++;
+    if (isDone) pending.resolve(value);
+    else pending.reject(value);
+    this.#progress?.(this.progress);
+    this.#room?.resolve();
+    this.#room = undefined;
+    if (this.#pending.size > 0) return;
+    this.#emptied?.resolve();
+    this.#emptied = undefined;
+  }
+}
+
+function never(): Promise<never> {
+  return new Promise(() => {});
+}
+
+/** Whether this process is a worker that has not come to its own code: the jobs of its program are not for it to give. */
+function isOnItsWay(): boolean {
+  return session !== undefined && !session.arrived;
+}
+
+let arriving: Promise<never> | undefined;
+
+/** A worker has run its program as far as it is to. */
+function arrive(): Promise<never> {
+  return arriving ??= becomeWorker();
+}
+
+async function becomeWorker(): Promise<never> {
+  if (session === undefined) return await never();
+  const become = pools.get(session.way[0] ?? "");
+  if (become !== undefined) return await become();
+  const what = session.way[0]?.startsWith("jobs-")
+    ? "the program has not made the pool of this worker when it gives its first job; make all pools before"
+    : "this process is a worker whose start() comes later; give jobs after that, or where isWorker() is false";
+  return await session.fail(`prefork: Cannot give a job: ${what}`, String);
+}
+
+function checkOptions(options: JobPoolOptions): void {
+  checkKeys("JobPool", options, OPTIONS);
+  const { maxProcs, maxQueue, timeoutMs, retries, killAfterMs, bootTimeoutMs, progress, runtime } = options;
+  if (maxProcs !== undefined) checkWorkers("maxProcs", maxProcs);
+  if (maxQueue !== undefined) checkCount("maxQueue", maxQueue, 1);
+  if (retries !== undefined) checkCount("retries", retries, 0);
+  for (const [name, value] of Object.entries({ timeoutMs, killAfterMs, bootTimeoutMs })) {
+    if (value !== undefined) checkTime(name, value);
+  }
+  if (!["undefined", "boolean", "function"].includes(typeof progress)) {
+    throw new TypeError(`Cannot use 'progress': it must be true or a function, not ${show(progress)}`);
+  }
+  if (runtime === undefined || runtime === "deno" || runtime === "bun") return;
+  throw new TypeError(`Cannot do jobs on ${show(runtime)}: the runtimes are 'deno' and 'bun'`);
+}
+
+function locate(module: URL | string, directory: string): URL {
+  if (module instanceof URL) return module;
+  if (typeof module !== "string") {
+    throw new TypeError(`Cannot do jobs by ${show(module)}: give a function, or the URL or the path of a module`);
+  }
+  return new URL(resolveModule(module, directory));
+}
