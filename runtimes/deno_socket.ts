@@ -57,6 +57,7 @@ const MOST_READ = 262_144;
 function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) => ControlHandlers): ControlConnection {
   const encoder = new TextEncoder();
   let open = true;
+  let isBroken = false;
   let unsent = "";
   const before: Uint8Array[] = []; // what was to be sent before that
   let writing: Promise<void> | undefined;
@@ -78,7 +79,10 @@ function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) =>
         for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
       }
     } catch {
-      close();
+      // The peer is gone. What it has said before is still to be read, and the end of that closes this end.
+      isBroken = true;
+      unsent = "";
+      before.length = 0;
     }
     writing = undefined;
   };
@@ -97,7 +101,7 @@ function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) =>
 
   const connection: ControlConnection = {
     send(data) {
-      if (!open || data.length === 0) return;
+      if (!open || isBroken || data.length === 0) return;
       if (typeof data === "string") unsent += data;
       else {
         if (unsent !== "") before.push(encoder.encode(takeUnsent()));

@@ -1,32 +1,51 @@
 // deno-lint-ignore-file no-console
 /**
- * All checks, then all tests on both runtimes, several files at once, as `npm test` runs them: one closing line per runtime. Runs on
+ * All tests on both runtimes, then all checks, several at once, as `npm test` runs them: one closing line per runtime. Runs on
  * Node, which npm needs anyway; the runtimes under test are the ones npm installed.
  */
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { env, inTurn, root, runFile, RUNTIMES } from "./support/runtimes.mjs";
+import { inTurn, root, runCommand, runFile, RUNTIMES } from "./support/runtimes.mjs";
 
 /** How many files run at a time: they wait more than they compute. */
 const JOBS = Math.max(1, Number(process.env.PREFORK_TEST_JOBS) || 4);
 
 /** These take longest, and come first, so that none of them is waited for alone. */
-const LONGEST = ["chatter", "loss", "ready_when", "upgrade", "chaos", "serve", "attach"]
-  .map((name) => `tests/${name}_test.ts`);
+const LONGEST = [
+  ...[
+    "chatter",
+    "loss",
+    "endurance",
+    "attach",
+    "upgrade",
+    "ready_when",
+    "pool_exhaustive",
+    "serve",
+    "cli",
+    "status_page",
+  ],
+  ...["standby", "chaos", "upgrade_cli", "serve_drain", "orphans", "job_pool"],
+].map((name) => `tests/${name}_test.ts`);
+
+/** Of how many files it is told how long they took. */
+const LONGEST_TOLD = Math.max(1, Number(process.env.PREFORK_TEST_LONGEST) || 20);
 
 /** What those files printed that failed: told last, since a log may be cut, and is read from its end. */
 const complaints = [];
 
+/** How long each file took. */
+const took = [];
+
 const reports = mkdtempSync(join(tmpdir(), "prefork-reports-"));
 
-function run(command, args) {
-  console.log(`\n$ ${command} ${args.join(" ")}`);
-  const { status, signal } = spawnSync(command, args, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] });
-  if (status !== 0) console.log(`${command} ended with ${signal ?? `status ${status}`}`);
-  return status === 0;
+async function check([command, ...args]) {
+  const { status, output } = await runCommand(command, args);
+  const text = `\n$ ${command} ${args.join(" ")}\n${output}`;
+  if (status === 0) return console.log(text);
+  complaints.push(`${text}\n${command} ended with ${typeof status === "string" ? status : `status ${status}`}`);
+  failedChecks.push([command, ...args]);
 }
 
 /** Checks that say nothing of what runs; each one that fails is a failed run. */
@@ -65,7 +84,9 @@ function count(report) {
 /** What a file's cases came to. One that does not load, or leaks after its last test, fails without a failed test. */
 async function test({ runtime, file }) {
   const report = join(reports, `${runtime}-${file.replaceAll("/", "-")}.xml`);
+  const begun = performance.now();
   const { status, output } = await runFile(runtime, file, report);
+  took.push({ runtime, file, seconds: Math.round((performance.now() - begun) / 1000) });
   const ending = typeof status === "string" ? status : `status ${status}`;
   const text = `\n$ ${runtime} ${RUNTIMES[runtime](file).join(" ")}\n${output}`;
   const { passed, failed } = read(report);
@@ -91,11 +112,15 @@ function testFiles() {
 }
 
 const named = process.argv.slice(2);
-const failedChecks = (named.length > 0 ? [] : CHECKS).filter(([command, ...args]) => !run(command, args));
+const failedChecks = [];
 const files = named.length > 0 ? named : testFiles();
 const totals = new Map(Object.keys(RUNTIMES).map((runtime) => [runtime, { passed: 0, failed: 0, failing: [] }]));
-const queue = files.flatMap((file) => Object.keys(RUNTIMES).map((runtime) => ({ runtime, file })));
+const queue = [
+  ...files.flatMap((file) => Object.keys(RUNTIMES).map((runtime) => ({ runtime, file }))),
+  ...(named.length > 0 ? [] : CHECKS.map((words) => ({ words }))),
+];
 await inTurn(queue, JOBS, async (one) => {
+  if ("words" in one) return await check(one.words);
   const { passed, failed } = await test(one);
   const total = totals.get(one.runtime);
   totals.set(one.runtime, {
@@ -107,6 +132,10 @@ await inTurn(queue, JOBS, async (one) => {
 rmSync(reports, { recursive: true, force: true });
 
 for (const complaint of complaints) console.log(complaint);
+const longest = took.sort((a, b) => b.seconds - a.seconds).slice(0, LONGEST_TOLD);
+console.log(
+  `\nlongest: ${longest.map(({ runtime, file, seconds }) => `${file} on ${runtime} ${seconds} s`).join(", ")}`,
+);
 if (failedChecks.length > 0) console.log("\nfailed checks, see above:");
 for (const words of failedChecks) console.log(`  ${words.join(" ")}`);
 for (const [runtime, { failing }] of totals) for (const file of failing) console.log(`failed on ${runtime}: ${file}`);

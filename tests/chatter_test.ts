@@ -12,7 +12,7 @@ import { currentHost } from "../runtimes/current.ts";
 import { ask, findManager, type Outcome } from "../src/cli/client.ts";
 import type { StatusReport } from "../src/operator/report.ts";
 import { Audience, nameOf, VOICES } from "./support/chatter.ts";
-import { keepAlive, load, oneShot } from "./support/load.ts";
+import { atRate, keepAlive, load } from "./support/load.ts";
 import { end, socketOf, start } from "./support/operator.ts";
 import { memoryKb } from "./support/pool.ts";
 import { Random } from "./support/random.ts";
@@ -26,6 +26,8 @@ const WORKERS = 5;
 /** Of each stream of each worker. */
 const LINES_PER_SECOND = 500;
 const REQUESTS_PER_SECOND = 100_000 / WORKERS;
+/** Of clients, who are there, and no more: what is served at full speed is shown elsewhere. */
+const CLIENTS = [atRate(() => 100), keepAlive(10)];
 
 /** Does something again and again until told to stop. */
 class Routine implements AsyncDisposable {
@@ -267,7 +269,7 @@ describe(`workers that talk all the time on ${runtime}`, () => {
         const { url, port } = await gathering.begin();
         const before = await gathering.status();
         const followed = gathering.follow();
-        const clients = load({ port }, [oneShot, keepAlive(0)]);
+        const clients = load({ port }, CLIENTS);
         await gathering.pass(CHATTER_MS, url);
         await clients.stop();
         const after = await gathering.status();

@@ -42,6 +42,22 @@ describe("a value that is sent to another process", () => {
     assert.deepEqual(copy([buffer, new DataView(buffer, 100)]), [buffer, new DataView(buffer.slice(100))]);
   });
 
+  it("has of views what they show, and what kind they are, however large", () => {
+    const big = new Uint8Array(1000).map((_, index) => index);
+    class Own extends Float64Array {}
+    for (const size of [0, 3, 100]) {
+      const values = [
+        big.subarray(5, 5 + size),
+        new DataView(big.buffer, 5, size),
+        new Uint8ClampedArray(size).fill(9),
+      ];
+      assert.deepEqual(copy(values), values);
+      assert.deepEqual(copy(new Own(size).fill(0.5)), new Float64Array(size).fill(0.5));
+      assert.deepEqual(copy(new Uint8Array(size).buffer), new Uint8Array(size).buffer);
+    }
+    assert.equal(encode(big.subarray(5, 8)).blobs[0]?.length, 3);
+  });
+
   it("keeps what stands in it twice, and circles", () => {
     const inner = { a: 1 };
     const [first, second] = copy([inner, inner]) as [object, object];

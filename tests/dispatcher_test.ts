@@ -17,6 +17,7 @@ class Scene {
     this.dispatcher = new Dispatcher<string>({
       give: (worker, { id }) => this.log.push(`give ${id} to ${worker}`),
       begins: (worker, { id }) => this.log.push(`${worker} begins ${id}`),
+      returns: ({ id }) => this.log.push(`${id} returns`),
       settle: ({ id }, outcome) =>
         this.log.push(`${id} ${outcome.type}${outcome.type === "died" ? outcome.times : ""}`),
     }, () => this.now);
@@ -72,6 +73,58 @@ describe("a dispatcher of jobs", () => {
     assert.deepEqual(scene.look(), ["give 5 to a"]);
   });
 
+  it("loses nothing that a worker had not begun which was told to stop", () => {
+    for (const last of [0, 2]) {
+      const scene = new Scene();
+      scene.dispatcher.join("a");
+      scene.add(1);
+      scene.answer("a", 1, 0.1);
+      scene.add(2, 3, 4);
+      scene.look();
+      scene.dispatcher.close("a", last);
+      if (last === 2) scene.answer("a", 2);
+      scene.add(5);
+      assert.ok(!scene.look().some((line) => line.startsWith("give")), "it is given nothing more");
+      scene.dispatcher.leave("a");
+      scene.dispatcher.join("b");
+      assert.ok(!scene.log.some((line) => line.includes("died")));
+      assert.equal(scene.dispatcher.waiting + scene.dispatcher.running, last === 2 ? 3 : 4);
+    }
+  });
+
+  it("takes back what a worker has not begun, though it is next by then", () => {
+    const scene = new Scene();
+    scene.dispatcher.join("a");
+    scene.add(1);
+    scene.answer("a", 1, 0.1);
+    scene.add(2, 3, 4);
+    scene.answer("a", 2);
+    scene.look();
+    scene.dispatcher.giveBack("a", 3);
+    assert.deepEqual(scene.look(), ["3 returns", "give 3 to a", "a begins 3"]);
+  });
+
+  it("gives nobody what nobody wants any more, also where it comes back", () => {
+    const scene = new Scene();
+    scene.dispatcher.join("a");
+    scene.add(1);
+    scene.answer("a", 1, 0.1);
+    scene.add(2, 3, 4);
+    for (const id of [2, 3]) assert.equal(scene.dispatcher.cancel(id), "a");
+    scene.dispatcher.leave("a");
+    scene.look();
+    scene.dispatcher.join("b");
+    assert.deepEqual(scene.look(), ["3 died0", "give 4 to b", "b begins 4"]);
+  });
+
+  it("gives up all that waits", () => {
+    const scene = new Scene();
+    scene.add(1, 2, 3);
+    scene.dispatcher.cancel(2);
+    assert.deepEqual(scene.dispatcher.takeAll().map(({ id }) => id), [1, 3]);
+    assert.equal(scene.dispatcher.waiting, 0);
+  });
+
   it("has what was given in advance back from whoever is at a job for long", () => {
     const scene = new Scene();
     scene.dispatcher.join("a");
@@ -82,11 +135,15 @@ describe("a dispatcher of jobs", () => {
     scene.now += 20;
     const [{ worker, jobs } = { worker: "", jobs: [] }] = scene.dispatcher.behind(20);
     assert.deepEqual([worker, jobs.map(({ id }) => id)], ["a", [3, 4]]);
+    assert.deepEqual(scene.dispatcher.behind(20), [], "it is asked once");
+    scene.add(6);
+    assert.ok(!scene.look().includes("give 5 to a"), "and given nothing more meanwhile");
+    scene.dispatcher.cancel(6);
     scene.dispatcher.join("b");
     scene.look();
     scene.dispatcher.giveBack("a", 4);
     scene.dispatcher.giveBack("a", 3);
-    assert.throws(() => scene.dispatcher.giveBack("a", 2), /sent a job back that it does not have: 2/);
+    assert.throws(() => scene.dispatcher.giveBack("a", 9), /sent a job back that it does not have: 9/);
     for (const id of [5, 4, 3]) scene.answer("b", id);
     assert.deepEqual(scene.look().filter((line) => /done|give/.test(line)), [
       "5 done",
@@ -114,7 +171,7 @@ describe("a dispatcher of jobs", () => {
     scene.add(2, 3, 4);
     assert.ok(scene.look().includes("give 3 to a"));
     scene.dispatcher.leave("a");
-    assert.deepEqual(scene.look(), ["2 died1"]);
+    assert.deepEqual(scene.look(), ["3 returns", "2 died1"]);
     scene.add(5);
     scene.dispatcher.join("b");
     assert.deepEqual(scene.look().filter((line) => line.startsWith("give")), [3, 4].map((id) => `give ${id} to b`));
@@ -127,7 +184,7 @@ describe("a dispatcher of jobs", () => {
     scene.dispatcher.join("a");
     scene.dispatcher.leave("a");
     scene.dispatcher.join("b");
-    assert.deepEqual(scene.look(), ["give 1 to a", "a begins 1", "give 1 to b", "b begins 1"]);
+    assert.deepEqual(scene.look(), ["give 1 to a", "a begins 1", "1 returns", "give 1 to b", "b begins 1"]);
     scene.dispatcher.leave("b");
     scene.dispatcher.join("c");
     assert.deepEqual(scene.look(), ["1 died2", "give 2 to c", "c begins 2"]);
@@ -143,7 +200,7 @@ describe("a dispatcher of jobs", () => {
     assert.deepEqual([scene.dispatcher.isAt("a", 1), scene.dispatcher.isAt("a", 3)], [true, false]);
     scene.dispatcher.leave("a");
     scene.dispatcher.join("b");
-    assert.deepEqual(scene.look(), ["give 1 to a", "a begins 1", "1 diedInfinity", "give 3 to b", "b begins 3"]);
+    assert.deepEqual(scene.look(), ["give 1 to a", "a begins 1", "1 died1", "give 3 to b", "b begins 3"]);
   });
 
   it("tries nothing again that nobody wants any more", () => {
@@ -153,7 +210,7 @@ describe("a dispatcher of jobs", () => {
     scene.dispatcher.cancel(1);
     scene.dispatcher.leave("a");
     scene.dispatcher.join("b");
-    assert.deepEqual(scene.look().at(-1), "1 diedInfinity");
+    assert.deepEqual(scene.look().at(-1), "1 died1");
   });
 
   it("takes no answer for a job that a worker does not do", () => {

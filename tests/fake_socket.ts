@@ -12,6 +12,8 @@ export class FakeConnection implements ControlConnection {
   #open = true;
   readonly #unread: Uint8Array[] = [];
   #isBusy = false;
+  /** Whether the other end has closed: what it has said before is heard first. */
+  #isEnding = false;
 
   /** Two ends. What `accept` gives listens on the second, `handlers` on the first, which is returned. */
   static pair(handlers: ControlHandlers, accept: (connection: ControlConnection) => ControlHandlers): FakeConnection {
@@ -39,7 +41,7 @@ export class FakeConnection implements ControlConnection {
 
   close(): void {
     if (!this.#open) return;
-    queueMicrotask(() => this.#peer?.close());
+    queueMicrotask(() => this.#peer?.#end());
     this.#open = false;
     queueMicrotask(() => this.#handlers?.closed());
   }
@@ -50,6 +52,11 @@ export class FakeConnection implements ControlConnection {
 
   unref(): void {
     this.referenced = false;
+  }
+
+  #end(): void {
+    this.#isEnding = true;
+    if (!this.#isBusy) this.close();
   }
 
   #receive(chunk: Uint8Array): void {
@@ -67,5 +74,6 @@ export class FakeConnection implements ControlConnection {
       this.#isBusy = true;
       return void dealt.then(() => this.#deliver());
     }
+    if (this.#isEnding) this.close();
   }
 }

@@ -158,7 +158,7 @@ describe("a stranger at the workers' socket", () => {
     };
     const all = await Promise.all([...SAYINGS, ...Array.from({ length: 100 }, () => "half a line")].map(say));
     await waitFor(() => all.every(({ isDropped }) => isDropped), { what: "all of them to be dropped" });
-    await waitFor(() => descriptors(program.pid).length === before.descriptors, { what: "as many descriptors" });
+    await waitFor(() => descriptors(program.pid).length <= before.descriptors, { what: "as many descriptors" });
     assert.ok(memoryKb(program.pid, "status", "VmRSS") - before.memory < GROWTH_KB);
     for (const type of ["reap", "protocolError"] as const) assert.deepEqual(eventsOfType(program, type), []);
     await stopPool(program);

@@ -93,7 +93,7 @@ describe(`ForkManager on ${runtime}`, () => {
         '3 [["a",[1]]]',
         "3 0",
         "3 3000000",
-        "3 false",
+        "3 undefined",
         "3 null",
       ].toSorted(),
     );
@@ -211,6 +211,34 @@ describe("ForkManager, on a virtual clock", () => {
       await settled(host, pm.waitAllChildren());
     });
   }
+
+  it("has all who wait look again when a process has ended", async () => {
+    const host = new FakeHost();
+    const pm = new ForkManager(1, { host });
+    const pid = await settled(host, pm.start("a"));
+    const [second, available] = [pm.start("b"), pm.waitForAvailableProcs()];
+    await host.advance(10);
+    host.exitChild(pid, KILLED);
+    const next = await settled(host, second);
+    host.exitChild(next, KILLED);
+    await settled(host, available);
+    await settled(host, pm.waitAllChildren());
+  });
+
+  it("looks again at how many there may be while it waits", async () => {
+    const host = new FakeHost();
+    const pm = new ForkManager(2, { host });
+    const pids = [await settled(host, pm.start("a")), await settled(host, pm.start("b"))];
+    const [third, both] = [pm.start("c"), pm.waitForAvailableProcs(2)];
+    both.catch(() => {});
+    await host.advance(10);
+    pm.maxProcs = 0;
+    assert.equal(await settled(host, third), 0, "it is begun here");
+    await assert.rejects(both, /^RangeError: Cannot wait for 2 processes to be available: there are at most 0/);
+    await pm.finish();
+    for (const pid of pids) host.exitChild(pid, KILLED);
+    await settled(host, pm.waitAllChildren());
+  });
 
   it("notices at once that a process has ended", async () => {
     const host = new FakeHost();

@@ -131,6 +131,41 @@ export function controlConformance(getRig: () => HostRig): void {
     await waitFor(() => near.timesClosed === 1, { what: "the end" });
   });
 
+  test(
+    "hears all that a peer has said which is gone by then, though what it says itself reaches nobody",
+    { timeout },
+    async () => {
+      const { host, pass } = getRig();
+      const directory = await host.privateDir();
+      const path = `${directory}/worker.sock`;
+      const far = new End();
+      const listener = host.listenControl(path, (connection) => far.attach(connection));
+      const dealt = Promise.withResolvers<void>();
+      let [length, timesClosed] = [0, 0];
+      const near = await host.connectControl(path, {
+        data(chunk) {
+          length += chunk.length;
+          return dealt.promise;
+        },
+        closed: () => void timesClosed++,
+      });
+      await waitFor(() => far.isAttached, { what: "the connection to be accepted" });
+      far.connection.send("x".repeat(50_000));
+      far.connection.send("y".repeat(50_000));
+      await far.connection.flush();
+      far.connection.close();
+      await pass(20);
+      near.send("to nobody");
+      await pass(20);
+      dealt.resolve();
+      await near.flush();
+      await waitFor(() => timesClosed > 0, { what: "the end" });
+      assert.deepEqual([length, timesClosed], [100_000, 1]);
+      listener[Symbol.dispose]();
+      host.removeDir(directory);
+    },
+  );
+
   test("keeps open connections when it stops listening, and removes the socket", { timeout }, async () => {
     await using sockets = await connect(getRig());
     const { rig, near, far } = sockets;
@@ -172,6 +207,10 @@ class End implements ControlHandlers {
   get connection(): ControlConnection {
     assert.ok(this.#connection, "connected");
     return this.#connection;
+  }
+
+  get isAttached(): boolean {
+    return this.#connection !== undefined;
   }
 
   attach(connection: ControlConnection): this {

@@ -112,6 +112,48 @@ describe(`a pool of jobs on ${runtime}`, () => {
     });
   }
 
+  it("loses no job as its workers come and go, and does the rest here if there are to be none", async () => {
+    await using dir = await tempDir();
+    const { lines } = await play("resized", dir.path);
+    assert.deepEqual(lines, ["4000 0", '"wait" true']);
+  });
+
+  it("has nobody do what nobody wants any more", async () => {
+    await using dir = await tempDir();
+    const { lines } = await play("unwanted", dir.path);
+    assert.deepEqual(lines, ["true", '"after" 0']);
+  });
+
+  it("goes on where who is told of its progress throws, and says so", async () => {
+    const { lines, errorLines } = await play("throwing");
+    assert.deepEqual(lines, ['"a"']);
+    assert.match(errorLines[0] ?? "", /^prefork: what is told of the progress of jobs threw: Error: no screen/);
+  });
+
+  it("says so if a program with two of them is late to give one its job", async () => {
+    await using program = scene("unnamed");
+    await program.waitForLine("2", PATIENT);
+    await program.waitForErrorLine(
+      /^prefork: Cannot do the jobs of this pool: the program gives a job to another one before this one has its own; /,
+      PATIENT,
+    );
+    await program.waitForEnd(PATIENT);
+  });
+
+  it("may be told its job by the first map", async () => {
+    const { lines } = await play("told");
+    assert.deepEqual(lines, ["[1,4]", "[9]"]);
+  });
+
+  it("is not mistaken for another one that the program makes in its place", async () => {
+    const { lines, errorLines } = await play("other");
+    assert.deepEqual(lines, ['"BootFailureError"']);
+    assert.match(
+      errorLines[0] ?? "",
+      /^prefork: Cannot do the jobs of this pool: the program has made another one in its /,
+    );
+  });
+
   it("stands beside another one", async () => {
     const { lines } = await play("two");
     assert.deepEqual(lines, ["20"]);
@@ -205,9 +247,17 @@ describe("a pool of jobs", () => {
     assert.throws(make({ timeoutMs: "1" }), /^TypeError: Cannot use 'timeoutMs'/);
     assert.throws(make({ progress: 1 }), { message: "Cannot use 'progress': it must be true or a function, not 1" });
     assert.throws(make({ runtime: "node" }), /^TypeError: Cannot do jobs on 'node': the runtimes are 'deno' and 'bun'/);
-    assert.throws(
-      () => new JobPool(1 as never),
-      /^TypeError: Cannot do jobs by 1: give a function, or the URL or the path of a module/,
+    assert.throws(() => new JobPool(1 as never), /^TypeError: Cannot use 1 as the options of JobPool: give an object/);
+    const none = new JobPool({ maxProcs: 0 });
+    await assert.rejects(
+      none.run(1),
+      /^TypeError: Cannot do this job: the pool was given none; make it as new JobPool/,
+    );
+    const job = (): number => 1;
+    await none.map([1], job).next();
+    await assert.rejects(
+      none.map([1], () => 1).next(),
+      /^TypeError: Cannot do another job: the workers of a pool do the /,
     );
     const pool = new JobPool(() => {}, { maxProcs: 0 });
     await pool.close();

@@ -1,5 +1,6 @@
 /**
- * Nothing is lost: clients at full speed, while workers come and go. `PREFORK_TEST_LOAD_MS` says how long each takes.
+ * Nothing is lost: clients at full speed, while workers come and go. `PREFORK_TEST_LOAD_MS` says how long each takes; where
+ * it is set, the relay is shown everything that the others are.
  */
 import assert from "node:assert/strict";
 import process from "node:process";
@@ -22,6 +23,7 @@ import {
 } from "./support/run.ts";
 
 const LOAD_MS = Number(process.env["PREFORK_TEST_LOAD_MS"] ?? 2000);
+const isLong = process.env["PREFORK_TEST_LOAD_MS"] !== undefined;
 const options = { skip: process.platform !== "linux", timeout: 120_000 + 3 * LOAD_MS };
 const PATIENT = { timeoutMs: 60_000 };
 const module = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));
@@ -130,7 +132,7 @@ async function expectNoLoss(clients: Load, program: Program, least: number): Pro
 
 /** Long runs are made to be read. */
 function tellFigures({ failures, workers, ...figures }: Tally): void {
-  if (process.env["PREFORK_TEST_LOAD_MS"] === undefined) return;
+  if (!isLong) return;
   process.stdout.write(`${JSON.stringify({ ...figures, failures: failures.length, workers: workers.size })}\n`);
 }
 
@@ -261,10 +263,13 @@ for (const [name, setting] of settings) {
     it("while all workers are reloaded again and again", options, () => {
       return reloads({ ...setting, hup: { signal: "SIGTERM", replace: "before" } });
     });
-    it("while workers tell themselves to stop", options, () => recycles(setting));
-    it("while programs close their servers", options, () => recycles({ ...setting, closes: true }));
-    it("while workers are replaced that have served enough", options, () => replaces(setting));
     it("while the pool grows and shrinks", options, () => resizes(setting));
+    // A worker leaves by itself as it does when it is told to, which a relay was shown above.
+    if (setting.adoption !== false || isLong) {
+      it("while workers tell themselves to stop", options, () => recycles(setting));
+      it("while programs close their servers", options, () => recycles({ ...setting, closes: true }));
+      it("while workers are replaced that have served enough", options, () => replaces(setting));
+    }
     it("but what a killed worker had accepted", options, () => kills(setting));
     it("that waits in the queue when a worker is killed", options, () => killsWhileQueued(setting));
   });

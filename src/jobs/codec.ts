@@ -18,9 +18,6 @@ export interface Encoded {
 const AS_JSON = "j";
 const AS_ALL = "d";
 
-/** What has fewer bytes is written as text. */
-const BLOB_BYTES = 256;
-
 /** What is kept of an error. */
 interface ToldError {
   readonly name: string;
@@ -87,12 +84,16 @@ function areJson(value: object, seen: Set<object>): boolean {
   return true;
 }
 
+/** What tells the kind of a view, whatever its class is called. */
+const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)?.get;
+
 function reduceBytes(blobs: Uint8Array<ArrayBuffer>[]) {
   return (value: unknown): ToldBytes | false => {
     const isView = ArrayBuffer.isView(value);
-    if (!(isView || value instanceof ArrayBuffer) || value.byteLength < BLOB_BYTES) return false;
+    if (!isView && !(value instanceof ArrayBuffer)) return false;
     const bytes = isView ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : new Uint8Array(value);
-    return [blobs.push(bytes.slice()) - 1, isView ? value.constructor.name : "ArrayBuffer"];
+    const kind: unknown = isView ? tagOf?.call(value) ?? "DataView" : "ArrayBuffer";
+    return [blobs.push(bytes.slice()) - 1, String(kind)];
   };
 }
 
@@ -104,6 +105,7 @@ const VIEWS: Readonly<Record<string, new (buffer: ArrayBuffer) => ArrayBufferVie
   Uint16Array,
   Int32Array,
   Uint32Array,
+  ...("Float16Array" in globalThis ? { Float16Array } : {}),
   Float32Array,
   Float64Array,
   BigInt64Array,
@@ -117,7 +119,8 @@ function reviveBytes(blobs: readonly Uint8Array<ArrayBuffer>[]) {
     if (bytes === undefined) throw new SyntaxError(`sent a value whose bytes are missing: ${blob} of ${blobs.length}`);
     if (kind === "ArrayBuffer") return bytes.buffer;
     const view = Object.hasOwn(VIEWS, kind) ? VIEWS[kind] : undefined;
-    return view === undefined ? bytes : new view(bytes.buffer); // one of a subclass, as Node.js's Buffer, is one of bytes
+    if (view === undefined) throw new TypeError(`Cannot read a ${kind} here: this runtime has none`);
+    return new view(bytes.buffer);
   };
 }
 

@@ -26,6 +26,8 @@ export interface DispatchEffects<Worker> {
   give(worker: Worker, job: Job): void;
   /** A worker has come to a job that it was given. */
   begins(worker: Worker, job: Job): void;
+  /** A worker has not come to a job, or has died of it, and it waits again. */
+  returns(job: Job): void;
   /** A job is over. */
   settle(job: Job, outcome: Outcome): void;
 }
@@ -36,8 +38,10 @@ interface Hand<Worker> {
   readonly jobs: Job[];
   /** Since when it does the first. */
   since: number;
-  /** Whether it is given nothing more. */
-  isClosed: boolean;
+  /** Whether it is held up by the first, and was asked to give back what it was given in advance. */
+  isHeldUp: boolean;
+  /** It takes no job more: the last one that it has begun, 0 if it does none. */
+  last: number | undefined;
 }
 
 /**
@@ -67,7 +71,9 @@ export class Dispatcher<Worker> {
   #waiting: Job[] = [];
   /** How many of those that wait were taken out: what is left of the list begins behind them. */
   #taken = 0;
+  /** Jobs that nobody wants any more: of those that wait, and of those that workers have. */
   readonly #cancelled = new Set<number>();
+  readonly #unwanted = new Set<number>();
   #meanMs: number | undefined;
 
   constructor(effects: DispatchEffects<Worker>, now: () => number) {
@@ -104,14 +110,14 @@ export class Dispatcher<Worker> {
 
   /** A worker is there. */
   join(worker: Worker): void {
-    this.#hands.set(worker, { worker, jobs: [], since: 0, isClosed: false });
+    this.#hands.set(worker, { worker, jobs: [], since: 0, isHeldUp: false, last: undefined });
     this.#deal();
   }
 
-  /** A worker is to be given nothing more. */
-  close(worker: Worker): void {
+  /** A worker takes no job more, and does none that it was given but this one; 0 for none. */
+  close(worker: Worker, last: number): void {
     const hand = this.#hands.get(worker);
-    if (hand !== undefined) hand.isClosed = true;
+    if (hand !== undefined) hand.last = last;
   }
 
   /**
@@ -122,16 +128,18 @@ export class Dispatcher<Worker> {
     const hand = this.#hands.get(worker);
     if (hand === undefined) return;
     this.#hands.delete(worker);
-    const [first, ...rest] = hand.jobs;
-    const again = first !== undefined && this.#isToBeTriedAgain(first) ? [first] : [];
-    this.#again = [...again, ...rest, ...this.#again];
-    if (first !== undefined && again.length === 0) {
-      this.#end(first, { type: "died", times: this.#deaths.get(first.id) ?? 1 });
-    }
+    const [first] = hand.jobs;
+    const hasBegun = first !== undefined && (hand.last === undefined || hand.last === first.id);
+    const lost = hasBegun && !this.#isToBeTriedAgain(first) ? first : undefined;
+    const again = hand.jobs.filter((job) => job !== lost);
+    this.#again = [...again, ...this.#again];
+    for (const job of again) this.#effects.returns(job);
+    if (lost !== undefined) this.#end(lost, { type: "died", times: this.#deaths.get(lost.id) ?? 1 });
     this.#deal();
   }
 
   #isToBeTriedAgain(job: Job): boolean {
+    if (this.#unwanted.has(job.id)) return false;
     const deaths = (this.#deaths.get(job.id) ?? 0) + 1;
     this.#deaths.set(job.id, deaths);
     return deaths < job.tries;
@@ -153,21 +161,36 @@ export class Dispatcher<Worker> {
     this.#deal();
   }
 
-  /** Workers that are at a job for longer than so many milliseconds, and what they were given in advance. */
+  /**
+   * Workers that are at a job for longer than so many milliseconds, and what they were given in advance. They are told of
+   * once, and given nothing more until they are done with it.
+   */
   behind(ms: number): readonly { readonly worker: Worker; readonly jobs: readonly Job[] }[] {
     const least = this.#now() - ms;
-    return [...this.#hands.values()].filter(({ jobs, since }) => jobs.length > 1 && since <= least)
-      .map(({ worker, jobs }) => ({ worker, jobs: jobs.slice(1) }));
+    const behind = [...this.#hands.values()].filter(({ jobs, since, isHeldUp }) => {
+      return !isHeldUp && jobs.length > 1 && since <= least;
+    });
+    for (const hand of behind) hand.isHeldUp = true;
+    return behind.map(({ worker, jobs }) => ({ worker, jobs: jobs.slice(1) }));
   }
 
-  /** A worker has given a job back that it had not begun. */
+  /** A worker has given a job back that it had not begun, though it may have been next by then. */
   giveBack(worker: Worker, id: number): void {
     const hand = this.#hands.get(worker);
     const index = hand?.jobs.findIndex((job) => job.id === id) ?? -1;
-    const [job] = index > 0 ? hand?.jobs.splice(index, 1) ?? [] : [];
-    if (job === undefined) throw new SyntaxError(`sent a job back that it does not have: ${id}`);
+    const [job] = index < 0 ? [] : hand?.jobs.splice(index, 1) ?? [];
+    if (hand === undefined || job === undefined) throw new SyntaxError(`sent a job back that it does not have: ${id}`);
     this.#again.push(job);
+    this.#effects.returns(job);
+    if (index === 0) this.#begin(hand, this.#now());
     this.#deal();
+  }
+
+  /** Takes out all jobs that no worker has. */
+  takeAll(): readonly Job[] {
+    const all: Job[] = [];
+    for (let job = this.#take(); job !== undefined; job = this.#take()) all.push(job);
+    return all;
   }
 
   /**
@@ -178,12 +201,13 @@ export class Dispatcher<Worker> {
   cancel(id: number): Worker | undefined {
     const hand = [...this.#hands.values()].find(({ jobs }) => jobs.some((job) => job.id === id));
     if (hand === undefined) this.#cancelled.add(id);
-    else this.#deaths.set(id, Infinity);
+    else this.#unwanted.add(id);
     return hand?.worker;
   }
 
   #end(job: Job, outcome: Outcome): void {
     this.#deaths.delete(job.id);
+    this.#unwanted.delete(job.id);
     this.#effects.settle(job, outcome);
   }
 
@@ -204,7 +228,7 @@ export class Dispatcher<Worker> {
     // Who is given something in advance may be held up: that is for when there is more than enough for all.
     const most = this.waiting > this.#hands.size ? depth : 1;
     for (const hand of this.#hands.values()) {
-      if (hand.isClosed || hand.jobs.length >= most) continue;
+      if (hand.last !== undefined || hand.jobs.length >= (hand.isHeldUp ? 1 : most)) continue;
       if (least === undefined || hand.jobs.length < least.jobs.length) least = hand;
     }
     return least;
@@ -214,12 +238,15 @@ export class Dispatcher<Worker> {
     const [job] = hand.jobs;
     if (job === undefined) return;
     hand.since = now;
+    hand.isHeldUp = false;
     this.#effects.begins(hand.worker, job);
   }
 
   #take(): Job | undefined {
     for (let job = this.#shift(); job !== undefined; job = this.#shift()) {
-      if (!this.#cancelled.delete(job.id)) return job;
+      if (this.#cancelled.delete(job.id)) continue;
+      if (!this.#unwanted.has(job.id)) return job;
+      this.#end(job, { type: "died", times: 0 }); // it was taken back, and nobody is to do it
     }
     return undefined;
   }

@@ -11,7 +11,7 @@ import { takeOrdinal } from "../prefork.ts";
 import type { ProcessHost, Signal } from "../types.ts";
 import { session, type WorkerSession } from "../worker.ts";
 import { Children, type Ended } from "./children.ts";
-import { decode, encode } from "./codec.ts";
+import { decode, encode, type Encoded } from "./codec.ts";
 import { give } from "./stream.ts";
 
 /** What a {@linkcode ForkManager} may be given. */
@@ -98,7 +98,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
   #onFinish: FinishCallback<Ident, Data> | undefined;
   #onWait: { readonly callback: () => unknown; readonly periodMs: number | undefined } | undefined;
   /** Whoever waits looks again. */
-  #wake = (): void => {};
+  #changed = Promise.withResolvers<void>();
   /** One call after the other makes a process. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -156,8 +156,8 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
   }
 
   async #begin(call: number, key: string, ident: Ident | undefined): Promise<number> {
+    await this.#until(() => this.#maxProcs === 0 || this.#running.size < this.#maxProcs, true);
     if (this.#maxProcs === 0) return await this.#beginHere(ident);
-    await this.#until(() => this.#running.size < this.#maxProcs, true);
     await this.reapFinishedChildren();
     const slot = this.#freeSlot();
     const { pid, ended } = await this.#children.fork({ key, slot, ident: encode(ident).text });
@@ -165,7 +165,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     this.#running.set(pid, one);
     void ended.then((how) => {
       this.#ended.push({ one, how });
-      this.#wake();
+      this.#tell();
     });
     await this.#onStart?.(pid, ident);
     return pid;
@@ -266,13 +266,16 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
    */
   async waitForAvailableProcs(count = 1): Promise<void> {
     checkCount("count", count, 1);
-    if (count > this.#maxProcs) {
-      throw new RangeError(
-        `Cannot wait for ${count} processes to be available: there are at most ${this.#maxProcs} (maxProcs)`,
-      );
-    }
+    this.#checkAvailable(count);
     await this.reapFinishedChildren();
-    await this.#until(() => this.#maxProcs - this.#running.size >= count, false);
+    await this.#until(() => this.#checkAvailable(count) - this.#running.size >= count, false);
+  }
+
+  #checkAvailable(count: number): number {
+    if (count <= this.#maxProcs) return this.#maxProcs;
+    throw new RangeError(
+      `Cannot wait for ${count} processes to be available: there are at most ${this.#maxProcs} (maxProcs)`,
+    );
   }
 
   /**
@@ -294,7 +297,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
 
   set maxProcs(count: number) {
     this.#maxProcs = checkWorkers("maxProcs", count);
-    this.#wake();
+    this.#tell();
   }
 
   /** The ids of the processes that run, those among them that have ended and were not told of yet. */
@@ -334,10 +337,14 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
   /** Resolves when a process has ended, when there may be more of them, or after a time. */
   async #untilEnded(periodMs: number | undefined): Promise<void> {
     if (this.#ended.length > 0) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#wake = resolve;
-    using _timer = periodMs === undefined ? undefined : this.#host.setTimer(periodMs, resolve);
-    await promise;
+    const late = Promise.withResolvers<void>();
+    using _timer = periodMs === undefined ? undefined : this.#host.setTimer(periodMs, late.resolve);
+    await Promise.race([this.#changed.promise, late.promise]);
+  }
+
+  #tell(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 
   /** Tells of the first process that has ended. */
@@ -348,17 +355,28 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     this.#running.delete(pid);
     const callback = this.#finishCallback(pid);
     this.#onFinishOf.delete(pid);
-    const data = given === undefined ? undefined : decode(given) as Data; // what jobs give is for their writer to know
+    const { data, unread } = read<Data>(given);
     const code = status.type === "exited" ? status.code : 0;
     const signal = status.type === "signaled" ? status.signal : "";
     const isMissed = !hasBegun && (signal === "" || killedFor !== undefined);
     await callback?.(pid, isMissed && code === 0 ? NOT_BEGUN : code, ident, signal, data);
+    this.#tell(); // there is room for another one
     if (isMissed) throw missed(call, ident, killedFor ?? describeStatus(status));
+    if (unread !== undefined) throw unread;
     return pid;
   }
 
   #finishCallback(pid: number): FinishCallback<Ident, Data> | undefined {
     return this.#onFinishOf.get(pid) ?? this.#onFinish;
+  }
+}
+
+/** What a job gave; or why it cannot be read here. */
+function read<Data>(given: Encoded | undefined): { readonly data: Data | undefined; readonly unread?: Error } {
+  try {
+    return { data: given === undefined ? undefined : decode(given) as Data }; // which is for its writer to know
+  } catch (error) {
+    return { data: undefined, unread: error instanceof Error ? error : new Error(String(error)) };
   }
 }
 

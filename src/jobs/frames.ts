@@ -19,13 +19,25 @@ export type FrameKind =
   | "end"
   /** The manager wants a job back that the worker has not begun, and gets it. */
   | "back"
+  /** The worker takes no job more, and does none that it was given but ID. */
+  | "last"
   /** The worker has done a job, or it has failed. */
   | "done"
   | "failed"
   /** What a process that is there for one job has to give. */
   | "given";
 
-const KINDS: ReadonlySet<string> = new Set<FrameKind>(["ok", "here", "do", "end", "back", "done", "failed", "given"]);
+const KINDS: ReadonlySet<string> = new Set<FrameKind>([
+  "ok",
+  "here",
+  "do",
+  "end",
+  "back",
+  "last",
+  "done",
+  "failed",
+  "given",
+]);
 
 function isKind(word: string | undefined): word is FrameKind {
   return word !== undefined && KINDS.has(word);
@@ -103,7 +115,11 @@ function begin(line: string): Partial {
   }
   const text = line.slice(kind.length + id.length + sizes.length + 3);
   const blobs = sizes === "" ? [] : sizes.split(",").map((size) => new Uint8Array(Number(size)));
-  return { frame: { kind, id: Number(id), value: { text, blobs } }, rest: [...blobs], at: 0 };
+  return {
+    frame: { kind, id: Number(id), value: { text, blobs } },
+    rest: blobs.filter(({ length }) => length > 0),
+    at: 0,
+  };
 }
 
 /** Takes as much of a chunk as the next blob wants; gives what is left. */

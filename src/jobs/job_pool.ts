@@ -68,8 +68,17 @@ interface Pending {
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
   readonly timeoutMs: number | undefined;
+  /** Has a job heed that is done in this process. */
+  readonly stop: AbortController | undefined;
   timer: Timer | undefined;
 }
+
+/** Where items come from. */
+type Items<Item> = Iterable<Item> | AsyncIterable<Item>;
+
+type JobAndOptions<Item, Result> =
+  | [JobFunction<Item, Result>, (MapOptions | undefined)?]
+  | [(MapOptions | undefined)?];
 
 const OPTIONS = [
   ...["maxProcs", "maxQueue", "timeoutMs", "retries", "killAfterMs", "bootTimeoutMs", "progress"],
@@ -78,9 +87,13 @@ const OPTIONS = [
 
 /** How this process becomes a worker of one of the pools of its program, by their keys. */
 const pools = new Map<string, () => Promise<never>>();
+let made = 0;
 
 /** A worker that is at a job for longer than this has back what it was given in advance. */
 const LOOK_MS = 20;
+
+/** A worker that died costs its job, and next to no time; but one that never comes to do a job is not made without end. */
+const RESPAWN = { errRespawnIntervalMs: 10, maxRespawnIntervalMs: 250 };
 
 /** So many workers may fail before the first one could do a job. */
 const BOOT_FAILURES = 3;
@@ -106,9 +119,9 @@ const BOOT_FAILURES = 3;
  */
 export class JobPool<Item, Result> implements AsyncDisposable {
   readonly #host: ProcessHost = currentHost;
-  readonly #job: JobFunction<Item, Result> | URL;
+  #job: JobFunction<Item, Result> | URL | undefined;
   readonly #options: JobPoolOptions;
-  readonly #key = `jobs-${pools.size}`;
+  readonly #key = `jobs-${made++}`;
   readonly #pool: Prefork;
   readonly #dispatcher: Dispatcher<Line>;
   readonly #pending = new Table<number, Pending>();
@@ -122,7 +135,10 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   /** Why no job can be done any more. */
   #end: { readonly reason: unknown } | undefined;
   #emptied: PromiseWithResolvers<void> | undefined;
-  #room: PromiseWithResolvers<void> | undefined;
+  readonly #room: (() => void)[] = [];
+  /** How many of the jobs that are to be done here have not begun. */
+  #waitingHere = 0;
+  #runningHere = 0;
   #looking: Timer | undefined;
   /** The last of the jobs that are done here. */
   #here: Promise<unknown> = Promise.resolve();
@@ -134,27 +150,39 @@ export class JobPool<Item, Result> implements AsyncDisposable {
    * @throws {TypeError} If an option is unknown or of the wrong shape.
    * @throws {RangeError} If a number is out of range.
    */
-  constructor(job: JobFunction<Item, Result> | URL | string, options: JobPoolOptions = {}) {
+  constructor(job: JobFunction<Item, Result> | URL | string, options?: JobPoolOptions);
+  /** The same for a job that the first `map` names. */
+  constructor(options?: JobPoolOptions);
+  constructor(
+    ...given: [JobFunction<Item, Result> | URL | string, (JobPoolOptions | undefined)?] | [
+      (JobPoolOptions | undefined)?,
+    ]
+  ) {
+    const [job, options = {}] = isJob(given[0]) ? [given[0], given[1]] : [undefined, given[0]];
     checkOptions(options);
-    this.#job = typeof job === "function" ? job : locate(job, this.#host.directory);
+    this.#job = typeof job === "function" || job === undefined ? job : locate(job, this.#host.directory);
     this.#options = options;
     this.#maxProcs = options.maxProcs ?? this.#host.cpuCount;
     this.#dispatcher = new Dispatcher({
-      give: ({ connection }, { id, item }) => sendFrame(connection, "do", id, item),
+      give: ({ connection }, { id, item }) => {
+        sendFrame(connection, "do", id, item);
+        this.#tellRoom();
+      },
       begins: (line, { id }) => this.#watch(line, id),
+      returns: ({ id }) => this.#pending.get(id)?.timer?.[Symbol.dispose](),
       settle: (job, outcome) => this.#settle(job, outcome),
     }, () => this.#host.now());
     this.#pool = new Prefork({
       name: this.#key,
       maxWorkers: this.#maxProcs,
       trapSignals: {},
-      errRespawnIntervalMs: 0,
+      ...RESPAWN,
       maxBootFailures: BOOT_FAILURES,
       ...(options.bootTimeoutMs === undefined ? {} : { bootTimeoutMs: options.bootTimeoutMs }),
     });
     const { progress } = options;
     this.#progress = progress === true ? new ProgressBar(this.#host).show : progress || undefined;
-    pools.set(this.#key, () => this.#become());
+    if (isOnItsWay()) pools.set(this.#key, () => this.#become());
   }
 
   /** How many workers there are. Can be changed at any time. */
@@ -165,12 +193,19 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   set maxProcs(count: number) {
     this.#maxProcs = checkWorkers("maxProcs", count);
     this.#pool.maxWorkers = count;
+    this.#rest();
   }
 
   /** How many jobs wait for a worker, are being done, were done and have failed. */
   get progress(): Progress {
-    const { waiting, running } = this.#dispatcher;
-    return { waiting, running, done: this.#done, failed: this.#failed, total: this.#total };
+    const { running } = this.#dispatcher;
+    return {
+      waiting: this.#waiting,
+      running: running + this.#runningHere,
+      done: this.#done,
+      failed: this.#failed,
+      total: this.#total,
+    };
   }
 
   /**
@@ -187,7 +222,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     checkKeys("run", options, ["signal", "timeoutMs"]);
     if (isOnItsWay()) return await arrive();
     const { maxQueue } = this.#options;
-    if (maxQueue !== undefined && this.#dispatcher.waiting >= maxQueue) {
+    if (maxQueue !== undefined && this.#waiting >= maxQueue) {
       throw new RangeError(`Cannot take this job: ${maxQueue} wait already (maxQueue); await room() before run()`);
     }
     options.signal?.throwIfAborted();
@@ -198,13 +233,17 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     return await result.finally(() => options.signal?.removeEventListener("abort", giveUp));
   }
 
-  /** Resolves when a job would not be refused because of `maxQueue`. */
+  /** Resolves when a job would not be refused because of `maxQueue`; for one caller at a time. */
   async room(): Promise<void> {
     const { maxQueue = Infinity } = this.#options;
-    while (this.#dispatcher.waiting >= maxQueue && this.#end === undefined) {
-      this.#room ??= Promise.withResolvers();
-      await this.#room.promise;
+    while (this.#waiting >= maxQueue && this.#end === undefined) {
+      await new Promise<void>((resolve) => void this.#room.push(resolve));
     }
+  }
+
+  /** How many jobs have not begun. */
+  get #waiting(): number {
+    return this.#dispatcher.waiting + this.#waitingHere;
   }
 
   /**
@@ -212,28 +251,49 @@ export class JobPool<Item, Result> implements AsyncDisposable {
    * read: what is being worked on at a time is bounded, however many there are.
    *
    * @param items Where they come from.
+   * @param job The job, where the pool was given none. All calls name the same one: its workers know no other.
    * @returns What the jobs give, in the order of the items. The first failure ends it, and gives up the jobs in hand.
    * @throws As {@linkcode run}.
    */
-  async *map(
-    items: Iterable<Item> | AsyncIterable<Item>,
-    options: MapOptions = {},
-  ): AsyncGenerator<Result, void, undefined> {
-    for await (const settled of this.mapSettled(items, options)) {
+  map(
+    items: Items<Item>,
+    job: JobFunction<Item, Result>,
+    options?: MapOptions,
+  ): AsyncGenerator<Result, void, undefined>;
+  /** The same by the job of the pool. */
+  map(items: Items<Item>, options?: MapOptions): AsyncGenerator<Result, void, undefined>;
+  async *map(items: Items<Item>, ...more: JobAndOptions<Item, Result>): AsyncGenerator<Result, void, undefined> {
+    for await (const settled of this.#map(items, ...more)) {
       if (settled.status === "rejected") throw settled.reason;
       yield settled.value;
     }
   }
 
-  /** The same, telling of each item what came of it: a job that fails costs that one only. */
-  async *mapSettled(
-    items: Iterable<Item> | AsyncIterable<Item>,
-    options: MapOptions = {},
+  /** As `map`, but tells of each item what came of it: a job that fails costs that one only. */
+  mapSettled(
+    items: Items<Item>,
+    job: JobFunction<Item, Result>,
+    options?: MapOptions,
+  ): AsyncGenerator<Settled<Result>, void, undefined>;
+  /** The same by the job of the pool. */
+  mapSettled(items: Items<Item>, options?: MapOptions): AsyncGenerator<Settled<Result>, void, undefined>;
+  mapSettled(
+    items: Items<Item>,
+    ...more: JobAndOptions<Item, Result>
   ): AsyncGenerator<Settled<Result>, void, undefined> {
+    return this.#map(items, ...more);
+  }
+
+  async *#map(
+    items: Items<Item>,
+    ...more: JobAndOptions<Item, Result>
+  ): AsyncGenerator<Settled<Result>, void, undefined> {
+    const [job, options = {}] = typeof more[0] === "function" ? [more[0], more[1]] : [undefined, more[0]];
     checkKeys("map", options, ["ordered", "signal", "timeoutMs", "total"]);
+    if (job !== undefined) this.#learn(job);
     if (isOnItsWay()) return await arrive();
     const total = options.total ?? (Array.isArray(items) ? items.length : undefined);
-    if (total !== undefined) this.#total = this.#done + this.#failed + this.progress.waiting + total;
+    if (total !== undefined) this.#total = this.#done + this.#failed + this.#pending.size + total;
     yield* convey(items, options, {
       submit: (item) => this.#submit(item, options),
       giveUp: (id, reason) => this.#giveUp(id, reason),
@@ -261,28 +321,62 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   /** This process is a worker of this pool. */
   async #become(): Promise<never> {
     const job = this.#job;
+    if (job === undefined && session !== undefined) {
+      return await session.fail(
+        "prefork: Cannot do the jobs of this pool: the program gives a job to another one before this one has its own; " +
+          "make it as new JobPool(job)",
+        String,
+      );
+    }
     if (typeof job === "function") await this.#pool.start((worker: Worker) => this.#serve(worker, job));
     return await never();
   }
 
-  /** What is made in a job by this program run again would have to come by that job, of which it knows nothing. */
   async #serve(worker: Worker, job: JobFunction<Item, Result>): Promise<void> {
-    if (session === undefined || session.arrived) return await doJobs(worker, job);
-    return await session.fail(
-      "prefork: Cannot come to where this worker is made, for that is in a job; what makes workers in a job is to make " +
-        "them of a module",
-      String,
+    if (session === undefined) return;
+    if (!session.arrived) {
+      // It is made by this program run again, and would have to come by a job of which it knows nothing.
+      return await session.fail(
+        "prefork: Cannot come to where this worker is made, for that is in a job; what makes workers in a job is to make " +
+          "them of a module",
+        String,
+      );
+    }
+    if (worker.data !== String(job)) {
+      return await session.fail(
+        "prefork: Cannot do the jobs of this pool: the program has made another one in its place; it must make the same " +
+          "pools in the same order each time it runs",
+        String,
+      );
+    }
+    await doJobs(worker, job);
+  }
+
+  /** Workers come to the first call alone, so that they know no other job; nor what another function closes over. */
+  #learn(job: JobFunction<Item, Result>): void {
+    this.#job ??= job;
+    if (this.#job === job) return;
+    throw new TypeError(
+      "Cannot do another job: the workers of a pool do the one that it was given first; make a pool for each, or write " +
+        "the function once, before the loop",
     );
   }
 
   #submit(item: Item, { timeoutMs = this.#options.timeoutMs }: Pick<RunOptions, "timeoutMs">): Submitted<Result> {
     if (this.#end !== undefined) throw this.#end.reason;
+    if (this.#job === undefined) {
+      throw new TypeError(
+        "Cannot do this job: the pool was given none; make it as new JobPool(job), or map(items, job)",
+      );
+    }
     if (timeoutMs !== undefined) checkTime("timeoutMs", timeoutMs);
-    const encoded = this.#maxProcs === 0 ? undefined : encode(item);
+    const isHere = this.#maxProcs === 0;
+    const encoded = isHere ? undefined : encode(item);
     const id = ++this.#made;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const result = promise as Promise<Result>; // what jobs give is for their writer to know
-    this.#pending.set(id, { id, resolve, reject, timeoutMs, timer: undefined });
+    const stop = isHere ? new AbortController() : undefined;
+    this.#pending.set(id, { id, resolve, reject, timeoutMs, stop, timer: undefined });
     if (encoded === undefined) this.#doHere(id, item);
     else {
       this.#dispatcher.add({ id, item: encoded, tries: 1 + (this.#options.retries ?? 0) });
@@ -293,17 +387,38 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   }
 
   #doHere(id: number, item: Item): void {
-    const job = this.#job;
-    const work = async (): Promise<unknown> => {
-      const stop = new AbortController();
-      if (typeof job === "function") return await job(item, { signal: stop.signal, worker: undefined });
-      const { default: exported } = await import(job.href);
-      return await exported(item, { signal: stop.signal, worker: undefined });
+    const work = async (): Promise<void> => {
+      this.#waitingHere--;
+      const pending = this.#pending.get(id);
+      if (pending === undefined) return; // it was given up
+      this.#runningHere++;
+      const { signal } = pending.stop ?? new AbortController();
+      this.#setLimit(pending, () => pending.stop?.abort(new Error("nobody wants this job any more")));
+      try {
+        const value = await this.#work(item, signal);
+        this.#runningHere--;
+        this.#over(id, true, value);
+      } catch (error) {
+        this.#runningHere--;
+        this.#over(id, false, error);
+      }
     };
-    this.#here = this.#here.then(work).then(
-      (value) => this.#over(id, true, value),
-      (error) => this.#over(id, false, error),
-    );
+    this.#waitingHere++;
+    this.#here = this.#here.then(work);
+  }
+
+  async #work(item: Item, signal: AbortSignal): Promise<unknown> {
+    const job = this.#job;
+    const context = { signal, worker: undefined };
+    if (typeof job === "function") return await job(item, context);
+    const { default: exported } = await import(String(job));
+    return await exported(item, context);
+  }
+
+  /** Where there are to be no workers any more, this process does what they leave. */
+  #rest(): void {
+    if (this.#maxProcs > 0) return;
+    for (const { id, item } of this.#dispatcher.takeAll()) this.#doHere(id, decode(item) as Item);
   }
 
   /** Has workers made, for as long as the pool is not closed. */
@@ -312,13 +427,14 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     const flags = denoArgs === undefined ? {} : { denoArgs };
     try {
       await takeStreams(this.#pool, (connection) => this.#take(connection));
-      if (typeof this.#job === "function") await this.#pool.start(() => {}, flags);
+      const job = this.#job;
+      if (typeof job === "function") await this.#pool.start(() => {}, { ...flags, data: String(job) });
       else {
         await this.#pool.startModule(new URL("./run_module.ts", import.meta.url), {
           ...flags,
           ...(runtime === undefined ? {} : { runtime }),
           ...(executable === undefined ? {} : { executable }),
-          data: { module: this.#job.href },
+          data: { module: String(job) },
         });
       }
     } catch (error) {
@@ -340,10 +456,16 @@ export class JobPool<Item, Result> implements AsyncDisposable {
         if (kind === "here") {
           line.pid = id;
           this.#dispatcher.join(line);
-        } else if (kind === "back") this.#dispatcher.giveBack(line, id);
-        else if (kind === "done" || kind === "failed") this.#dispatcher.answer(line, id, { type: kind, value });
+        } else if (kind === "last") this.#dispatcher.close(line, id);
+        else if (kind === "back") {
+          this.#dispatcher.giveBack(line, id);
+          this.#rest();
+        } else if (kind === "done" || kind === "failed") this.#dispatcher.answer(line, id, { type: kind, value });
       }),
-      closed: () => this.#dispatcher.leave(line),
+      closed: () => {
+        this.#dispatcher.leave(line);
+        this.#rest();
+      },
     };
   }
 
@@ -362,22 +484,30 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   /** A worker has come to a job. */
   #watch(line: Line, id: number): void {
     const pending = this.#pending.get(id);
-    if (pending?.timeoutMs === undefined) return;
-    const { timeoutMs } = pending;
-    pending.timer = this.#host.setTimer(timeoutMs, () => {
-      const reason = new DOMException(
-        `Cannot wait for this job any longer: it took more than ${timeoutMs} ms`,
-        "TimeoutError",
-      );
-      this.#over(id, false, reason);
+    if (pending === undefined) return;
+    this.#setLimit(pending, () => {
       this.#dispatcher.cancel(id);
       this.#endJob(line, id);
     });
   }
 
+  /** A job may take so long from now on; if it takes longer, it is given up. */
+  #setLimit(pending: Pending, end: () => void): void {
+    const { id, timeoutMs } = pending;
+    if (timeoutMs === undefined) return;
+    pending.timer?.[Symbol.dispose]();
+    pending.timer = this.#host.setTimer(timeoutMs, () => {
+      const text = `Cannot wait for this job any longer: it took more than ${timeoutMs} ms`;
+      this.#over(id, false, new DOMException(text, "TimeoutError"));
+      end();
+    });
+  }
+
   #giveUp(id: number, reason: unknown): void {
-    if (this.#pending.get(id) === undefined) return;
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
     this.#over(id, false, reason);
+    if (pending.stop !== undefined) return pending.stop.abort(reason);
     const line = this.#dispatcher.cancel(id);
     if (line !== undefined) this.#endJob(line, id);
   }
@@ -394,7 +524,13 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   #settle({ id }: Job, outcome: Outcome): void {
     if (this.#pending.get(id) === undefined) return; // it was given up before
     if (outcome.type === "died") return this.#over(id, false, new JobDiedError(outcome.times));
-    this.#over(id, outcome.type === "done", decode(outcome.value));
+    let value: unknown;
+    try {
+      value = decode(outcome.value);
+    } catch (error) {
+      return this.#over(id, false, error); // of what cannot be read here
+    }
+    this.#over(id, outcome.type === "done", value);
   }
 
   #over(id: number, isDone: boolean, value: unknown): void {
@@ -406,12 +542,26 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     else this.#failed++;
     if (isDone) pending.resolve(value);
     else pending.reject(value);
-    this.#progress?.(this.progress);
-    this.#room?.resolve();
-    this.#room = undefined;
+    this.#tellProgress();
+    this.#tellRoom();
     if (this.#pending.size > 0) return;
     this.#emptied?.resolve();
     this.#emptied = undefined;
+  }
+
+  #tellProgress(): void {
+    try {
+      this.#progress?.(this.progress);
+    } catch (error) {
+      const what = error instanceof Error ? error.stack ?? error.message : String(error);
+      this.#host.write(`prefork: what is told of the progress of jobs threw: ${what}\n`);
+    }
+  }
+
+  /** Whoever waits for room gets as many places as there are. */
+  #tellRoom(): void {
+    const { maxQueue = Infinity } = this.#options;
+    for (let places = maxQueue - this.#waiting; places > 0 && this.#room.length > 0; places--) this.#room.shift()?.();
   }
 }
 
@@ -441,6 +591,12 @@ async function becomeWorker(): Promise<never> {
   return await session.fail(`prefork: Cannot give a job: ${what}`, String);
 }
 
+function isJob<Item, Result>(
+  given: JobFunction<Item, Result> | URL | string | JobPoolOptions | undefined,
+): given is JobFunction<Item, Result> | URL | string {
+  return typeof given === "function" || typeof given === "string" || given instanceof URL;
+}
+
 function checkOptions(options: JobPoolOptions): void {
   checkKeys("JobPool", options, OPTIONS);
   const { maxProcs, maxQueue, timeoutMs, retries, killAfterMs, bootTimeoutMs, progress, runtime } = options;
@@ -459,8 +615,5 @@ function checkOptions(options: JobPoolOptions): void {
 
 function locate(module: URL | string, directory: string): URL {
   if (module instanceof URL) return module;
-  if (typeof module !== "string") {
-    throw new TypeError(`Cannot do jobs by ${show(module)}: give a function, or the URL or the path of a module`);
-  }
   return new URL(resolveModule(module, directory));
 }

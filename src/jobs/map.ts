@@ -99,7 +99,7 @@ class Conveyor<Item, Result> {
   }
 
   #give(item: Item, index: number): void {
-    const { id, result } = this.#effects.submit(item);
+    const { id, result } = this.#submit(item);
     this.#held++;
     this.#given.add(id);
     const settled = result.then(
@@ -108,6 +108,15 @@ class Conveyor<Item, Result> {
     ).finally(() => this.#given.delete(id));
     if (this.#isOrdered) this.#add(settled);
     else void settled.then(() => this.#add(settled));
+  }
+
+  /** What cannot be given costs itself only. */
+  #submit(item: Item): Submitted<Result> {
+    try {
+      return this.#effects.submit(item);
+    } catch (error) {
+      return { id: 0, result: Promise.reject(error) };
+    }
   }
 
   #add(settled: Promise<Settled<Result>>): void {

@@ -38,10 +38,11 @@ class Tray {
     else if (this.#frames.some((frame) => frame.id === id)) this.#unwanted.add(id);
   }
 
-  /** No job is begun any more. */
-  end(): void {
+  /** No job is begun any more; gives the one that is being done, 0 for none. */
+  end(): number {
     this.#isOver = true;
     this.#changed();
+    return this.#current?.id ?? 0;
   }
 
   /** Resolves with the next job; undefined if there is to be none. */
@@ -73,7 +74,6 @@ export async function doJobs<Item, Result>(
     throw new Error("Cannot do jobs: this process is no worker for them");
   }
   const tray = new Tray();
-  worker.signal.addEventListener("abort", () => tray.end(), { once: true });
   const asked = Promise.withResolvers<void>();
   const take = (frame: Frame): void => {
     if (frame.kind === "ok") asked.resolve();
@@ -81,9 +81,12 @@ export async function doJobs<Item, Result>(
     else if (frame.kind === "end") tray.giveUp(frame.id);
     else if (frame.kind === "back" && tray.remove(frame.id)) sendFrame(connection, "back", frame.id);
   };
-  const connection = await openStream(session, token, take, () => tray.end());
+  const connection = await openStream(session, token, take, () => void tray.end());
+  const stop = (): void => sendFrame(connection, "last", tray.end());
   await asked.promise;
   sendFrame(connection, "here", worker.pid);
+  if (worker.signal.aborted) return stop();
+  worker.signal.addEventListener("abort", stop, { once: true });
   worker.ready();
   for (let next = await tray.next(); next !== undefined; next = await tray.next()) {
     const { frame: { id, value }, signal } = next;

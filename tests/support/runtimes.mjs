@@ -29,8 +29,13 @@ const LEFT_MS = 10_000;
 
 /** Runs one file to its end; gives how it ended, and all it printed. */
 export async function runFile(runtime, file, report, timeout = HANGS_MS) {
+  return await runCommand(runtime, RUNTIMES[runtime](file, report), timeout);
+}
+
+/** Runs a command to its end; gives how it ended, and all it printed. */
+export async function runCommand(command, args, timeout = HANGS_MS) {
   const options = { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], timeout, killSignal: "SIGKILL" };
-  const child = spawn(runtime, RUNTIMES[runtime](file, report), options);
+  const child = spawn(command, args, options);
   const printed = [];
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => printed.push(chunk));
   const status = await new Promise((resolve) => {
