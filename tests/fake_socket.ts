@@ -41,7 +41,8 @@ export class FakeConnection implements ControlConnection {
 
   close(): void {
     if (!this.#open) return;
-    queueMicrotask(() => this.#peer?.#end());
+    const peer = this.#peer;
+    if (peer !== undefined) queueMicrotask(() => peer.#end());
     this.#open = false;
     queueMicrotask(() => this.#handlers?.closed());
   }

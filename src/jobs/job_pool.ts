@@ -73,9 +73,6 @@ interface Pending {
   timer: Timer | undefined;
 }
 
-/** Where items come from. */
-type Items<Item> = Iterable<Item> | AsyncIterable<Item>;
-
 type JobAndOptions<Item, Result> =
   | [JobFunction<Item, Result>, (MapOptions | undefined)?]
   | [(MapOptions | undefined)?];
@@ -256,13 +253,16 @@ export class JobPool<Item, Result> implements AsyncDisposable {
    * @throws As {@linkcode run}.
    */
   map(
-    items: Items<Item>,
+    items: Iterable<Item> | AsyncIterable<Item>,
     job: JobFunction<Item, Result>,
     options?: MapOptions,
   ): AsyncGenerator<Result, void, undefined>;
   /** The same by the job of the pool. */
-  map(items: Items<Item>, options?: MapOptions): AsyncGenerator<Result, void, undefined>;
-  async *map(items: Items<Item>, ...more: JobAndOptions<Item, Result>): AsyncGenerator<Result, void, undefined> {
+  map(items: Iterable<Item> | AsyncIterable<Item>, options?: MapOptions): AsyncGenerator<Result, void, undefined>;
+  async *map(
+    items: Iterable<Item> | AsyncIterable<Item>,
+    ...more: JobAndOptions<Item, Result>
+  ): AsyncGenerator<Result, void, undefined> {
     for await (const settled of this.#map(items, ...more)) {
       if (settled.status === "rejected") throw settled.reason;
       yield settled.value;
@@ -271,21 +271,24 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   /** As `map`, but tells of each item what came of it: a job that fails costs that one only. */
   mapSettled(
-    items: Items<Item>,
+    items: Iterable<Item> | AsyncIterable<Item>,
     job: JobFunction<Item, Result>,
     options?: MapOptions,
   ): AsyncGenerator<Settled<Result>, void, undefined>;
   /** The same by the job of the pool. */
-  mapSettled(items: Items<Item>, options?: MapOptions): AsyncGenerator<Settled<Result>, void, undefined>;
   mapSettled(
-    items: Items<Item>,
+    items: Iterable<Item> | AsyncIterable<Item>,
+    options?: MapOptions,
+  ): AsyncGenerator<Settled<Result>, void, undefined>;
+  mapSettled(
+    items: Iterable<Item> | AsyncIterable<Item>,
     ...more: JobAndOptions<Item, Result>
   ): AsyncGenerator<Settled<Result>, void, undefined> {
     return this.#map(items, ...more);
   }
 
   async *#map(
-    items: Items<Item>,
+    items: Iterable<Item> | AsyncIterable<Item>,
     ...more: JobAndOptions<Item, Result>
   ): AsyncGenerator<Settled<Result>, void, undefined> {
     const [job, options = {}] = typeof more[0] === "function" ? [more[0], more[1]] : [undefined, more[0]];
