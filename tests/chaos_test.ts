@@ -111,7 +111,11 @@ class Chaos {
     try {
       const kill = await freezeForGood(pid, this.#port);
       this.kills.push(kill);
-      this.#tell(`${pid} was frozen at ${Math.round(kill.at)} with ${[...kill.held]} in hand`);
+      this.#tell(
+        `${pid} was frozen at ${Math.round(kill.at)} with ${
+          kill.held === undefined ? "nobody knows what" : [...kill.held]
+        } in hand`,
+      );
       return pid;
     } catch (error) {
       if (isAlive(pid)) throw error;

@@ -95,7 +95,7 @@ class Battered implements AsyncDisposable {
     await this.answers();
     const { failures } = await this.#clients?.stop() ?? assert.fail("no clients");
     assert.deepEqual(failures.filter((failure) => !isHeld(failure, this.#kills)).slice(0, 10), []);
-    const held = this.#kills.reduce((sum, kill) => sum + kill.held.size, 0);
+    const held = this.#kills.reduce((sum, kill) => sum + (kill.held?.size ?? 0), 0);
     assert.ok(failures.length <= held, `${failures.length} requests failed, and ${held} connections were held`);
     await stopPool(this.program);
   }

@@ -13,7 +13,8 @@ import { isAlive, signalProcess, waitFor } from "./processes.ts";
 /** A worker that was killed, and the connections it had accepted: it did nothing more from `at` on. */
 export interface Kill {
   readonly at: number;
-  readonly held: ReadonlySet<number>;
+  /** Undefined if somebody else has ended it before that could be found out. */
+  readonly held: ReadonlySet<number> | undefined;
 }
 
 /**
@@ -30,7 +31,7 @@ export async function freezeForGood(pid: number, port: number): Promise<Kill> {
 /** Whether the connection of a request that was lost had been accepted by a worker that was killed. */
 export function isHeld({ port, begunAt, at }: Failure, kills: readonly Kill[]): boolean {
   if (port === undefined || begunAt === undefined) return false;
-  return kills.some((kill) => begunAt <= kill.at && kill.at <= at && kill.held.has(port));
+  return kills.some((kill) => begunAt <= kill.at && kill.at <= at && kill.held?.has(port) !== false);
 }
 
 /**
@@ -58,7 +59,7 @@ function threadStates(pid: number): string[] {
  * all that are closed for another minute, ten thousands after some load, and takes a second to be read. Clients go on
  * meanwhile: whoever keeps them from it has them send requests to connections that were closed as idle.
  */
-export async function acceptedBy(pid: number, port: number): Promise<ReadonlySet<number>> {
+export async function acceptedBy(pid: number, port: number): Promise<ReadonlySet<number> | undefined> {
   const own = new Set(descriptors(pid).map((line) => line.slice(line.indexOf(" ") + 1)));
   const ports = new Set<number>();
   // The kernel may leave out a row of a table that changes while it is read.
@@ -69,7 +70,7 @@ export async function acceptedBy(pid: number, port: number): Promise<ReadonlySet
       if (own.has(`socket:[${inode}]`)) ports.add(Number(remote));
     }
   }
-  return ports;
+  return isAlive(pid) ? ports : undefined; // what is gone by now has taken its connections with it
 }
 
 async function run(command: string, args: readonly string[]): Promise<string[]> {
