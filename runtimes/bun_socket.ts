@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { attempt, failure } from "../src/host_common.ts";
+import { attempt, failure, Outgoing } from "../src/host_common.ts";
 import type { ControlConnection, ControlHandlers, ControlListener } from "../src/types.ts";
 import type { BunRuntime, BunSocket, BunSocketHandlers } from "./bun_api.ts";
 
@@ -71,24 +71,17 @@ function throwIt(error: Error): never {
 
 /** Makes a control connection of a socket. */
 function adopt(socket: BunSocket, accept: (connection: ControlConnection) => ControlHandlers): AdoptedSocket {
-  const encoder = new TextEncoder();
   let open = true;
-  let unsent = "";
-  const before: Uint8Array[] = []; // what was to be sent before that
+  const unsent = new Outgoing();
   let writing: Uint8Array = new Uint8Array();
   let flushed: PromiseWithResolvers<void> | undefined;
 
   const close = () => {
     if (open) socket.end();
   };
-  const takeUnsent = (): string => {
-    const text = unsent;
-    unsent = "";
-    return text;
-  };
   const writeUnsent = () => {
-    while (open && (writing.length > 0 || before.length > 0 || unsent !== "")) {
-      if (writing.length === 0) writing = before.shift() ?? encoder.encode(takeUnsent());
+    while (open && (writing.length > 0 || !unsent.isEmpty)) {
+      if (writing.length === 0) writing = unsent.take();
       const taken = socket.write(writing);
       writing = writing.subarray(Math.max(taken, 0));
       // Bun calls `drain` when the socket takes more.
@@ -101,11 +94,7 @@ function adopt(socket: BunSocket, accept: (connection: ControlConnection) => Con
   const connection: ControlConnection = {
     send(data) {
       if (!open || data.length === 0) return;
-      if (typeof data === "string") unsent += data;
-      else {
-        if (unsent !== "") before.push(encoder.encode(takeUnsent()));
-        before.push(data);
-      }
+      unsent.add(data);
       if (writing.length === 0) writeUnsent();
     },
     flush() {

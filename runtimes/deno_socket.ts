@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { attempt, failure } from "../src/host_common.ts";
+import { attempt, failure, Outgoing } from "../src/host_common.ts";
 import type { ControlConnection, ControlHandlers, ControlListener } from "../src/types.ts";
 
 /** `listenControl` of the host. */
@@ -55,11 +55,9 @@ const MOST_READ = 262_144;
 
 /** Makes a control connection of a socket, and begins to read from it. */
 function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) => ControlHandlers): ControlConnection {
-  const encoder = new TextEncoder();
   let open = true;
   let isBroken = false;
-  let unsent = "";
-  const before: Uint8Array[] = []; // what was to be sent before that
+  const unsent = new Outgoing();
   let writing: Promise<void> | undefined;
 
   const close = () => {
@@ -67,22 +65,16 @@ function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) =>
     open = false;
     socket.close();
   };
-  const takeUnsent = (): string => {
-    const text = unsent;
-    unsent = "";
-    return text;
-  };
   const writeUnsent = async () => {
     try {
-      while (open && (before.length > 0 || unsent !== "")) {
-        const bytes = before.shift() ?? encoder.encode(takeUnsent());
+      while (open && !unsent.isEmpty) {
+        const bytes = unsent.take();
         for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
       }
     } catch {
       // The peer is gone. What it has said before is still to be read, and the end of that closes this end.
       isBroken = true;
-      unsent = "";
-      before.length = 0;
+      unsent.clear();
     }
     writing = undefined;
   };
@@ -102,11 +94,7 @@ function adopt(socket: Deno.UnixConn, accept: (connection: ControlConnection) =>
   const connection: ControlConnection = {
     send(data) {
       if (!open || isBroken || data.length === 0) return;
-      if (typeof data === "string") unsent += data;
-      else {
-        if (unsent !== "") before.push(encoder.encode(takeUnsent()));
-        before.push(data);
-      }
+      unsent.add(data);
       writing ??= writeUnsent();
     },
     flush: () => writing ?? Promise.resolve(),

@@ -167,3 +167,40 @@ export function readUsage(pid: number, read: (path: string) => string): ProcessU
     return undefined;
   }
 }
+
+/** What is to be sent through a connection, in order: text in a row is encoded at once. */
+export class Outgoing {
+  readonly #encoder = new TextEncoder();
+  #text = "";
+  /** What comes before that. */
+  readonly #before: Uint8Array[] = [];
+
+  /** Whether there is nothing more. */
+  get isEmpty(): boolean {
+    return this.#text === "" && this.#before.length === 0;
+  }
+
+  /** Adds to it. */
+  add(data: string | Uint8Array): void {
+    if (typeof data === "string") return void (this.#text += data);
+    if (this.#text !== "") this.#before.push(this.#encode());
+    this.#before.push(data);
+  }
+
+  /** Takes the next bytes. */
+  take(): Uint8Array {
+    return this.#before.shift() ?? this.#encode();
+  }
+
+  /** Forgets all. */
+  clear(): void {
+    this.#text = "";
+    this.#before.length = 0;
+  }
+
+  #encode(): Uint8Array {
+    const bytes = this.#encoder.encode(this.#text);
+    this.#text = "";
+    return bytes;
+  }
+}

@@ -10,6 +10,7 @@ import { describeStatus } from "../events.ts";
 import { takeOrdinal } from "../prefork.ts";
 import type { ProcessHost, Signal } from "../types.ts";
 import { session, type WorkerSession } from "../worker.ts";
+import { Change } from "./change.ts";
 import { Children, type Ended } from "./children.ts";
 import { decode, encode, type Encoded } from "./codec.ts";
 import { give } from "./stream.ts";
@@ -98,7 +99,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
   #onFinish: FinishCallback<Ident, Data> | undefined;
   #onWait: { readonly callback: () => unknown; readonly periodMs: number | undefined } | undefined;
   /** Whoever waits looks again. */
-  #changed = Promise.withResolvers<void>();
+  readonly #changed = new Change();
   /** One call after the other makes a process. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -165,7 +166,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     this.#running.set(pid, one);
     void ended.then((how) => {
       this.#ended.push({ one, how });
-      this.#tell();
+      this.#changed.tell();
     });
     await this.#onStart?.(pid, ident);
     return pid;
@@ -297,7 +298,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
 
   set maxProcs(count: number) {
     this.#maxProcs = checkWorkers("maxProcs", count);
-    this.#tell();
+    this.#changed.tell();
   }
 
   /** The ids of the processes that run, those among them that have ended and were not told of yet. */
@@ -339,12 +340,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     if (this.#ended.length > 0) return;
     const late = Promise.withResolvers<void>();
     using _timer = periodMs === undefined ? undefined : this.#host.setTimer(periodMs, late.resolve);
-    await Promise.race([this.#changed.promise, late.promise]);
-  }
-
-  #tell(): void {
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
+    await Promise.race([this.#changed.next, late.promise]);
   }
 
   /** Tells of the first process that has ended. */
@@ -360,7 +356,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     const signal = status.type === "signaled" ? status.signal : "";
     const isMissed = !hasBegun && (signal === "" || killedFor !== undefined);
     await callback?.(pid, isMissed && code === 0 ? NOT_BEGUN : code, ident, signal, data);
-    this.#tell(); // there is room for another one
+    this.#changed.tell(); // there is room for another one
     if (isMissed) throw missed(call, ident, killedFor ?? describeStatus(status));
     if (unread !== undefined) throw unread;
     return pid;

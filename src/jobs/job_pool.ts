@@ -5,48 +5,21 @@
  */
 
 import { currentHost } from "../../runtimes/current.ts";
-import { checkCount, checkKeys, checkTime, checkWorkers, show } from "../checks.ts";
+import { checkKeys, checkTime, checkWorkers } from "../checks.ts";
 import { Prefork, takeStreams } from "../prefork.ts";
 import { Table } from "../table.ts";
-import type { ControlConnection, ControlHandlers, ProcessHost, RuntimeName, Timer } from "../types.ts";
-import { resolveModule } from "../work.ts";
-import { session, type Worker } from "../worker.ts";
+import type { ControlConnection, ControlHandlers, ProcessHost, Timer } from "../types.ts";
+import type { Worker } from "../worker.ts";
+import { arrive, comeBy, isOnItsWay, never, refuse } from "./arrival.ts";
 import { decode, encode } from "./codec.ts";
 import { Dispatcher, type Job, type Outcome } from "./dispatcher.ts";
 import { sendFrame } from "./frames.ts";
 import { JobDiedError, type JobFunction } from "./job.ts";
+import { checkOptions, isJob, type JobPoolOptions, locate } from "./job_options.ts";
 import { convey, type MapOptions, type Settled, type Submitted } from "./map.ts";
 import { type Progress, ProgressBar } from "./progress.ts";
 import { byFrames } from "./stream.ts";
 import { doJobs } from "./worker.ts";
-
-/** What a {@linkcode JobPool} may be given. */
-export interface JobPoolOptions {
-  /** How many workers there are; 0 has jobs done in this process, one after the other, for debugging. @default CPUs this process may use */
-  readonly maxProcs?: number;
-  /** How many jobs may wait for a worker; `run` refuses more. @default any number */
-  readonly maxQueue?: number;
-  /** How long a job may take, in milliseconds. @default any time */
-  readonly timeoutMs?: number;
-  /** How often a job is tried again whose worker died of it. @default {0} */
-  readonly retries?: number;
-  /**
-   * How long a job that nobody wants any more has to heed its `signal` before its worker is killed, in milliseconds.
-   *
-   * @default {1000}
-   */
-  readonly killAfterMs?: number;
-  /** How long a worker may take until it can do jobs, in milliseconds. @default {30_000} */
-  readonly bootTimeoutMs?: number;
-  /** Called whenever a job is over. `true` shows a bar on standard error, if that is a terminal. @default nothing */
-  readonly progress?: boolean | ((progress: Progress) => void);
-  /** The runtime of the workers, where the job is a module. @default that of this process */
-  readonly runtime?: RuntimeName;
-  /** The executable of that runtime. @default this process's own, or what `PATH` has */
-  readonly executable?: string;
-  /** Flags for workers on Deno (`["--allow-net"]`), in place of the permissions this process was given. */
-  readonly denoArgs?: readonly string[];
-}
 
 /** What {@linkcode JobPool.run} may be given. */
 export interface RunOptions {
@@ -77,17 +50,10 @@ type JobAndOptions<Item, Result> =
   | [JobFunction<Item, Result>, (MapOptions | undefined)?]
   | [(MapOptions | undefined)?];
 
-const OPTIONS = [
-  ...["maxProcs", "maxQueue", "timeoutMs", "retries", "killAfterMs", "bootTimeoutMs", "progress"],
-  ...["runtime", "executable", "denoArgs"],
-];
-
-/** How this process becomes a worker of one of the pools of its program, by their keys. */
-const pools = new Map<string, () => Promise<never>>();
-let made = 0;
-
 /** A worker that is at a job for longer than this has back what it was given in advance. */
 const LOOK_MS = 20;
+
+let made = 0;
 
 /** A worker that died costs its job, and next to no time; but one that never comes to do a job is not made without end. */
 const RESPAWN = { errRespawnIntervalMs: 10, maxRespawnIntervalMs: 250 };
@@ -179,7 +145,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     });
     const { progress } = options;
     this.#progress = progress === true ? new ProgressBar(this.#host).show : progress || undefined;
-    if (isOnItsWay()) pools.set(this.#key, () => this.#become());
+    comeBy(this.#key, () => this.#become());
   }
 
   /** How many workers there are. Can be changed at any time. */
@@ -324,11 +290,10 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   /** This process is a worker of this pool. */
   async #become(): Promise<never> {
     const job = this.#job;
-    if (job === undefined && session !== undefined) {
-      return await session.fail(
-        "prefork: Cannot do the jobs of this pool: the program gives a job to another one before this one has its own; " +
+    if (job === undefined) {
+      return await refuse(
+        "do the jobs of this pool: the program gives a job to another one before this one has its own; " +
           "make it as new JobPool(job)",
-        String,
       );
     }
     if (typeof job === "function") await this.#pool.start((worker: Worker) => this.#serve(worker, job));
@@ -336,20 +301,17 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   }
 
   async #serve(worker: Worker, job: JobFunction<Item, Result>): Promise<void> {
-    if (session === undefined) return;
-    if (!session.arrived) {
+    if (isOnItsWay()) {
       // It is made by this program run again, and would have to come by a job of which it knows nothing.
-      return await session.fail(
-        "prefork: Cannot come to where this worker is made, for that is in a job; what makes workers in a job is to make " +
+      return await refuse(
+        "come to where this worker is made, for that is in a job; what makes workers in a job is to make " +
           "them of a module",
-        String,
       );
     }
     if (worker.data !== String(job)) {
-      return await session.fail(
-        "prefork: Cannot do the jobs of this pool: the program has made another one in its place; it must make the same " +
+      return await refuse(
+        "do the jobs of this pool: the program has made another one in its place; it must make the same " +
           "pools in the same order each time it runs",
-        String,
       );
     }
     await doJobs(worker, job);
@@ -474,7 +436,8 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   /** Now and then, as long as there are jobs: what waits behind a job that takes long is for somebody else to do. */
   #look(): void {
-    this.#looking ??= this.#host.setTimer(LOOK_MS, () => {
+    if (this.#looking !== undefined) return;
+    this.#looking = this.#host.setTimer(LOOK_MS, () => {
       this.#looking = undefined;
       for (const { worker, jobs } of this.#dispatcher.behind(LOOK_MS)) {
         for (const { id } of jobs) sendFrame(worker.connection, "back", id);
@@ -566,57 +529,4 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     const { maxQueue = Infinity } = this.#options;
     for (let places = maxQueue - this.#waiting; places > 0 && this.#room.length > 0; places--) this.#room.shift()?.();
   }
-}
-
-function never(): Promise<never> {
-  return new Promise(() => {});
-}
-
-/** Whether this process is a worker that has not come to its own code: the jobs of its program are not for it to give. */
-function isOnItsWay(): boolean {
-  return session !== undefined && !session.arrived;
-}
-
-let arriving: Promise<never> | undefined;
-
-/** A worker has run its program as far as it is to. */
-function arrive(): Promise<never> {
-  return arriving ??= becomeWorker();
-}
-
-async function becomeWorker(): Promise<never> {
-  if (session === undefined) return await never();
-  const become = pools.get(session.way[0] ?? "");
-  if (become !== undefined) return await become();
-  const what = session.way[0]?.startsWith("jobs-")
-    ? "the program has not made the pool of this worker when it gives its first job; make all pools before"
-    : "this process is a worker whose start() comes later; give jobs after that, or where isWorker() is false";
-  return await session.fail(`prefork: Cannot give a job: ${what}`, String);
-}
-
-function isJob<Item, Result>(
-  given: JobFunction<Item, Result> | URL | string | JobPoolOptions | undefined,
-): given is JobFunction<Item, Result> | URL | string {
-  return typeof given === "function" || typeof given === "string" || given instanceof URL;
-}
-
-function checkOptions(options: JobPoolOptions): void {
-  checkKeys("JobPool", options, OPTIONS);
-  const { maxProcs, maxQueue, timeoutMs, retries, killAfterMs, bootTimeoutMs, progress, runtime } = options;
-  if (maxProcs !== undefined) checkWorkers("maxProcs", maxProcs);
-  if (maxQueue !== undefined) checkCount("maxQueue", maxQueue, 1);
-  if (retries !== undefined) checkCount("retries", retries, 0);
-  for (const [name, value] of Object.entries({ timeoutMs, killAfterMs, bootTimeoutMs })) {
-    if (value !== undefined) checkTime(name, value);
-  }
-  if (!["undefined", "boolean", "function"].includes(typeof progress)) {
-    throw new TypeError(`Cannot use 'progress': it must be true or a function, not ${show(progress)}`);
-  }
-  if (runtime === undefined || runtime === "deno" || runtime === "bun") return;
-  throw new TypeError(`Cannot do jobs on ${show(runtime)}: the runtimes are 'deno' and 'bun'`);
-}
-
-function locate(module: URL | string, directory: string): URL {
-  if (module instanceof URL) return module;
-  return new URL(resolveModule(module, directory));
 }

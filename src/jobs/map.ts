@@ -4,6 +4,8 @@
  * @module
  */
 
+import { Change } from "./change.ts";
+
 /** What {@linkcode JobPool.map} may be given. */
 export interface MapOptions {
   /** Whether results come in the order of the items, or as they are there. @default {true} */
@@ -48,7 +50,7 @@ class Conveyor<Item, Result> {
   #isLoaded = false;
   #stopped: { readonly reason: unknown } | undefined;
   /** Whoever waits looks again. */
-  #changed = Promise.withResolvers<void>();
+  readonly #changed = new Change();
 
   constructor(effects: MapEffects<Item, Result>, isOrdered: boolean) {
     this.#effects = effects;
@@ -60,12 +62,12 @@ class Conveyor<Item, Result> {
     let index = 0;
     try {
       for await (const item of items) {
-        while (this.#held >= this.#effects.mostAtOnce() && this.#stopped === undefined) await this.#changed.promise;
+        while (this.#held >= this.#effects.mostAtOnce() && this.#stopped === undefined) await this.#changed.next;
         if (this.#stopped !== undefined) return;
         this.#give(item, index++);
       }
       this.#isLoaded = true;
-      this.#tell();
+      this.#changed.tell();
     } catch (error) {
       this.stop(error);
     }
@@ -78,7 +80,7 @@ class Conveyor<Item, Result> {
       const next = this.#results.shift();
       if (next !== undefined) return await this.#take(next);
       if (this.#isLoaded && this.#held === 0) return undefined;
-      await this.#changed.promise;
+      await this.#changed.next;
     }
   }
 
@@ -87,13 +89,13 @@ class Conveyor<Item, Result> {
     if (this.#stopped !== undefined) return;
     this.#stopped = { reason };
     for (const id of this.#given) this.#effects.giveUp(id, reason);
-    this.#tell();
+    this.#changed.tell();
   }
 
   async #take(next: Promise<Settled<Result>>): Promise<Settled<Result>> {
     const settled = await next;
     this.#held--;
-    this.#tell();
+    this.#changed.tell();
     if (this.#stopped !== undefined) throw this.#stopped.reason;
     return settled;
   }
@@ -121,12 +123,7 @@ class Conveyor<Item, Result> {
 
   #add(settled: Promise<Settled<Result>>): void {
     this.#results.push(settled);
-    this.#tell();
-  }
-
-  #tell(): void {
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
+    this.#changed.tell();
   }
 }
 
@@ -140,12 +137,11 @@ export async function* convey<Item, Result>(
   const conveyor = new Conveyor(effects, ordered);
   const stop = (): void => conveyor.stop(signal?.reason);
   signal?.addEventListener("abort", stop, { once: true });
-  const loading = conveyor.load(items);
+  void conveyor.load(items);
   try {
     for (let next = await conveyor.next(); next !== undefined; next = await conveyor.next()) yield next;
   } finally {
     signal?.removeEventListener("abort", stop);
     conveyor.stop(new Error("nobody wants the results of these jobs any more"));
-    void loading;
   }
 }
