@@ -111,7 +111,7 @@ test("what activationEnv() writes, the readers read", () => {
   }));
 });
 
-const linuxOnly = { skip: process.platform !== "linux", timeout: 30_000 };
+const linuxOnly = { skip: process.platform !== "linux", timeout: 180_000 };
 
 test("Perl's server_ports() reads what activationEnv() writes", linuxOnly, () => {
   const env = activationEnv(give("8080", "unix:/run/app.sock", "[::1]:80"));

@@ -10,7 +10,7 @@ import { runPool, stopPool, waitForNobody } from "./support/pool.ts";
 import { type Program, tempDir } from "./support/run.ts";
 import { talk } from "./support/web_socket.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 120_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const module = fileURLToPath(new URL("./fixtures/serve/attach.ts", import.meta.url));
 const ownWay = fileURLToPath(new URL("./fixtures/serve/own_way.ts", import.meta.url));
 

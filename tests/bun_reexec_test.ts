@@ -31,7 +31,7 @@ for (const [given, kept] of CASES) {
   });
 }
 
-const timeout = 60_000;
+const timeout = 180_000;
 
 /** What a program in a file prints when Bun runs it. */
 async function runOnBun(args: readonly string[], cwd: string): Promise<string> {

@@ -19,7 +19,7 @@ import {
   waitFor,
 } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 120_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const hello = fileURLToPath(new URL("../examples/hello.ts", import.meta.url));
 
@@ -299,7 +299,7 @@ describe("prefork that is given its sockets", () => {
     assert.equal(await get(port, "/there"), "Hello from /there\n");
     const asking = askOn({ port });
     program.kill("SIGHUP");
-    await program.waitForErrorLine(/prefork: stopped$/, { timeoutMs: 60_000 });
+    await program.waitForErrorLine(/prefork: stopped$/);
     const before = asking.answered();
     await waitFor(() => asking.answered() > before + 5, { what: "answers from the new manager" });
     assert.deepEqual(await asking.stop(), [], program.report());

@@ -8,7 +8,7 @@ import { Terminal } from "./support/terminal.ts";
 
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const worker = fileURLToPath(new URL("./fixtures/cli_worker.ts", import.meta.url));
-const SLOW = { timeout: 60_000 };
+const SLOW = { timeout: 180_000 };
 
 const { command, args } = runtimeCommand();
 const pool = (rest: string): string => `${[command, ...args, prefork].map((word) => `'${word}'`).join(" ")} ${rest}`;

@@ -20,7 +20,7 @@ import {
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const worker = fileURLToPath(new URL("./fixtures/cli_worker.ts", import.meta.url));
 const ticker = fileURLToPath(new URL("../examples/ticker.ts", import.meta.url));
-const SLOW = { timeout: 60_000 };
+const SLOW = { timeout: 180_000 };
 
 function start(args: readonly string[], options: RunOptions = {}): Program {
   return runProgram(prefork, ["--log-format", "plain", ...args], options);
@@ -390,7 +390,7 @@ describe("prefork whose output nobody takes", () => {
     const pool = line(`-- sh -c 'echo started >>mark'`);
     await using program = runCommand("sh", ["-c", stuck(pool)], { cwd: dir.path });
     // Each worker is good for more than 300 bytes of log, and a pipe takes 65536.
-    await waitFor(async () => await count(dir.file("mark")) > 500, { what: "500 workers", timeoutMs: 40_000 });
+    await waitFor(async () => await count(dir.file("mark")) > 500, { what: "500 workers" });
     program.kill("SIGTERM");
     assert.deepEqual(await program.status, { code: 0, signal: null });
   });

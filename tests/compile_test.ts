@@ -12,11 +12,11 @@ const pool = fileURLToPath(new URL("./fixtures/lifecycle/pool.ts", import.meta.u
 
 for (const fallThrough of [true, false]) {
   const form = fallThrough ? "fall-through" : "callback";
-  test(`bun build --compile makes a manager (${form} form)`, { timeout: 120_000 }, async () => {
+  test(`bun build --compile makes a manager (${form} form)`, { timeout: 180_000 }, async () => {
     await using dir = await tempDir();
     const daemon = dir.file("daemon");
     await using build = runCommand(bun, ["build", "--compile", "--outfile", daemon, pool], { cwd: dir.path });
-    assert.deepEqual(await build.waitForEnd({ timeoutMs: 60_000 }), { code: 0, signal: null }, build.report());
+    assert.deepEqual(await build.waitForEnd(), { code: 0, signal: null }, build.report());
     await chmod(daemon, 0o755);
 
     const spec: PoolSpec = { options: { maxWorkers: 2 }, fallThrough };

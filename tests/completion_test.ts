@@ -9,7 +9,7 @@ import { parse } from "../src/cli/parse.ts";
 import { tempDir } from "./support/run.ts";
 import { Terminal } from "./support/terminal.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 
 /** What a shell is to make of a line, its last word not finished. */
 const LINES: readonly [string, readonly string[]][] = [

@@ -16,7 +16,7 @@ import { heldPort } from "./support/free_port.ts";
 import { load, oneShot } from "./support/load.ts";
 import { type Program, runProgram, runtime, signalProcess, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 90_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const loaded = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));
 const library = new URL("../src/define_config.ts", import.meta.url).href;

@@ -22,7 +22,6 @@ import {
 } from "./support/run.ts";
 import { Terminal } from "./support/terminal.ts";
 
-const PATIENT = { timeoutMs: 60_000 };
 const inTerminal = { ...options, skip: options.skip || (spawnSync("tmux", ["-V"]).status !== 0 && "needs tmux") };
 /** A worker that never comes to be ready. */
 const never = ["-w", "1", "--ready-when", "tcp:127.0.0.1:1", "--boot-timeout", "1h", "--", "/bin/sleep", "1000"];
@@ -38,13 +37,13 @@ function logOf(dir: TempDir): string {
 }
 
 const logged = (dir: TempDir, what: RegExp) =>
-  waitFor(() => what.test(logOf(dir)), { what: `${what} in the log`, ...PATIENT }).catch((error) => {
+  waitFor(() => what.test(logOf(dir)), { what: `${what} in the log` }).catch((error) => {
     throw new Error(`${error.message}\n${logOf(dir)}`);
   });
 
 /** Waits until it is ready; gives its pid and its port. */
 async function readyOne(program: Program): Promise<{ readonly pid: number; readonly port: number }> {
-  assert.deepEqual(await program.waitForEnd(PATIENT), { code: 0, signal: null }, program.report());
+  assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
   assert.deepEqual([program.lines.length, program.errorLines], [1, []], program.report());
   const [, pid, port] = /^hello pid=(\d+) listens on 127\.0\.0\.1:(\d+)$/.exec(program.lines[0] ?? "") ?? [];
   assert.ok(pid !== undefined && port !== undefined, program.report());
@@ -58,13 +57,13 @@ async function expectAnswer(port: number): Promise<void> {
 }
 
 async function expectNothingLeft(program: Program): Promise<void> {
-  await waitFor(() => program.processes().length === 0, { what: "everybody to be gone", ...PATIENT });
+  await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
   const left = () => readdirSync(program.temporary).filter((name) => name.startsWith("prefork-"));
   await waitFor(() => left().length === 0, { what: `no ${left()} to be left` });
 }
 
 async function expectFailure(program: Program, code: number, ...reasons: readonly RegExp[]): Promise<void> {
-  assert.deepEqual(await program.waitForEnd(PATIENT), { code, signal: null }, program.report());
+  assert.deepEqual(await program.waitForEnd(), { code, signal: null }, program.report());
   assert.deepEqual(program.lines, []);
   for (const reason of reasons) assert.match(program.errorLines.join("\n"), reason);
   await expectNothingLeft(program);
@@ -93,7 +92,7 @@ describe(`--daemonize, on ${runtime}`, () => {
     await using program = daemonize(dir, ["-w", "2", "-l", "127.0.0.1:0", dir.file("app.ts")]);
     await logged(dir, /worker=0 gen=1 pid=\d+ is ready/);
     assert.equal((await ask(program, "scale", "1")).code, 0);
-    assert.deepEqual(await program.waitForEnd(PATIENT), { code: 0, signal: null }, program.report());
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
     assert.equal((await ask(program, "stop", "--now", "--wait")).code, 0);
     await expectNothingLeft(program);
   });

@@ -11,7 +11,7 @@ import { otherRuntimeCommand, runCommand, runtime, type TempDir, tempDir } from 
 const deno = realpathSync(runtime === "deno" ? process.execPath : otherRuntimeCommand().command);
 const root = new URL("../", import.meta.url);
 const fixture = fileURLToPath(new URL("fixtures/deno_reexec.ts", import.meta.url));
-const options = { timeout: 60_000 };
+const options = { timeout: 180_000 };
 
 interface ManagerLine {
   readonly type: "manager";
@@ -68,7 +68,7 @@ async function run(
   { executable = deno, ...rest }: RunOptions = {},
 ): Promise<readonly unknown[]> {
   await using program = runCommand(executable, args, rest);
-  const { code } = await program.waitForEnd({ timeoutMs: 50_000 });
+  const { code } = await program.waitForEnd();
   assert.equal(code, 0, program.report());
   return program.matching(/^\{/).map((line): unknown => JSON.parse(line));
 }

@@ -58,7 +58,7 @@ describe(`--drain-delay, on ${runtime}`, () => {
     const { program, port } = await begun();
     await using _ = program;
     program.kill("SIGUSR2");
-    const line = await program.waitForErrorLine(/the new manager pid=\d+ has taken over/, { timeoutMs: 60_000 });
+    const line = await program.waitForErrorLine(/the new manager pid=\d+ has taken over/);
     const heir = Number(/pid=(\d+)/.exec(line)?.[1]);
     await waitFor(() => !isAlive(program.pid), { what: "the old manager to be gone" });
     assert.match(await answer(port), /^200 /);

@@ -9,7 +9,7 @@ import { Client, get } from "./support/client.ts";
 import { type Program, runProgram, tempDir, waitFor } from "./support/run.ts";
 import { talk } from "./support/web_socket.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const file = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
 
 function run(example: string): Program {

@@ -23,7 +23,7 @@ import {
 } from "./support/pool.ts";
 import { type Program, runtime, runtimeCommand, signalProcess, tempDir, waitFor } from "./support/run.ts";
 
-const SERVING = { timeout: 90_000, skip: process.platform !== "linux" };
+const SERVING = { timeout: 180_000, skip: process.platform !== "linux" };
 const module = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));
 const executable = fileURLToPath(new URL("./fixtures/channel/runtime.sh", import.meta.url));
 const CLIENTS = [oneShot, keepAlive(0), post];

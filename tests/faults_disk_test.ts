@@ -59,7 +59,7 @@ async function next(port: number, pid: string): Promise<string> {
 
 describe("a full disk under the log", () => {
   it("stops neither the pool nor, once there is room, the log, which says what it lacks", {
-    timeout: 60_000,
+    timeout: 180_000,
     skip: !hasOwnMounts && "needs a mount namespace of its own",
   }, async () => {
     await using dir = await tempDir();

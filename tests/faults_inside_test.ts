@@ -68,7 +68,7 @@ describe("what fails inside the manager", () => {
 });
 
 describe("a guard that is dead", () => {
-  const options = { timeout: 60_000, skip: process.platform !== "linux" };
+  const options = { timeout: 180_000, skip: process.platform !== "linux" };
   it("costs nothing, though the manager has yet to hear of it", options, async () => {
     await using program = runFixture("guardless");
     await waitForReady(program, 2);

@@ -11,7 +11,7 @@ import { begin, get } from "./support/client.ts";
 import { eventsOfType, liveWorkers, portOf, runPool, stopPool, waitForReady } from "./support/pool.ts";
 import { isAlive, type Program, signalProcess, tempDir, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 const SERVING = { ...LONG, skip: process.platform !== "linux" };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
 

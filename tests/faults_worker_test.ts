@@ -11,7 +11,7 @@ import { keepAlive, type Load, load, oneShot, post, stream } from "./support/loa
 import { eventsOfType, liveWorkers, portOf, runFixture, runPool, stopPool, waitForReady } from "./support/pool.ts";
 import { isAlive, processState, type Program, signalProcess, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 const SERVING = { ...LONG, skip: process.platform !== "linux" };
 const module = fileURLToPath(new URL("./fixtures/serve/faulty.ts", import.meta.url));
 /** So many that one worker cannot take all that comes, and each gets some. */

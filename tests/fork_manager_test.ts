@@ -8,7 +8,6 @@ import { ForkManager } from "../src/jobs/mod.ts";
 import { FakeHost } from "./fake_host.ts";
 import { type Program, runCommand, runProgram, runtime, tempDir, waitFor } from "./support/run.ts";
 
-const PATIENT = { timeoutMs: 60_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/jobs/${name}`, import.meta.url));
 
 function scene(name: string, ...args: readonly string[]): Program {
@@ -17,7 +16,7 @@ function scene(name: string, ...args: readonly string[]): Program {
 
 async function play(name: string, ...args: readonly string[]): Promise<Program> {
   await using program = scene(name, ...args);
-  await program.waitForEnd(PATIENT);
+  await program.waitForEnd();
   return program;
 }
 
@@ -38,7 +37,7 @@ describe(`ForkManager on ${runtime}`, () => {
     const env = { TEST_JOBS: JSON.stringify({ procs: 2, jobs: 5 }) };
     await using ours = runProgram(fixture("fork_manager.ts"), [], { env });
     await using theirs = runCommand("perl", [fixture("fork_manager.pl")], { env });
-    await Promise.all([ours.waitForEnd(PATIENT), theirs.waitForEnd(PATIENT)]);
+    await Promise.all([ours.waitForEnd(), theirs.waitForEnd()]);
     assert.deepEqual(ours.lines.toSorted(), theirs.lines.toSorted(), theirs.report());
     assert.equal(ours.lines.at(-1), "done 0");
   });
@@ -56,7 +55,7 @@ describe(`ForkManager on ${runtime}`, () => {
     );
     writeFileSync(dir.file("two"), "");
     await program.waitForLine('"running" []');
-    assert.deepEqual(await program.waitForEnd(PATIENT), { code: 0, signal: null });
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null });
   });
 
   it("works in the child of another one, and gives data up both levels", async () => {
@@ -109,7 +108,7 @@ describe(`ForkManager on ${runtime}`, () => {
     await using program = scene("callbacks", dir.path);
     await program.waitForLine('"set"');
     writeFileSync(dir.file("on"), "");
-    await program.waitForEnd(PATIENT);
+    await program.waitForEnd();
     assert.deepEqual(program.lines.toSorted(), ['"all" "a"', '"own" "b"', '"set"']);
   });
 
@@ -148,7 +147,7 @@ describe(`ForkManager on ${runtime}`, () => {
 
   it("tells how a process ended that somebody else has killed", async () => {
     await using program = scene("killed");
-    await program.waitForLine(/^"job"/, { count: 2, ...PATIENT });
+    await program.waitForLine(/^"job"/, { count: 2 });
     const pids = new Map(
       program.matching(/^"pid"/).map((line) => {
         const [, name = "", pid] = /^"pid" "(\w)" (\d+)/.exec(line) ?? [];
@@ -157,7 +156,7 @@ describe(`ForkManager on ${runtime}`, () => {
     );
     process.kill(pids.get("a") ?? 0, "SIGKILL");
     process.kill(pids.get("b") ?? 0, "SIGTERM");
-    await program.waitForEnd(PATIENT);
+    await program.waitForEnd();
     const ends = program.matching(/^"finish"/).toSorted();
     assert.deepEqual(ends, ['"finish" "a" 0 "SIGKILL"', '"finish" "b" 0 "SIGTERM"']);
     assert.equal(program.lines.at(-1), '"done"');
@@ -165,21 +164,21 @@ describe(`ForkManager on ${runtime}`, () => {
 
   it("leaves no process behind if it is killed", async () => {
     await using program = scene("killed");
-    await program.waitForLine(/^"job"/, { count: 2, ...PATIENT });
+    await program.waitForLine(/^"job"/, { count: 2 });
     program.kill("SIGKILL");
     await program.status;
-    await waitFor(() => program.processes().length === 0, { what: "all processes to be gone", ...PATIENT });
+    await waitFor(() => program.processes().length === 0, { what: "all processes to be gone" });
   });
 
   it("has more processes run as soon as there may be more", async () => {
     await using dir = await tempDir();
     await using program = scene("grows", dir.path);
-    await program.waitForLine('"started" "a" 1', PATIENT);
+    await program.waitForLine('"started" "a" 1');
     writeFileSync(dir.file("more"), "");
-    await program.waitForLine('"started" "b" 2', PATIENT);
-    await program.waitForLine('"started" "c" 3', PATIENT);
+    await program.waitForLine('"started" "b" 2');
+    await program.waitForLine('"started" "c" 3');
     writeFileSync(dir.file("on"), "");
-    assert.deepEqual(await program.waitForEnd(PATIENT), { code: 0, signal: null });
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null });
   });
 });
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { type Program, runProgram, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 
 function run(name: string, ...args: string[]): Program {
   return runProgram(new URL(`./fixtures/fork/${name}.ts`, import.meta.url), args);

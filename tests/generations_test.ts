@@ -12,7 +12,7 @@ import type { SharedSockets } from "../src/sockets.ts";
 import { changeTerms, firstTerms, type PoolChanges, type Terms } from "../src/terms.ts";
 import { tempDir } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 30_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 
 const ASKED = { type: "self", options: {} } as const;
 const WORK = { command: "", args: [], cwd: undefined, env: {}, runtime: undefined, path: undefined, data: "null" };

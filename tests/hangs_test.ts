@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import { eventsOfType, liveWorkers, runFixture, stopPool, waitForReady } from "./support/pool.ts";
 import { signalProcess, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 
 describe("a worker that hangs is killed and replaced", () => {
   for (const [how, what] of [["loop", "in a loop"], ["block", "in a call that blocks"]] as const) {

@@ -26,7 +26,7 @@ const TRAPPED: readonly Signal[] = [
 
 const DEADLY: readonly Signal[] = ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR2", "SIGALRM"];
 
-const timeout = 60_000;
+const timeout = 180_000;
 
 /** Declares the tests of a host. `getRig` is called anew by each. */
 export function hostConformance(name: string, getRig: () => HostRig): void {

@@ -12,7 +12,7 @@ import { runtimeCommand, waitFor } from "./support/run.ts";
 hostConformance("fake", fakeRig);
 hostConformance(currentHost.name, () => realRig(currentHost));
 
-const timeout = 60_000;
+const timeout = 180_000;
 
 /** Runs a fixture in a process of its own, by the host under test, and gives how it ended. */
 async function runFixture(name: string, ...args: readonly string[]) {

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { eventsOfType, listening, liveWorkers, runFixture, runPool, stopPool, waitForReady } from "./support/pool.ts";
 import { otherRuntimeCommand, type Program, runProgram, runtime, signalProcess, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 const other = otherRuntimeCommand();
 const module = fileURLToPath(new URL("./fixtures/lifecycle/module.ts", import.meta.url));
 const REFUSED = /TypeError: Cannot send SIGUSR1 to workers on Deno: it opens the inspector .*; use SIGUSR2/;

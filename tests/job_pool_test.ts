@@ -19,7 +19,6 @@ import {
 } from "./support/run.ts";
 
 const ITEMS = Number(process.env["PREFORK_TEST_ITEMS"] ?? 60_000);
-const PATIENT = { timeoutMs: 60_000 };
 const fixture = fileURLToPath(new URL("./fixtures/jobs/pool_scenes.ts", import.meta.url));
 
 function scene(name: string, ...args: readonly string[]): Program {
@@ -31,7 +30,7 @@ async function play(name: string, ...args: readonly string[]): Promise<Program> 
   await using program = scene(name, ...args);
   const status = await program.waitForEnd({ timeoutMs: 120_000 });
   assert.deepEqual(status, { code: 0, signal: null }, program.report());
-  await waitFor(() => program.processes().length === 0, { what: "all processes to be gone", ...PATIENT });
+  await waitFor(() => program.processes().length === 0, { what: "all processes to be gone" });
   return program;
 }
 
@@ -132,12 +131,11 @@ describe(`a pool of jobs on ${runtime}`, () => {
 
   it("says so if a program with two of them is late to give one its job", async () => {
     await using program = scene("unnamed");
-    await program.waitForLine("2", PATIENT);
+    await program.waitForLine("2");
     await program.waitForErrorLine(
       /^prefork: Cannot do the jobs of this pool: the program gives a job to another one before this one has its own; /,
-      PATIENT,
     );
-    await program.waitForEnd(PATIENT);
+    await program.waitForEnd();
   });
 
   it("may be told its job by the first map", async () => {
@@ -214,27 +212,27 @@ describe(`a pool of jobs on ${runtime}`, () => {
   it("loses no job while its workers are killed again and again", async () => {
     await using dir = await tempDir();
     await using program = scene("steady", dir.path);
-    await program.waitForLine('"did" 1000', PATIENT);
+    await program.waitForLine('"did" 1000');
     for (let kills = 0; kills < 10; kills++) {
       const before = program.matching('"did"').length;
       const workers = descendants(program.pid).filter((pid) => program.processes().includes(pid));
       const victim = workers[kills % workers.length];
       if (victim !== undefined) signalProcess(victim, "SIGKILL");
-      await waitFor(() => program.matching('"did"').length > before, { what: "jobs to go on", ...PATIENT });
+      await waitFor(() => program.matching('"did"').length > before, { what: "jobs to go on" });
     }
     writeFileSync(dir.file("stop"), "");
-    await program.waitForLine('"all" true', PATIENT);
+    await program.waitForLine('"all" true');
     assert.deepEqual(program.matching('"lost"'), []);
-    assert.deepEqual(await program.waitForEnd(PATIENT), { code: 0, signal: null });
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null });
   });
 
   it("leaves no worker behind if its process is killed", async () => {
     await using dir = await tempDir();
     await using program = scene("steady", dir.path);
-    await program.waitForLine('"did" 1000', PATIENT);
+    await program.waitForLine('"did" 1000');
     program.kill("SIGKILL");
     await program.status;
-    await waitFor(() => program.processes().length === 0, { what: "all processes to be gone", ...PATIENT });
+    await waitFor(() => program.processes().length === 0, { what: "all processes to be gone" });
   });
 });
 

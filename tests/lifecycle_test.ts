@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { eventsOfType, expectEnd, runFixture, runPool, stopPool, waitForNobody, waitForReady } from "./support/pool.ts";
 import { isAlive, otherRuntimeCommand, type Program, runtime, signalProcess, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/lifecycle/${name}`, import.meta.url));
 
 describe("the worker is", () => {

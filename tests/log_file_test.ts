@@ -16,7 +16,7 @@ const LONG = new Uint8Array(100_000).fill(65);
 const READER = `exec 3<>"$0" && echo open && read -r go && head -c ${LONG.length} <&3 >/dev/null`;
 
 describe("the log in a file", () => {
-  it("has nothing written to the old file once it is reopened", { timeout: 60_000 }, async () => {
+  it("has nothing written to the old file once it is reopened", { timeout: 180_000 }, async () => {
     await using dir = await tempDir();
     const path = dir.file("log");
     execFileSync("mkfifo", [path]);

@@ -22,10 +22,9 @@ import {
   waitFor,
 } from "./support/run.ts";
 
-const LOAD_MS = Number(process.env["PREFORK_TEST_LOAD_MS"] ?? 2000);
+const LOAD_MS = Number(process.env["PREFORK_TEST_LOAD_MS"] ?? 1000);
 const isLong = process.env["PREFORK_TEST_LOAD_MS"] !== undefined;
-const options = { skip: process.platform !== "linux", timeout: 120_000 + 3 * LOAD_MS };
-const PATIENT = { timeoutMs: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 + 3 * LOAD_MS };
 const module = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 
@@ -91,15 +90,13 @@ async function reloadFor(program: Program, ms: number, { tally }: Load): Promise
   let generation = 2;
   for (; performance.now() < end || generation < 4; generation++) {
     program.kill("SIGHUP");
-    await program.waitForLine(/^returned SIGHUP/, { count: generation - 1, ...PATIENT });
+    await program.waitForLine(/^returned SIGHUP/, { count: generation - 1 });
     const isNew = () => liveWorkers(program).filter((worker) => worker.generation === generation);
     await waitFor(() => isNew().filter(({ state }) => state === "ready").length === 2, {
       what: "two workers of the next generation",
-      ...PATIENT,
     }).catch((error) => assert.fail(`${error.message}\n${program.report()}`));
     await waitFor(() => isNew().some(({ pid }) => tally.workers.has(String(pid))), {
       what: `an answer of generation ${generation}`,
-      ...PATIENT,
     });
   }
   return generation - 1;
@@ -111,7 +108,6 @@ async function finish(clients: Load, least: number): Promise<Tally> {
   const isEnough = () => KINDS.every((kind) => (answered[kind] ?? 0) >= 2) && workers.size >= least;
   await waitFor(() => failures.length > 0 || isEnough(), {
     what: `two answers for each kind of client, by ${least} workers`,
-    ...PATIENT,
   }).catch((error) => assert.fail(`${error.message}: ${JSON.stringify(answered)} by ${workers.size}`));
   return await clients.stop();
 }
@@ -142,7 +138,7 @@ async function reloads(setting: Setting, loops = CLIENTS): Promise<void> {
   const clients = load(await whereOf(program), loops);
   const generations = await reloadFor(program, LOAD_MS, clients);
   await expectNoLoss(clients, program, generations);
-  await stopPool(program, 60_000);
+  await stopPool(program);
 }
 
 async function recycles(setting: Setting): Promise<void> {
@@ -157,7 +153,7 @@ async function recycles(setting: Setting): Promise<void> {
   });
   await expectNoLoss(clients, program, 4);
   assert.ok(reaped().every(({ status }) => status.type === "exited" && status.code === 0));
-  await stopPool(program, 60_000);
+  await stopPool(program);
 }
 
 /** By the manager, of whom each worker asks for its successor. */
@@ -173,11 +169,11 @@ async function replaces(setting: Setting): Promise<void> {
   });
   await expectNoLoss(clients, program, 4);
   for (const { reason } of eventsOfType(program, "recycle")) assert.match(reason, /^has served \d+ requests$/);
-  await stopPool(program, 60_000);
+  await stopPool(program);
 }
 
 function waitForAnswer({ tally }: Load, pid: string): Promise<unknown> {
-  return waitFor(() => tally.workers.has(pid), { what: `an answer of ${pid}`, ...PATIENT });
+  return waitFor(() => tally.workers.has(pid), { what: `an answer of ${pid}` });
 }
 
 /** By the command line, which changes the number of its workers by signals. */
@@ -193,14 +189,14 @@ async function resizes({ attach, adoption = true, on = runtime }: Setting): Prom
   const end = performance.now() + LOAD_MS;
   for (let round = 1; performance.now() < end || round < 3; round++) {
     program.kill("SIGTTIN");
-    const ready = await program.waitForErrorLine(/is ready$/, { count: round + 1, ...PATIENT });
+    const ready = await program.waitForErrorLine(/is ready$/, { count: round + 1 });
     await waitForAnswer(clients, / pid=(\d+) /.exec(ready)?.[1] ?? assert.fail(ready));
     program.kill("SIGTTOU");
-    await program.waitForErrorLine(/exited with status 0$/, { count: round, ...PATIENT });
+    await program.waitForErrorLine(/exited with status 0$/, { count: round });
   }
   await expectNoLoss(clients, program, 2);
   program.kill("SIGTERM");
-  assert.deepEqual(await program.waitForEnd(PATIENT), { code: 0, signal: null }, program.report());
+  assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
 }
 
 async function kills(setting: Setting): Promise<void> {
@@ -211,12 +207,12 @@ async function kills(setting: Setting): Promise<void> {
   const killed: Kill[] = [];
   const end = performance.now() + LOAD_MS;
   while (performance.now() < end || killed.length < 3) {
-    await waitForReady(program, 2, 60_000);
+    await waitForReady(program, 2);
     const victim = liveWorkers(program)[killed.length % 2]?.pid ?? assert.fail("no worker");
     await waitForAnswer(clients, String(victim));
     killed.push(await freezeForGood(victim, port));
     signalProcess(victim, "SIGKILL");
-    await waitFor(() => eventsOfType(program, "reap").length >= killed.length, { what: "it to be reaped", ...PATIENT });
+    await waitFor(() => eventsOfType(program, "reap").length >= killed.length, { what: "it to be reaped" });
   }
   const { failures, answered, sent } = await clients.stop();
   tellFigures(clients.tally);
@@ -225,7 +221,7 @@ async function kills(setting: Setting): Promise<void> {
   assert.ok(held > 0, "no connection was held by any of the workers that were killed");
   assert.ok(failures.length <= held, `${failures.length} requests failed, and ${held} connections were held`);
   assert.ok((answered["one shot"] ?? 0) > 2 * failures.length, JSON.stringify({ sent, answered }));
-  await stopPool(program, 60_000);
+  await stopPool(program);
 }
 
 /** Connections that no worker has accepted when one of them dies. */
@@ -245,9 +241,9 @@ async function killsWhileQueued(setting: Setting): Promise<void> {
     for (const client of waiting) await client.waitFor(/\r\n\r\n[^]*\d+ x/);
     for (const client of waiting) client[Symbol.dispose]();
     await waitFor(() => eventsOfType(program, "reap").length > round, { what: "the killed worker to be reaped" });
-    await waitForReady(program, 2, 60_000);
+    await waitForReady(program, 2);
   }
-  await stopPool(program, 60_000);
+  await stopPool(program);
 }
 
 const settings: readonly (readonly [string, Setting])[] = [

@@ -389,7 +389,7 @@ describe("events", () => {
     assert.deepEqual(pool.events.map(({ type }) => type), ["spawn", "ready", "signal", "relay", "reap", "stopped"]);
   });
 
-  it("tell a reader that was too slow how many it missed", { timeout: 60_000 }, async () => {
+  it("tell a reader that was too slow how many it missed", { timeout: 180_000 }, async () => {
     const pool = new FakePool({ maxWorkers: 1 });
     const slow = pool.pm[Symbol.asyncIterator]();
     const started = pool.pm.start();

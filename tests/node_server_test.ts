@@ -109,7 +109,7 @@ describe("a handshake of a WebSocket that is under way as its server drains", ()
     const { client } = await place.ask();
     place.native.drain();
     assert.deepEqual([place.native.open, place.native.unanswered], [1, 0]);
-    await waitFor(() => place.native.open === 0, { what: "nobody to wait any more", timeoutMs: 20_000 });
+    await waitFor(() => place.native.open === 0, { what: "nobody to wait any more" });
     assert.equal(place.native.unanswered, 1);
     await place.native.close();
     await client.waitForEnd();

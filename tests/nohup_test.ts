@@ -3,7 +3,7 @@ import { it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCommand, runtimeCommand } from "./support/run.ts";
 
-it("a manager under nohup survives the hang-up that nohup ignores", { timeout: 60_000 }, async () => {
+it("a manager under nohup survives the hang-up that nohup ignores", { timeout: 180_000 }, async () => {
   const { command, args } = runtimeCommand();
   const pool = fileURLToPath(new URL("./fixtures/lifecycle/pool.ts", import.meta.url));
   const daemon = [command, ...args, pool, JSON.stringify({ options: { maxWorkers: 1 } })];

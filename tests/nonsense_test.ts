@@ -50,7 +50,7 @@ const WORDS = [
   { type: "hello", version: 1, token: "guessed" },
 ];
 
-const SECONDS = { timeout: 120_000 };
+const SECONDS = { timeout: 180_000 };
 const isWhole = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0;
 
 /** Whether that is an order, and nothing else hangs on it. */

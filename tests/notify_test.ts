@@ -16,7 +16,7 @@ import {
   waitFor,
 } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 
 /** Prints each datagram as a line, and what the clock says when one tells of it. */
 const LISTENER = `

@@ -102,7 +102,7 @@ function withTrueStatus(ancestor: Story): Story {
 let ourLife: Promise<DaemonRun> | undefined;
 const playOurs = (): Promise<DaemonRun> => ourLife ??= play(startOurs, everything);
 
-test("the ancestor is installed", { timeout: 30_000 }, async () => {
+test("the ancestor is installed", { timeout: 180_000 }, async () => {
   await using perl = runCommand("/usr/bin/perl", ["-MParallel::Prefork", "-e", "print $Parallel::Prefork::VERSION"]);
   const { code } = await perl.waitForEnd();
   const advice = "The oracle tests need Perl's Parallel::Prefork: apt-get install libparallel-prefork-perl";
@@ -136,7 +136,7 @@ test("only failures cost time, and only their slot", { timeout: 240_000 }, async
   }
 });
 
-test("a TERM between two starts stops the pool, where the ancestor forgets it", { timeout: 120_000 }, async () => {
+test("a TERM between two starts stops the pool, where the ancestor forgets it", { timeout: 180_000 }, async () => {
   const openGate = (dir: TempDir): void => writeFileSync(dir.file("gate"), "");
   const interrupted = async (run: DaemonRun, dir: TempDir): Promise<void> => {
     await run.step("start", { worker_start: 3, after_fork: 3 });
@@ -157,7 +157,7 @@ test("a TERM between two starts stops the pool, where the ancestor forgets it", 
 });
 
 test("a second TERM does nothing to workers that were told to stop, as under Parallel::Prefork", {
-  timeout: 120_000,
+  timeout: 180_000,
 }, async () => {
   const toAll = (run: DaemonRun) => () => run.living().forEach((pid) => signalProcess(pid, "SIGTERM"));
   const impatient = async (run: DaemonRun): Promise<void> => {

@@ -9,7 +9,7 @@ import { begin, type Client } from "./support/client.ts";
 import { eventsOfType, liveWorkers, portOf, runPool, waitForNobody, waitForReady } from "./support/pool.ts";
 import { isAlive, type Program, runtimeCommand, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 
 /** Runs a pool whose sockets stand in `dir`. Whoever runs tests in the background makes them ignore INT and QUIT. */
 function runIn(dir: TempDir, spec: PoolSpec): Program {

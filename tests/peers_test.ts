@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { get } from "./support/client.ts";
 import { descendants, processState, type Program, runCommand, runProgram, tempDir, waitFor } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const file = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
 
 /** Asks again and again until `isDone`; gives what was answered otherwise than by `pattern`. */

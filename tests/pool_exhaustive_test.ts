@@ -154,7 +154,7 @@ for (const { manners, inputs, worlds, ...limits } of CASES) {
   const who = `${manners.isQuick ? "quick" : "slow"} workers${manners.isRecycling ? " that are due now and then" : ""}`;
   const named =
     `${many} inputs, ${who}, maxSurge ${limits.maxSurge}, maxUnavailable ${limits.maxUnavailable}${late}${fixed}`;
-  it(`holds in any order: ${named}`, { timeout: 120_000 }, () => {
+  it(`holds in any order: ${named}`, { timeout: 180_000 }, () => {
     // Time stands still, so back-offs of those that are due would never be over.
     const rules = manners.isRecycling ? { ...limits, errRespawnIntervalMs: 0 } : limits;
     const met = search(newWorld(rules, WORKERS, manners), inputs, checks);

@@ -229,7 +229,7 @@ const RULES: fc.Arbitrary<Rules> = fc.record({
   maxBootFailures: fc.constantFrom(undefined, 3),
 }).filter(({ maxSurge, maxUnavailable }) => maxSurge + maxUnavailable > 0);
 
-it("does what its model does, whatever happens", { timeout: 120_000 }, () => {
+it("does what its model does, whatever happens", { timeout: 180_000 }, () => {
   fc.assert(
     fc.property(RULES, fc.commands(COMMANDS, { maxCommands: 60, size: "max" }), (rules, commands) => {
       fc.modelRun(() => {

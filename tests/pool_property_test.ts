@@ -225,7 +225,7 @@ function forAnyLife(check: (daemon: Daemon, world: World) => void): void {
   );
 }
 
-it("whatever happened, the pool returns to its target and to rest", { timeout: 120_000 }, () => {
+it("whatever happened, the pool returns to its target and to rest", { timeout: 180_000 }, () => {
   forAnyLife((daemon, { spare, standby }) => {
     daemon.calm();
     const { state, timers } = daemon.sim;
@@ -241,7 +241,7 @@ it("whatever happened, the pool returns to its target and to rest", { timeout: 1
 
 it(
   "no worker is killed for its silence, nor for its boot, in the time it has or asked for",
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   () => {
     forAnyLife(({ sim, asks }) => {
       sim.advance(30_000);
@@ -255,7 +255,7 @@ it(
   },
 );
 
-it("after the last signal sent, at least one full action starts", { timeout: 120_000 }, () => {
+it("after the last signal sent, at least one full action starts", { timeout: 180_000 }, () => {
   forAnyLife((daemon) => {
     daemon.calm();
     for (const { signal, returnedBefore } of daemon.sent) {
@@ -265,7 +265,7 @@ it("after the last signal sent, at least one full action starts", { timeout: 120
   });
 });
 
-it("every reload is answered, and whoever serves at the end is of the generation it says", { timeout: 120_000 }, () => {
+it("every reload is answered, and whoever serves at the end is of the generation it says", { timeout: 180_000 }, () => {
   forAnyLife((daemon) => {
     daemon.calm();
     const { sim } = daemon;
@@ -283,7 +283,7 @@ it("every reload is answered, and whoever serves at the end is of the generation
 
 const STEPS = ["reload", "reload", "ready", "ready", "ready", "crash", "crash", "time"] as const;
 
-it("reloads that fail, and take each other's place, leave workers of one generation", { timeout: 120_000 }, () => {
+it("reloads that fail, and take each other's place, leave workers of one generation", { timeout: 180_000 }, () => {
   const limits = fc.constantFrom({}, { maxSurge: 2 }, { maxSurge: 0, maxUnavailable: 1 });
   const life = fc.array(fc.tuple(fc.constantFrom(...STEPS), pick), { maxLength: 12 });
   fc.assert(
@@ -311,7 +311,7 @@ it("reloads that fail, and take each other's place, leave workers of one generat
   );
 });
 
-it("a stop wins, at any instant: everything ends, and nothing comes after it", { timeout: 120_000 }, () => {
+it("a stop wins, at any instant: everything ends, and nothing comes after it", { timeout: 180_000 }, () => {
   fc.assert(
     fc.property(world, fc.nat(60), fc.array(act, { maxLength: 20 }), (world, at, after) => {
       const daemon = new Daemon(world);
@@ -331,7 +331,7 @@ it("a stop wins, at any instant: everything ends, and nothing comes after it", {
 
 it(
   "a relay reaches only workers that can handle it, and each of those that lived when it came",
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   () => {
     forAnyLife((daemon, { probeIntervalMs, settles }) => {
       const alive = [...daemon.sim.workers.values()].filter(({ slot }) => slot >= 0);

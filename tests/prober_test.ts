@@ -13,7 +13,7 @@ import { FakeHost, settle } from "./fake_host.ts";
 import { eventsOfType, liveWorkers, runPool, stopPool, waitForReady } from "./support/pool.ts";
 import { type Program, runProgram, runtime, runtimeCommand, type TempDir, tempDir, waitFor } from "./support/run.ts";
 
-const options = { timeout: 120_000 };
+const options = { timeout: 180_000 };
 const LINUX = { ...options, skip: process.platform !== "linux" };
 const byItself = fileURLToPath(new URL("./fixtures/by_itself.ts", import.meta.url));
 const itself = fileURLToPath(new URL("./fixtures/by_itself_worker.ts", import.meta.url));

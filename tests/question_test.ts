@@ -11,7 +11,7 @@ import { currentHost as host } from "../runtimes/current.ts";
 import { ask, type Place, type Question } from "../src/question.ts";
 import { tempDir } from "./support/run.ts";
 
-const options = { timeout: 30_000 };
+const options = { timeout: 180_000 };
 
 /** A server that listens until the end of the block. */
 async function listen(server: Server, path?: string): Promise<AsyncDisposable & { readonly at: Place }> {

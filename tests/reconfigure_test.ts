@@ -11,7 +11,7 @@ import { keepAlive, load, oneShot } from "./support/load.ts";
 import { eventsOfType, runFixture, stopPool, waitForReady } from "./support/pool.ts";
 import { type RunOptions, runtimeCommand, tempDir, waitFor } from "./support/run.ts";
 
-const SERVING = { timeout: 90_000, skip: process.platform !== "linux" };
+const SERVING = { timeout: 180_000, skip: process.platform !== "linux" };
 
 interface Told {
   readonly listeners: readonly string[];

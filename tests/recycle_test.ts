@@ -6,7 +6,7 @@ import { FakePool, rest as settle } from "./support/pool_on_fake.ts";
 import { eventsOf, eventsOfType, runFixture, stopPool, waitForReady } from "./support/pool.ts";
 import { runtime, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 const NARROW = { ...LONG, skip: runtime !== "deno" };
 
 describe("a worker is replaced, the new one ready first", () => {
@@ -19,7 +19,7 @@ describe("a worker is replaced, the new one ready first", () => {
     const options = { ...LONG, skip: how === "memory" && process.platform !== "linux" };
     it(when, options, async () => {
       await using program = runFixture("recycle", [how]);
-      await program.waitForLine('"type":"replace"', { timeoutMs: 30_000 });
+      await program.waitForLine('"type":"replace"');
       const [due] = eventsOfType(program, "recycle");
       assert.match(due?.reason ?? "", reason);
       const [{ worker, by } = {}] = eventsOfType(program, "replace");
@@ -49,7 +49,7 @@ describe("a worker is replaced, the new one ready first", () => {
 
   it("when it is old, not all of them at once", LONG, async () => {
     await using program = runFixture("recycle", ["age"]);
-    await program.waitForLine('"type":"replace"', { count: 6, timeoutMs: 30_000 });
+    await program.waitForLine('"type":"replace"', { count: 6 });
     let ready = 0;
     for (const event of eventsOf(program)) {
       if (event.type === "ready") ready++;

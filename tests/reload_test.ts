@@ -8,7 +8,7 @@ import { keepAlive, load, oneShot, post } from "./support/load.ts";
 import { eventsOfType, expectEnd, liveWorkers, runFixture, runPool, stopPool, waitForReady } from "./support/pool.ts";
 import { runProgram, tempDir, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 90_000 };
+const LONG = { timeout: 180_000 };
 const SERVING = { ...LONG, skip: process.platform !== "linux" };
 const module = fileURLToPath(new URL("./fixtures/serve/build.ts", import.meta.url));
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
@@ -75,7 +75,7 @@ describe("a reload", () => {
     LONG,
     async () => {
       await using program = runFixture("reload");
-      await expectEnd(program, 60_000);
+      await expectEnd(program);
       const line = (start: string) => program.matching((each) => each.startsWith(start))[0]?.slice(start.length);
       assert.equal(line("too early: "), "Cannot reload: this pool is not inside start(), so it has no workers to keep");
       assert.equal(line("at first: "), "0/1/ready 1/1/ready");

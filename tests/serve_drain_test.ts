@@ -11,7 +11,7 @@ import { Client } from "./support/client.ts";
 import { portOf, runPool, stopPool, waitForReady } from "./support/pool.ts";
 import { type Program, runtime, signalProcess, tempDir, type TestRuntime, waitFor } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 120_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
 
 function runApp(on: TestRuntime, more: PreforkOptions = {}, name = "app", env: Record<string, string> = {}): Program {

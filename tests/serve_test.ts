@@ -18,7 +18,7 @@ import {
   waitFor,
 } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 120_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/serve/${name}.ts`, import.meta.url));
 const app = fixture("app");
 

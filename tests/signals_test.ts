@@ -17,7 +17,7 @@ import {
 } from "./support/pool.ts";
 import { type Program, signalProcess, tempDir, waitFor } from "./support/run.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 const RELOAD: TrapSignals = { SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" };
 
 /** Calls `action` until it is `count` in the end, a few calls a turn so that others get to run. */
@@ -141,7 +141,7 @@ describe("a signal is not lost", () => {
 });
 
 describe("a pool comes back to its size", () => {
-  it("when workers are killed at any instant while it reloads", { timeout: 120_000 }, async () => {
+  it("when workers are killed at any instant while it reloads", { timeout: 180_000 }, async () => {
     const COUNT = 4;
     await using program = runPool({ options: { maxWorkers: COUNT, trapSignals: RELOAD, errRespawnIntervalMs: 0 } });
     await waitForReady(program, COUNT);

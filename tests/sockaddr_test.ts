@@ -91,7 +91,7 @@ test("encodeSockaddr() refuses what no socket can be bound to", () => {
 
 test(
   "encodeSockaddr() writes what Perl's Socket writes",
-  { skip: process.platform !== "linux", timeout: 20_000 },
+  { skip: process.platform !== "linux", timeout: 180_000 },
   () => {
     const script = `use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6); print unpack("H*", $_), "\\n" for
     pack_sockaddr_in(8080, inet_aton("127.0.0.1")), pack_sockaddr_in6(443, inet_pton(AF_INET6, "2001:db8::1")),

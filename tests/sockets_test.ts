@@ -27,7 +27,7 @@ import { SharedSockets } from "../src/sockets.ts";
 import type { ProcessHost } from "../src/types.ts";
 import { type TempDir, tempDir } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 30_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const NONBLOCK = 0o4000;
 const CLOEXEC = 0o2000000;
 

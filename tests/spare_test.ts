@@ -5,7 +5,7 @@ import { spareWorkers, type SpareWorkersOptions } from "../src/policy.ts";
 import { PoolSim } from "./support/pool_sim.ts";
 import { type Demand, Traffic } from "./support/traffic.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 const HALF_A_MINUTE = 30_000;
 
 class World {

@@ -19,7 +19,7 @@ import {
 import { isAlive } from "./support/processes.ts";
 import { otherRuntimeCommand, type Program, runProgram, runtime, signalProcess, waitFor } from "./support/run.ts";
 
-const options = { timeout: 60_000 };
+const options = { timeout: 180_000 };
 const SERVING = { ...options, skip: process.platform !== "linux" };
 const module = fileURLToPath(new URL("./fixtures/serve/standby.ts", import.meta.url));
 const loaded = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));
@@ -171,7 +171,7 @@ describe(`a standby of a manager on ${runtime}`, () => {
     const [{ address: { port } }] = JSON.parse(line.slice("listens ".length));
     const clients = load({ port }, [oneShot, oneShot, keepAlive(0), post]);
     // Where the machine is busy, workers are replaced before another standby has booted, and get a fresh successor.
-    await program.waitForLine('"type":"activate"', { count: 4, timeoutMs: 40_000 });
+    await program.waitForLine('"type":"activate"', { count: 4 });
     const { failures } = await clients.stop();
     assert.deepEqual(failures, []);
     await stopPool(program);

@@ -24,9 +24,9 @@ interface Watched extends AsyncDisposable {
 
 async function watched(...args: readonly string[]): Promise<Watched> {
   const program = start([loaded, "--name", "shop", "-l", "127.0.0.1:0", "-w", "2", "--status-listen", "0", ...args]);
-  const line = await program.waitForErrorLine("tells its status at ", { timeoutMs: SLOW_MS });
+  const line = await program.waitForErrorLine("tells its status at ");
   const listens = await program.waitForErrorLine("listens on ");
-  await program.waitForErrorLine(/ is ready$/, { count: 2, timeoutMs: SLOW_MS });
+  await program.waitForErrorLine(/ is ready$/, { count: 2 });
   return {
     program,
     status: /http:\S+/.exec(line)?.[0] ?? "",
@@ -162,7 +162,7 @@ describe(`the status page on ${runtime}`, { skip: !hasBrowser && "needs chromium
       page.page.evaluate(`Object.defineProperty(document, "hidden", { value: ${isHidden}, configurable: true });
         document.dispatchEvent(new Event("visibilitychange"))`);
     await turn(true);
-    await waitFor(() => page.broken.includes("/events"), { what: "the stream to end", timeoutMs: SLOW_MS });
+    await waitFor(() => page.broken.includes("/events"), { what: "the stream to end" });
     signalProcess((await statusAt(pool.status)).workers[0]?.pid ?? 0, "SIGKILL");
     await pool.program.waitForErrorLine("was killed by SIGKILL");
     assert.doesNotMatch(await page.text("#events"), /SIGKILL/);

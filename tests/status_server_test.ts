@@ -13,7 +13,7 @@ import { keepAlive, load, oneShot } from "./support/load.ts";
 import { type Program, type RunOptions, runProgram, runtime, signalProcess, tempDir, waitFor } from "./support/run.ts";
 import { statusOf } from "./support/status_report.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const app = fileURLToPath(new URL("./fixtures/serve/app.ts", import.meta.url));
 const loaded = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));

@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import type { StatusMessage } from "../src/protocol.ts";
 import { StatusReporter } from "../src/status.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 180_000 };
 
 /** A worker's event loop, in virtual time. */
 class Loop {

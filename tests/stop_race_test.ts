@@ -11,7 +11,7 @@ import { prefork } from "./support/operator.ts";
 import { runProgram, runtime, tempDir } from "./support/run.ts";
 import { statusOf } from "./support/status_report.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 
 /** A manager that goes when it is asked something, and answers nobody then. */
 class Leaver implements AsyncDisposable {

@@ -28,7 +28,7 @@ test("tempDir() is gone after its block", async () => {
   assert.equal(existsSync(path), false);
 });
 
-test("runProgram() runs a file on both runtimes", { timeout: 60_000 }, async () => {
+test("runProgram() runs a file on both runtimes", { timeout: 180_000 }, async () => {
   await using dir = await tempDir();
   const file = dir.file("hello.ts");
   await writeFile(file, `const who: string = "Deno" in globalThis ? "deno" : "bun"; console.log("on", who);`);
@@ -39,13 +39,13 @@ test("runProgram() runs a file on both runtimes", { timeout: 60_000 }, async () 
   assert.deepEqual(await there.waitForEnd(), { code: 0, signal: null });
 });
 
-test("Program tells what was printed when a line does not come", { timeout: 60_000 }, async () => {
+test("Program tells what was printed when a line does not come", { timeout: 180_000 }, async () => {
   await using program = runCommand("/bin/sh", ["-c", "echo out; echo err >&2; exit 3"]);
   await assert.rejects(program.waitForLine("never"), /without printing a line that fits never[^]*out[^]*err/);
   assert.deepEqual(await program.status, { code: 3, signal: null });
 });
 
-test("Program leaves nothing behind, orphans included", { timeout: 60_000 }, async () => {
+test("Program leaves nothing behind, orphans included", { timeout: 180_000 }, async () => {
   let pid: number;
   {
     await using program = runCommand("/bin/sh", ["-c", "setsid sh -c 'echo $$; sleep 1000; :' & read never"]);
@@ -56,7 +56,7 @@ test("Program leaves nothing behind, orphans included", { timeout: 60_000 }, asy
   assert.equal(isAlive(pid), false);
 });
 
-test("processState() and descendants() read /proc", { timeout: 60_000 }, async () => {
+test("processState() and descendants() read /proc", { timeout: 180_000 }, async () => {
   await using program = runCommand("/bin/sh", ["-c", "sleep 1000 & echo $!; wait"]);
   const child = Number(await program.waitForLine(/^\d+$/));
   assert.deepEqual(descendants(program.pid), [child]);
@@ -83,7 +83,7 @@ async function suiteOf(program: Program): Promise<{ mark: string; directory: str
 }
 
 for (const signal of ["SIGKILL", "SIGTERM"] as const) {
-  test(`A test process ended by ${signal} leaves nothing behind`, { timeout: 60_000 }, async () => {
+  test(`A test process ended by ${signal} leaves nothing behind`, { timeout: 180_000 }, async () => {
     await using program = runSuite("hangs");
     const { mark, directory, pids } = await suiteOf(program);
     assert.ok(existsSync(directory));
@@ -97,7 +97,7 @@ for (const signal of ["SIGKILL", "SIGTERM"] as const) {
 }
 
 for (const kind of ["forgets", "cleans"] as const) {
-  test(`The janitor does not hold up a test process that ${kind}`, { timeout: 60_000 }, async () => {
+  test(`The janitor does not hold up a test process that ${kind}`, { timeout: 180_000 }, async () => {
     await using program = runSuite(kind);
     const { directory, pids } = await suiteOf(program);
     // The programs that were forgotten hold nothing of it, and the janitor ends them.

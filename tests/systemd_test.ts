@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { parse } from "../src/cli/parse.ts";
 import { tempDir } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const unit = (name: string): string => fileURLToPath(new URL(`../examples/systemd/${name}`, import.meta.url));
 
 function verify(...files: readonly string[]): string {

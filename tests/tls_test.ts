@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { runPool, stopPool, waitForReady } from "./support/pool.ts";
 import { otherRuntimeCommand, type Program, runtime, type TestRuntime } from "./support/run.ts";
 
-const options = { timeout: 60_000, skip: process.platform !== "linux" };
+const options = { timeout: 180_000, skip: process.platform !== "linux" };
 const module = fileURLToPath(new URL("./fixtures/serve/secure.ts", import.meta.url));
 const ca = readFileSync(new URL("./fixtures/serve/localhost.crt", import.meta.url), "utf8");
 

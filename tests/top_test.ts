@@ -77,7 +77,7 @@ test("top fits on a terminal of any size", () => {
 
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const hello = fileURLToPath(new URL("../examples/hello.ts", import.meta.url));
-const options = { skip: process.platform !== "linux", timeout: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 
 describe(`prefork top on ${runtime}`, () => {
   const { command, args } = runtimeCommand();

@@ -18,8 +18,7 @@ import {
   waitFor,
 } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 120_000 };
-const PATIENT = { timeoutMs: 60_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const prefork = fileURLToPath(new URL("../mod.ts", import.meta.url));
 const module = fileURLToPath(new URL("./fixtures/serve/build.ts", import.meta.url));
 const loaded = fileURLToPath(new URL("./fixtures/serve/loaded.ts", import.meta.url));
@@ -30,8 +29,8 @@ function start(args: readonly string[], run: RunOptions = {}): Program {
 
 /** Waits until a manager has taken over, for the `count`-th time, as both say, and gives its process id. */
 async function heirOf(program: Program, count = 1): Promise<number> {
-  const line = await program.waitForErrorLine(/the new manager pid=\d+ has taken over/, { count, ...PATIENT });
-  await program.waitForErrorLine("took over from the manager", { count, ...PATIENT });
+  const line = await program.waitForErrorLine(/the new manager pid=\d+ has taken over/, { count });
+  await program.waitForErrorLine("took over from the manager", { count });
   return Number(/pid=(\d+)/.exec(line)?.[1]);
 }
 
@@ -57,7 +56,7 @@ async function answersByOthers(loads: readonly Load[], change: () => unknown): P
   await change();
   for (const [index, { tally }] of loads.entries()) {
     const isNew = (worker: string): boolean => before[index]?.has(worker) === false;
-    await waitFor(() => [...tally.workers].some(isNew), { what: "an answer of a new worker", ...PATIENT });
+    await waitFor(() => [...tally.workers].some(isNew), { what: "an answer of a new worker" });
   }
 }
 
@@ -92,7 +91,7 @@ describe("SIGUSR2 on the command line", () => {
         season(`flavour${round}`);
         signalProcess(manager, "SIGUSR2");
         const heir = await heirOf(program, round - 1);
-        await waitFor(() => !isAlive(manager), { what: "the old manager to be gone", ...PATIENT });
+        await waitFor(() => !isAlive(manager), { what: "the old manager to be gone" });
         assert.equal(await get(port, "/"), `[${round},"flavour${round}","--","-l","x y"]`);
         manager = heir;
       }
@@ -142,7 +141,6 @@ describe("SIGUSR2 on the command line", () => {
     program.kill("SIGUSR2");
     await program.waitForErrorLine(
       /\[error\] prefork: the upgrade failed, this manager goes on: the new manager, pid=\d+, exited with status 3 before/,
-      PATIENT,
     );
     writeFileSync(build, "good");
     await answersByOthers(loads, () => program.kill("SIGUSR2"));
@@ -164,7 +162,7 @@ describe("SIGUSR2 on the command line", () => {
       await program.waitForErrorLine("is ready", { count: 2 });
       tell(2);
       program.kill("SIGUSR2");
-      await program.waitForLine("edition 2 of -- -x", { count: 2, ...PATIENT });
+      await program.waitForLine("edition 2 of -- -x", { count: 2 });
       const heir = await heirOf(program);
       assert.deepEqual(await program.status, { code: 0, signal: null }, program.report());
       await stop(program, heir);
@@ -192,8 +190,8 @@ describe("SIGUSR2 on the command line", () => {
       /the reload failed, generation 1 goes on serving: .* exited with status 0 before it was/,
     );
     program.kill("SIGUSR2");
-    await program.waitForErrorLine("has ended before it was ready, though the workers of the manager", PATIENT);
-    await program.waitForErrorLine(/the upgrade failed, this manager goes on: .* before it had proved itself/, PATIENT);
+    await program.waitForErrorLine("has ended before it was ready, though the workers of the manager");
+    await program.waitForErrorLine(/the upgrade failed, this manager goes on: .* before it had proved itself/);
     assert.equal(
       program.errorLines.filter((line) => /gen=1 .* (exited|was sent)/.test(line) && !line.includes("new man")).length,
       0,
@@ -211,13 +209,13 @@ describe("SIGUSR2 on the command line", () => {
     const stays = "trap '' TERM; echo ignores it; while :; do sleep 1; done";
     writeFileSync(script, `mkdir ${dir.file("one")} 2>/dev/null || exit 1; ${stays}`);
     program.kill("SIGUSR2");
-    await program.waitForLine("ignores it", PATIENT);
+    await program.waitForLine("ignores it");
     program.kill("SIGTERM");
     await program.waitForErrorLine("received SIGTERM", { count: 2 });
     program.kill("SIGTERM");
     assert.deepEqual(await program.status, { code: 0, signal: null }, program.report());
     await program.waitForErrorLine("the upgrade was given up: the pool was told to stop by SIGTERM");
-    await waitFor(() => program.processes().length === 0, { what: "everybody to be gone", ...PATIENT });
+    await waitFor(() => program.processes().length === 0, { what: "everybody to be gone" });
   });
 });
 
@@ -262,10 +260,10 @@ describe("a manager that was given its sockets", () => {
     await program.waitForErrorLine("is ready", { count: 2 });
     signalProcess(Number(/pid=(\d+)/.exec(line)?.[1]), "SIGUSR2");
     const heir = await heirOf(program);
-    await program.waitForErrorLine(/listens on .* \(inherited\)$/, { count: 3, ...PATIENT });
-    await program.waitForErrorLine("is ready", { count: 6, ...PATIENT });
+    await program.waitForErrorLine(/listens on .* \(inherited\)$/, { count: 3 });
+    await program.waitForErrorLine("is ready", { count: 6 });
     signalProcess(heir, "SIGTERM");
-    await waitFor(() => !isAlive(heir), { what: "the manager that took over to be gone", ...PATIENT });
+    await waitFor(() => !isAlive(heir), { what: "the manager that took over to be gone" });
     await expectNoLoss(program, loads);
     await stop(program, program.pid);
   });

@@ -12,7 +12,7 @@ import { keepAlive, type Load, load, loadAll, oneShot, post } from "./support/lo
 import { waitForNobody } from "./support/pool.ts";
 import { isAlive, runProgram, runtime, signalProcess, tempDir, waitFor } from "./support/run.ts";
 
-const options = { skip: process.platform !== "linux", timeout: 120_000 };
+const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const CLIENTS = [oneShot, oneShot, keepAlive(0), keepAlive(100), post];
 
 /** Waits until one of `workers` has answered; everybody was before. */
@@ -256,7 +256,7 @@ describe("in the middle of an upgrade", () => {
     program.kill("SIGUSR2");
     assert.match(await daemon.outcome(program.pid), /^Error: Cannot upgrade: an upgrade is under way/);
     program.kill("SIGHUP");
-    await program.waitForLine(/"type":"reloaded"/, { timeoutMs: 60_000 });
+    await program.waitForLine(/"type":"reloaded"/);
     await stop(daemon, program.pid);
   });
 
@@ -269,7 +269,7 @@ describe("in the middle of an upgrade", () => {
       daemon.upgrade(program.pid, { manager });
       await waitFor(() => daemon.managers[1], { what: "the new manager" });
       program.kill("SIGKILL");
-      await waitForNobody(program, 40_000);
+      await waitForNobody(program);
       await waitFor(() => daemon.belongings() === "", { what: `no ${daemon.belongings()} to be left` });
       if (manager === "waits") await program.waitForErrorLine(/^prefork: the manager pid=\d+ is gone, from which this/);
     });
@@ -338,7 +338,7 @@ describe("an upgrade is refused", () => {
   it("where there is nothing to be upgraded, or something else is under way", options, async () => {
     await using dir = await tempDir();
     await using program = runProgram(new URL("./fixtures/upgrade/refusals.ts", import.meta.url), [dir.file("mark")]);
-    assert.deepEqual(await program.waitForEnd({ timeoutMs: 60_000 }), { code: 0, signal: null }, program.report());
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
     const refusals: readonly (readonly [string, string])[] = [
       ["too early", "Error: Cannot upgrade: this pool was not started yet; call start() first"],
       ["in a worker", "Error: Cannot upgrade: this process is a worker, and starts anew with the manager above it"],

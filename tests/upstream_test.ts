@@ -38,7 +38,7 @@ const is = (event: string) => (line: string): boolean => line.startsWith(`{"even
 
 /** Waits for the program to stop as asked; its last line must say so. */
 async function finished(program: Program): Promise<Line> {
-  const status = await program.waitForEnd({ timeoutMs: 60_000 });
+  const status = await program.waitForEnd();
   assert.deepEqual(status, { code: 0, signal: null }, program.report());
   assert.deepEqual(program.errorLines, [], program.report());
   const last = linesOf(program).at(-1);
@@ -51,7 +51,7 @@ function gaps(lines: readonly Line[]): number[] {
   return lines.slice(1).map(({ at = NaN }, i) => at - (lines[i]?.at ?? NaN));
 }
 
-test("01-base: every worker starts once and is told to stop once", { timeout: 120_000 }, async () => {
+test("01-base: every worker starts once and is told to stop once", { timeout: 180_000 }, async () => {
   await using dir = await tempDir();
   await using program = runFixture("base", [dir.path]);
   assert.equal((await finished(program)).left, 0);
@@ -61,7 +61,7 @@ test("01-base: every worker starts once and is told to stop once", { timeout: 12
 
 test(
   "02-reconfigure: a HUP from a worker makes a new round, which has the new data",
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   async () => {
     await using program = runFixture("reconfigure");
     assert.equal((await finished(program)).rounds, 2, program.report());
@@ -69,7 +69,7 @@ test(
   },
 );
 
-test("03-spareworkers: the pool follows its spare workers", { timeout: 120_000 }, async () => {
+test("03-spareworkers: the pool follows its spare workers", { timeout: 180_000 }, async () => {
   await using dir = await tempDir();
   await using program = runFixture("spare_workers", [dir.path]);
   const size = (workers: number, active: number) => `"workers":${workers},"active":${active}}`;
@@ -87,7 +87,7 @@ test("03-spareworkers: the pool follows its spare workers", { timeout: 120_000 }
   assert.equal(eventsOf(program, "retire").length, 5, program.report());
 });
 
-test("04-interval: workers come and go at their intervals", { timeout: 120_000 }, async () => {
+test("04-interval: workers come and go at their intervals", { timeout: 180_000 }, async () => {
   await using program = runFixture("interval");
   await program.waitForLine(is("ready"), { count: 3 });
   program.kill("SIGTERM");
@@ -105,7 +105,7 @@ test("04-interval: workers come and go at their intervals", { timeout: 120_000 }
   assert.ok((returned?.at ?? NaN) < (relays[1]?.at ?? NaN), `start waited for its workers\n${program.report()}`);
 });
 
-test("05-before-after-fork: hooks run for each fork and reach the worker", { timeout: 120_000 }, async () => {
+test("05-before-after-fork: hooks run for each fork and reach the worker", { timeout: 180_000 }, async () => {
   await using program = runFixture("before_after_fork");
   assert.equal((await finished(program)).left, 0);
   const [before, after, reap] = ["before", "after", "reap"].map((event) => eventsOf(program, event).length);
@@ -120,7 +120,7 @@ test("06-wait-all-children-with-timeout: a wait ends with its time and tells who
   timeout: 180_000,
 }, async () => {
   await using program = runFixture("wait_timeout");
-  await program.waitForLine(is("ready"), { count: 30, timeoutMs: 60_000 });
+  await program.waitForLine(is("ready"), { count: 30 });
   program.kill("SIGTERM");
   const { left, workers } = await finished(program);
   assert.deepEqual([left, workers], [0, 0], program.report());
@@ -134,7 +134,7 @@ test(
   { timeout: 180_000 },
   async () => {
     await using program = runFixture("wait_does_not_block");
-    await program.waitForLine(is("ready"), { count: 30, timeoutMs: 60_000 });
+    await program.waitForLine(is("ready"), { count: 30 });
     program.kill("SIGTERM");
     const { left, took = NaN } = await finished(program);
     assert.equal(left, 0, program.report());

@@ -69,7 +69,7 @@ export class DaemonRun {
       for (const [event, count] of Object.entries(expected)) {
         const isOne = (line: string): boolean => this.#isEvent(line, event);
         const earlier = this.program.lines.slice(0, before).filter(isOne).length;
-        await this.program.waitForLine(isOne, { count: earlier + count, timeoutMs: 60_000 });
+        await this.program.waitForLine(isOne, { count: earlier + count });
       }
     } catch (error) {
       throw new Error(`Step '${name}' waited for ${JSON.stringify(expected)}`, { cause: error });

@@ -96,7 +96,6 @@ export class TestPage implements AsyncDisposable {
     let text = "";
     return await waitFor(async () => pattern.test(text = await this.text(selector).catch(() => "")) && text, {
       what: `${selector} to show ${pattern}`,
-      timeoutMs: SLOW_MS,
       intervalMs: 50,
     }).catch((error) => assert.fail(`${error.message}; it shows ${JSON.stringify(text)}, ${this.problems.join("; ")}`));
   }

@@ -11,7 +11,6 @@ import type { Where } from "./client.ts";
 import { commandLine, descriptors } from "./pool.ts";
 import { type Program, runProgram, signalProcess, type TempDir, waitFor } from "./run.ts";
 
-const PATIENT = { timeoutMs: 60_000 };
 const program = new URL("../fixtures/upgrade/daemon.ts", import.meta.url);
 
 /** An event, and the manager that told it. */
@@ -46,14 +45,14 @@ export class Daemon implements AsyncDisposable {
 
   /** What a manager says of how its `count`-th upgrade went. */
   async outcome(manager: number, count = 1): Promise<string> {
-    const line = await this.program.waitForLine(new RegExp(`^${manager} `), { count, ...PATIENT });
+    const line = await this.program.waitForLine(new RegExp(`^${manager} `), { count });
     return line.slice(`${manager} `.length);
   }
 
   /** The manager that took over after `count` upgrades that went well. */
   async heir(count = 1): Promise<number> {
     const upgraded = () => this.events().filter(({ type }) => type === "takeover")[count - 1]?.manager;
-    return await waitFor(upgraded, { what: `a manager to take over\n${this.program.report()}`, ...PATIENT });
+    return await waitFor(upgraded, { what: `a manager to take over\n${this.program.report()}` });
   }
 
   events(manager?: number): readonly ToldEvent[] {
@@ -74,7 +73,7 @@ export class Daemon implements AsyncDisposable {
   async ready(manager: number, count = 2): Promise<readonly WorkerInfo[]> {
     const seen = () => this.workers(manager).filter(({ state }) => state === "ready");
     const what = `${count} ready workers of ${manager}`;
-    return await waitFor(() => seen().length === count && seen(), { what, ...PATIENT }).catch((error) => {
+    return await waitFor(() => seen().length === count && seen(), { what }).catch((error) => {
       throw new Error(`${error.message}\n${this.program.report()}`);
     });
   }
@@ -82,7 +81,7 @@ export class Daemon implements AsyncDisposable {
   /** Where a manager listens. */
   async listens(manager: number): Promise<readonly Where[]> {
     const start = `listens ${manager} `;
-    const line = await this.program.waitForLine(start, PATIENT);
+    const line = await this.program.waitForLine(start);
     const listeners: readonly { readonly address: { readonly port?: number; readonly path?: string } }[] = JSON.parse(
       line.slice(start.length),
     );

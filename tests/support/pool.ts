@@ -50,7 +50,7 @@ export function liveWorkers(program: Program): WorkerInfo[] {
 }
 
 /** Waits until `count` workers live and all of them are ready. */
-export async function waitForReady(program: Program, count: number, timeoutMs = 30_000): Promise<WorkerInfo[]> {
+export async function waitForReady(program: Program, count: number, timeoutMs = 60_000): Promise<WorkerInfo[]> {
   const seen = (): WorkerInfo[] => liveWorkers(program).filter(({ state }) => state === "ready");
   return await waitFor(() => seen().length === count && seen(), { what: `${count} ready workers`, timeoutMs }).catch(
     (error) => {
@@ -67,20 +67,20 @@ export async function portOf(program: Program): Promise<number> {
 }
 
 /** Sends SIGTERM, and expects an end with status 0 that leaves nothing behind. */
-export async function stopPool(program: Program, timeoutMs = 20_000): Promise<void> {
+export async function stopPool(program: Program): Promise<void> {
   program.kill("SIGTERM");
-  await expectEnd(program, timeoutMs);
+  await expectEnd(program);
 }
 
 /** Expects an end with status 0 that leaves nothing behind. */
-export async function expectEnd(program: Program, timeoutMs = 20_000): Promise<void> {
-  assert.deepEqual(await program.waitForEnd({ timeoutMs }), { code: 0, signal: null }, program.report());
+export async function expectEnd(program: Program): Promise<void> {
+  assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
   assert.ok(program.lines.includes("left 0"), program.report());
   await waitForNobody(program);
 }
 
 /** Waits until no process of the run is left, wherever it was adopted. */
-export async function waitForNobody(program: Program, timeoutMs = 20_000): Promise<void> {
+export async function waitForNobody(program: Program, timeoutMs = 60_000): Promise<void> {
   await waitFor(() => program.processes().length === 0, { what: "every process to be gone", timeoutMs }).catch(
     (error) => {
       const left = program.processes().map((pid) => `${pid} ${commandLine(pid)}`);

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import process from "node:process";
 
 export interface WaitForOptions {
-  /** @default {20000} */
+  /** @default {60000} */
   readonly timeoutMs?: number;
   /** What is waited for, to be read after "waited ... for". */
   readonly what: string;
@@ -23,7 +23,7 @@ export async function waitFor<T>(
   predicate: () => T | undefined | false | Promise<T | undefined | false>,
   options: WaitForOptions,
 ): Promise<T> {
-  const { timeoutMs = 20_000, intervalMs = 10, what } = options;
+  const { timeoutMs = 60_000, intervalMs = 10, what } = options;
   const deadline = performance.now() + timeoutMs;
   while (true) {
     const value = await predicate();

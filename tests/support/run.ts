@@ -79,7 +79,7 @@ export interface RunOptions {
 }
 
 export interface WaitOptions {
-  /** @default {20000} */
+  /** @default {60000} */
   readonly timeoutMs?: number;
   /** How many such lines there must be; the last of them is the one returned. @default {1} */
   readonly count?: number;
@@ -148,7 +148,7 @@ export class Program implements AsyncDisposable {
   }
 
   async #waitForLine(lines: string[], pattern: LinePattern, options: WaitOptions = {}): Promise<string> {
-    const { count = 1, timeoutMs = 20_000 } = options;
+    const { count = 1, timeoutMs = 60_000 } = options;
     const fits = lineTest(pattern);
     const what = count === 1 ? `a line that fits ${pattern}` : `${count} lines that fit ${pattern}`;
     const found = (): string | undefined => lines.filter(fits)[count - 1];
@@ -163,7 +163,7 @@ export class Program implements AsyncDisposable {
 
   /** Waits for the process to end; a failure that shows its output if it does not. */
   async waitForEnd(options: { readonly timeoutMs?: number } = {}): Promise<ProgramStatus> {
-    const { timeoutMs = 20_000 } = options;
+    const { timeoutMs = 60_000 } = options;
     const deadline = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => deadline.resolve(undefined), timeoutMs);
     const status = await Promise.race([this.closed, deadline.promise]);
@@ -194,7 +194,7 @@ export class Program implements AsyncDisposable {
       for (const pid of left) signalProcess(pid, "SIGKILL");
       if (this.#ended === undefined) signalProcess(this.pid, "SIGKILL");
       return left.length === 0 && this.#ended !== undefined;
-    }, { timeoutMs: 10_000, what: `every process of ${this.#name} to be gone` });
+    }, { what: `every process of ${this.#name} to be gone` });
     this.#child.stdout?.destroy();
     this.#child.stderr?.destroy();
     await rm(this.temporary, { recursive: true, force: true, maxRetries: 5 });
