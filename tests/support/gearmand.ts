@@ -104,7 +104,8 @@ function ask(port: number, question: string): Promise<string> {
   });
 }
 
-function installed(name: string): string {
+/** The path of a program of Gearman's. */
+export function installed(name: string): string {
   const folders = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"];
   const path = folders.map((folder) => join(folder, name)).find((candidate) => existsSync(candidate));
   if (path !== undefined) return path;
