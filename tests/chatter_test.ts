@@ -24,7 +24,7 @@ const worker = fileURLToPath(new URL("./fixtures/chatter.ts", import.meta.url));
 
 const WORKERS = 5;
 /** Of each stream of each worker. */
-const LINES_PER_SECOND = 250;
+const LINES_PER_SECOND = 100;
 const REQUESTS_PER_SECOND = 100_000 / WORKERS;
 /** Of clients, who are there, and no more: what is served at full speed is shown elsewhere. */
 const CLIENTS = [atRate(() => 100), keepAlive(10)];
@@ -106,9 +106,9 @@ class Gathering {
   /** Lets everything happen for a time. */
   async pass(ms: number, url: string): Promise<void> {
     const routines: readonly [() => Promise<unknown>, () => number][] = [
-      [() => this.#look(`${url}metrics`), () => 50],
-      [() => this.#kill(), () => this.#random.between(1000, 3000)],
-      [() => this.#reload(), () => this.#random.between(4000, 6000)],
+      [() => this.#look(`${url}metrics`), () => 200],
+      [() => this.#kill(), () => this.#random.between(2000, 6000)],
+      [() => this.#reload(), () => this.#random.between(10_000, 20_000)],
       [() => this.#outlet.hear(this.audience), () => this.#random.between(300, 1000)],
     ];
     await using stack = new AsyncDisposableStack();

@@ -10,7 +10,7 @@ import type { PreforkOptions } from "../mod.ts";
 import type { PoolSpec } from "./fixtures/lifecycle/pool.ts";
 import type { HealthSpec } from "./fixtures/serve/health.ts";
 import { Client, type Where } from "./support/client.ts";
-import { keepAlive, load, oneShot, post } from "./support/load.ts";
+import { load, PACED } from "./support/load.ts";
 import { eventsOfType, liveWorkers, runPool, stopPool, waitForReady } from "./support/pool.ts";
 import {
   otherRuntimeCommand,
@@ -94,76 +94,74 @@ const SETTINGS: readonly (readonly [string, Setting])[] = [
   ["attach() with TLS on a Unix socket", { by: "attach", isUnix: true, isTls: true }],
 ];
 
-for (const worker of ["deno", "bun"] as const) {
-  describe(`a worker on ${worker} of a manager on ${runtime} that asks itself whether it is ready`, () => {
-    for (const [name, { by, adoption, isUnix, isTls, isBare = false }] of SETTINGS) {
-      const skip = options.skip || (isBare && worker !== "deno");
-      it(`takes no connection before it is, by ${name}`, { ...options, skip }, async () => {
-        await using dir = await tempDir();
-        setHealth(dir, "503");
-        const health = { isBare, ...by ? { by } : {}, ...isTls ? { certificate: makeCertificate(dir) } : {} };
-        const listen = isUnix ? `unix:${dir.file("s")}` : "127.0.0.1:0";
-        await using program = run(dir, health, { listen, adoption: adoption ?? true }, { runtime: worker });
-        const where = await whereOf(program);
-        await program.waitForLine(/^asked \d+, 503/, { count: 3 });
-        using waiting = ask(where);
-        await waiting.connected;
-        await program.waitForLine(/^asked \d+, 503/, { count: 8 });
-        assert.deepEqual([waiting.text, waiting.ended, program.matching(/^served/)], ["", false, []]);
-        assert.deepEqual(eventsOfType(program, "ready"), [], program.report());
-        setHealth(dir, "201");
-        const [{ pid } = { pid: 0 }] = await waitForReady(program, 1);
-        if (isTls) assert.equal(await askByTls(where), `by ${pid}`);
-        else await waiting.waitFor(new RegExp(`200 OK[^]*by ${pid}`));
-        const { length } = program.matching(/^asked /);
-        using other = isTls ? new Client(where) : ask(where);
-        if (!isTls) await other.waitFor(/by \d+/);
-        assert.equal(program.matching(/^asked /).length, length, "nobody asks any more");
-        other[Symbol.dispose]();
-        waiting[Symbol.dispose]();
-        await stopPool(program);
-      });
-    }
-
-    it("stops at once when it is told to, with nobody served", options, async () => {
-      for (const health of ["500", "never"]) {
-        await using dir = await tempDir();
-        setHealth(dir, health);
-        await using program = run(dir, {}, { readyWhen: { ...READY_WHEN, timeoutMs: 200 } }, { runtime: worker });
-        using waiting = ask(await whereOf(program));
-        await program.waitForLine(/^asked /, { count: 2 });
-        await stopPool(program);
-        const [reap] = eventsOfType(program, "reap");
-        assert.deepEqual([reap?.reason, reap?.expected], ["exited with status 0", true], program.report());
-        assert.deepEqual([program.matching(/^served/), program.errorLines], [[], []], program.report());
-        assert.equal(waiting.text, "");
-      }
-    });
-
-    it("is killed when it is not well in time, with what it saw last", options, async () => {
+describe(`a worker on ${runtime} that asks itself whether it is ready`, () => {
+  for (const [name, { by, adoption, isUnix, isTls, isBare = false }] of SETTINGS) {
+    const skip = options.skip || (isBare && runtime !== "deno");
+    it(`takes no connection before it is, by ${name}`, { ...options, skip }, async () => {
       await using dir = await tempDir();
       setHealth(dir, "503");
-      await using program = run(dir, {}, { bootTimeoutMs: 10_000 }, { runtime: worker });
-      await program.waitForLine('"type":"reap"');
-      assert.equal(
-        eventsOfType(program, "reap")[0]?.reason,
-        "was killed: it was not ready within 10000 ms: GET /healthz was answered 503",
-      );
-      setHealth(dir, "200");
-      await waitForReady(program, 1);
+      const health = { isBare, ...by ? { by } : {}, ...isTls ? { certificate: makeCertificate(dir) } : {} };
+      const listen = isUnix ? `unix:${dir.file("s")}` : "127.0.0.1:0";
+      await using program = run(dir, health, { listen, adoption: adoption ?? true });
+      const where = await whereOf(program);
+      await program.waitForLine(/^asked \d+, 503/, { count: 3 });
+      using waiting = ask(where);
+      await waiting.connected;
+      await program.waitForLine(/^asked \d+, 503/, { count: 8 });
+      assert.deepEqual([waiting.text, waiting.ended, program.matching(/^served/)], ["", false, []]);
+      assert.deepEqual(eventsOfType(program, "ready"), [], program.report());
+      setHealth(dir, "201");
+      const [{ pid } = { pid: 0 }] = await waitForReady(program, 1);
+      if (isTls) assert.equal(await askByTls(where), `by ${pid}`);
+      else await waiting.waitFor(new RegExp(`200 OK[^]*by ${pid}`));
+      const { length } = program.matching(/^asked /);
+      using other = isTls ? new Client(where) : ask(where);
+      if (!isTls) await other.waitFor(/by \d+/);
+      assert.equal(program.matching(/^asked /).length, length, "nobody asks any more");
+      other[Symbol.dispose]();
+      waiting[Symbol.dispose]();
       await stopPool(program);
     });
+  }
 
-    it("says so if what it attached cannot be asked", options, async () => {
+  it("stops at once when it is told to, with nobody served", options, async () => {
+    for (const health of ["500", "never"]) {
       await using dir = await tempDir();
-      await using program = run(dir, { by: "raw" }, {}, { runtime: worker });
-      await program.waitForErrorLine(
-        "Cannot check by GET /healthz whether a worker is ready: what it attached does not speak HTTP",
-      );
+      setHealth(dir, health);
+      await using program = run(dir, {}, { readyWhen: { ...READY_WHEN, timeoutMs: 200 } });
+      using waiting = ask(await whereOf(program));
+      await program.waitForLine(/^asked /, { count: 2 });
       await stopPool(program);
-    });
+      const [reap] = eventsOfType(program, "reap");
+      assert.deepEqual([reap?.reason, reap?.expected], ["exited with status 0", true], program.report());
+      assert.deepEqual([program.matching(/^served/), program.errorLines], [[], []], program.report());
+      assert.equal(waiting.text, "");
+    }
   });
-}
+
+  it("is killed when it is not well in time, with what it saw last", options, async () => {
+    await using dir = await tempDir();
+    setHealth(dir, "503");
+    await using program = run(dir, {}, { bootTimeoutMs: 10_000 });
+    await program.waitForLine('"type":"reap"');
+    assert.equal(
+      eventsOfType(program, "reap")[0]?.reason,
+      "was killed: it was not ready within 10000 ms: GET /healthz was answered 503",
+    );
+    setHealth(dir, "200");
+    await waitForReady(program, 1);
+    await stopPool(program);
+  });
+
+  it("says so if what it attached cannot be asked", options, async () => {
+    await using dir = await tempDir();
+    await using program = run(dir, { by: "raw" }, {});
+    await program.waitForErrorLine(
+      "Cannot check by GET /healthz whether a worker is ready: what it attached does not speak HTTP",
+    );
+    await stopPool(program);
+  });
+});
 
 describe(`a reload on ${runtime} of a build that is never well`, () => {
   for (const attach of [false, true]) {
@@ -176,7 +174,7 @@ describe(`a reload on ${runtime} of a build that is never well`, () => {
         const pool = { maxWorkers: 2, listen: "127.0.0.1:0", bootTimeoutMs: 10_000, adoption, trapSignals };
         await using program = runPool({ module: build, options: { ...pool, readyWhen: READY_WHEN } }, { env });
         const before = await waitForReady(program, 2);
-        const clients = load(await whereOf(program), [oneShot, oneShot, keepAlive(0), keepAlive(100), post]);
+        const clients = load(await whereOf(program), PACED);
 
         writeFileSync(dir.file("build"), "is never well");
         program.kill("SIGHUP");

@@ -8,7 +8,7 @@ import type { Edition } from "./fixtures/upgrade/daemon.ts";
 import { begin } from "./support/client.ts";
 import { Daemon, sharedSockets } from "./support/daemon.ts";
 import { freeze } from "./support/held.ts";
-import { keepAlive, type Load, load, loadAll, oneShot, post } from "./support/load.ts";
+import { keepAlive, type Load, load, loadAll, oneShot, PACED, post } from "./support/load.ts";
 import { waitForNobody } from "./support/pool.ts";
 import { isAlive, runProgram, runtime, signalProcess, tempDir, waitFor } from "./support/run.ts";
 
@@ -157,7 +157,7 @@ async function expectFailure(edition: Edition, reason: RegExp): Promise<void> {
   const { program } = daemon;
   const workers = await daemon.ready(program.pid);
   const [tcp = { port: 0 }] = await daemon.listens(program.pid);
-  await using loads = loadAll([tcp, { path }], CLIENTS);
+  await using loads = loadAll([tcp, { path }], PACED);
   const belongings = daemon.belongings();
   const sockets = sharedSockets(program.pid);
 

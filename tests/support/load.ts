@@ -276,6 +276,9 @@ async function echo(connection: Connection, tally: Tally, kind: string): Promise
   return true;
 }
 
+/** Clients who are there all the time, and leave some of the machine to others. */
+export const PACED: readonly ClientLoop[] = [atRate(() => 200), keepAlive(5), keepAlive(100)];
+
 /** Clients under load. */
 export interface Load extends AsyncDisposable {
   readonly tally: Tally;
