@@ -136,8 +136,8 @@ class Refusal implements AsyncDisposable {
   }
 }
 
-/** The limit that leaves a process none but those of its standard streams, whatever else it closes. */
-const FOR_STREAMS = 3;
+/** The limit that leaves a process none but its first four, which it keeps, whatever else it closes. */
+const FIRST_FEW = 4;
 
 /** The limit that leaves a process so many descriptors: those that are open beyond it stay. */
 function limitThatLeaves(pid: number, spare: number): number {
@@ -171,7 +171,7 @@ describe("a pool goes on, and is whole again later, when its manager has", () =>
     const before = descriptors(program.pid).length;
     for (const spare of SPARE) {
       const [errors, ready] = [pool.errors.length, eventsOfType(program, "ready").length];
-      if (spare === 0) limitDescriptors(program.pid, FOR_STREAMS);
+      if (spare === 0) limitDescriptors(program.pid, FIRST_FEW);
       await pool.kill();
       if (spare > 0) limitDescriptors(program.pid, limitThatLeaves(program.pid, spare));
       const isOver = () => pool.errors.length > errors || eventsOfType(program, "ready").length > ready;
