@@ -41,8 +41,8 @@ export interface ControlSink {
   figures(ref: WorkerRef, figures: FiguresMessage): void;
 }
 
-/** Takes a connection that is for something else than the words of a worker. */
-export type TakeStream = (connection: ControlConnection) => ControlHandlers;
+/** Takes a connection that is for something else than the words of a worker, and the private directory of its socket. */
+export type TakeStream = (connection: ControlConnection, dir: string) => ControlHandlers;
 
 /** What nobody can guess. */
 export function makeToken(): string {
@@ -216,7 +216,7 @@ export class ControlServer implements Disposable {
   /** Its other end says nothing more before it is spoken to. */
   #openStream(message: WorkerMessage, connection: ControlConnection): ControlHandlers | undefined {
     if (message.type !== "hello" || message.version !== PROTOCOL_VERSION) return undefined;
-    return this.#streams.get(message.token)?.(connection);
+    return this.#streams.get(message.token)?.(connection, this.dir);
   }
 
   /** A token opens one connection. */

@@ -41,6 +41,14 @@ describe(`a pool of jobs on ${runtime}`, () => {
     assert.deepEqual(lines, ['"workers" true true', '"no good" {"value":7}', cannot, cannot, '"same"']);
   });
 
+  it("sends many bytes through files, of which none is left", async () => {
+    const { lines } = await play("files");
+    const died =
+      "JobDiedError: Cannot tell what became of this job: its worker died; a job that may be tried again takes the option 'retries'";
+    const none = '"none is left" []';
+    assert.deepEqual(lines, [none, '["PID-managerN"]', JSON.stringify(died), none]);
+  });
+
   it("maps items in their order, or as they are done, and ends with whoever reads", async () => {
     await using dir = await tempDir();
     const { lines } = await play("map", dir.path);

@@ -1,18 +1,20 @@
 /**
  * What goes through a stream between a manager and one of its workers: messages with a value, and the bytes in it as they
- * are. A message is a line, `KIND ID SIZES TEXT`, and so many bytes after it as the sizes say.
+ * are. A message is a line, `KIND ID SIZES TEXT`, and so many bytes after it as the sizes say; or those of a size are in a
+ * file, which is named: `SIZE@NAME`.
  *
  * @module
  */
 
 import type { ControlConnection } from "../types.ts";
 import type { Encoded } from "./codec.ts";
+import type { Parcels } from "./parcels.ts";
 
 /** What a message is about. */
 export type FrameKind =
   /** The manager listens, or has taken what was sent. */
   | "ok"
-  /** The worker can do jobs: its process is ID. */
+  /** The worker can do jobs: its process is ID. It says whether it takes files. */
   | "here"
   /** The manager gives a job, or wants it ended. */
   | "do"
@@ -53,13 +55,23 @@ export interface Frame {
 
 const NOTHING: Encoded = { text: "", blobs: [] };
 
+/** What a worker says that gets many bytes in files, and leaves some there. */
+export const TAKES_FILES: Encoded = { text: "files", blobs: [] };
+
 const NEWLINE = 10;
 
-/** Sends a message. */
-export function sendFrame(connection: ControlConnection, kind: FrameKind, id = 0, value: Encoded = NOTHING): void {
-  const { text, blobs } = value;
-  connection.send(`${kind} ${id} ${blobs.map(({ length }) => length).join(",")} ${text}\n`);
-  for (const blob of blobs) connection.send(blob);
+/** Sends a message; many bytes in a file, if there are parcels. */
+export function sendFrame(
+  connection: ControlConnection,
+  kind: FrameKind,
+  id = 0,
+  { text, blobs }: Encoded = NOTHING,
+  parcels?: Parcels,
+): void {
+  const files = blobs.map((blob) => parcels?.put(blob));
+  const sizes = blobs.map(({ length }, index) => files[index] === undefined ? length : `${length}@${files[index]}`);
+  connection.send(`${kind} ${id} ${sizes.join(",")} ${text}\n`);
+  for (const [index, blob] of blobs.entries()) if (files[index] === undefined) connection.send(blob);
 }
 
 /** A message whose bytes are still to come. */
@@ -77,6 +89,12 @@ export class FrameReader {
   /** Of a line whose end is still to come. */
   #line: Uint8Array[] = [];
   #partial: Partial | undefined;
+  readonly #parcels: () => Parcels | undefined;
+
+  /** @param parcels Where bytes are that come in files. */
+  constructor(parcels: () => Parcels | undefined = () => undefined) {
+    this.#parcels = parcels;
+  }
 
   /**
    * Gives the messages that `chunk` completes, one by one, to `take`.
@@ -103,23 +121,35 @@ export class FrameReader {
     const last = chunk.subarray(0, end);
     const line = this.#line.length === 0 ? last : concat([...this.#line, last]);
     this.#line = [];
-    this.#partial = begin(this.#decoder.decode(line));
+    this.#partial = begin(this.#decoder.decode(line), this.#parcels());
     return chunk.subarray(end + 1);
   }
 }
 
-function begin(line: string): Partial {
+const SIZES = /^(\d+(@[\w-]+)?(,\d+(@[\w-]+)?)*)?$/;
+
+function begin(line: string, parcels: Parcels | undefined): Partial {
   const [kind, id = "", sizes = ""] = line.split(" ", 3);
-  if (!isKind(kind) || !/^\d+$/.test(id) || !/^(\d+(,\d+)*)?$/.test(sizes)) {
+  if (!isKind(kind) || !/^\d+$/.test(id) || !SIZES.test(sizes)) {
     throw new SyntaxError(`sent a message that is not known: ${JSON.stringify(line.slice(0, 60))}`);
   }
   const text = line.slice(kind.length + id.length + sizes.length + 3);
-  const blobs = sizes === "" ? [] : sizes.split(",").map((size) => new Uint8Array(Number(size)));
-  return {
-    frame: { kind, id: Number(id), value: { text, blobs } },
-    rest: blobs.filter(({ length }) => length > 0),
-    at: 0,
-  };
+  const rest: Uint8Array[] = [];
+  const blobs = sizes === "" ? [] : sizes.split(",").map((word) => {
+    const [size, file] = word.split("@");
+    if (file !== undefined) return taken(parcels, file, Number(size));
+    const blob = new Uint8Array(Number(size));
+    if (blob.length > 0) rest.push(blob);
+    return blob;
+  });
+  return { frame: { kind, id: Number(id), value: { text, blobs } }, rest, at: 0 };
+}
+
+function taken(parcels: Parcels | undefined, file: string, size: number): Uint8Array<ArrayBuffer> {
+  if (parcels === undefined) {
+    throw new SyntaxError(`sent bytes in a file, '${file}', though it said that it makes none`);
+  }
+  return parcels.take(file, size);
 }
 
 /** Takes as much of a chunk as the next blob wants; gives what is left. */

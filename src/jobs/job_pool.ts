@@ -13,10 +13,11 @@ import type { Worker } from "../worker.ts";
 import { arrive, comeBy, isOnItsWay, never, refuse } from "./arrival.ts";
 import { decode, encode } from "./codec.ts";
 import { Dispatcher, type Job, type Outcome } from "./dispatcher.ts";
-import { sendFrame } from "./frames.ts";
+import { sendFrame, TAKES_FILES } from "./frames.ts";
 import { JobDiedError, type JobFunction } from "./job.ts";
 import { checkOptions, isJob, type JobPoolOptions, locate } from "./job_options.ts";
 import { convey, type MapOptions, type Settled, type Submitted } from "./map.ts";
+import { Parcels } from "./parcels.ts";
 import { type Progress, ProgressBar } from "./progress.ts";
 import { byFrames } from "./stream.ts";
 import { doJobs } from "./worker.ts";
@@ -33,6 +34,8 @@ export interface RunOptions {
 interface Line {
   readonly connection: ControlConnection;
   pid: number;
+  /** Where many bytes go, unless its worker cannot use files. */
+  parcels: Parcels | undefined;
 }
 
 /** A job that is not over. */
@@ -127,8 +130,8 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     this.#options = options;
     this.#maxProcs = options.maxProcs ?? this.#host.cpuCount;
     this.#dispatcher = new Dispatcher({
-      give: ({ connection }, { id, item }) => {
-        sendFrame(connection, "do", id, item);
+      give: ({ connection, parcels }, { id, item }) => {
+        sendFrame(connection, "do", id, item, parcels);
         this.#tellRoom();
       },
       begins: (line, { id }) => this.#watch(line, id),
@@ -391,7 +394,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     const { denoArgs, runtime, executable } = this.#options;
     const flags = denoArgs === undefined ? {} : { denoArgs };
     try {
-      await takeStreams(this.#pool, (connection) => this.#take(connection));
+      await takeStreams(this.#pool, (connection, dir) => this.#take(connection, dir));
       const job = this.#job;
       if (typeof job === "function") await this.#pool.start(() => {}, { ...flags, data: String(job) });
       else {
@@ -413,21 +416,23 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   }
 
   /** A worker has opened its stream. */
-  #take(connection: ControlConnection): ControlHandlers {
-    const line: Line = { connection, pid: 0 };
+  #take(connection: ControlConnection, dir: string): ControlHandlers {
+    const line: Line = { connection, pid: 0, parcels: undefined };
     sendFrame(connection, "ok");
     return {
       data: byFrames(({ kind, id, value }) => {
         if (kind === "here") {
           line.pid = id;
+          if (value.text === TAKES_FILES.text) line.parcels = new Parcels(dir, id, "manager");
           this.#dispatcher.join(line);
         } else if (kind === "last") this.#dispatcher.close(line, id);
         else if (kind === "back") {
           this.#dispatcher.giveBack(line, id);
           this.#rest();
         } else if (kind === "done" || kind === "failed") this.#dispatcher.answer(line, id, { type: kind, value });
-      }),
+      }, () => line.parcels),
       closed: () => {
+        line.parcels?.clear();
         this.#dispatcher.leave(line);
         this.#rest();
       },

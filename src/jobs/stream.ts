@@ -10,6 +10,7 @@ import type { ControlConnection, ControlHandlers } from "../types.ts";
 import type { WorkerSession } from "../worker.ts";
 import type { Encoded } from "./codec.ts";
 import { type Frame, FrameReader, sendFrame } from "./frames.ts";
+import type { Parcels } from "./parcels.ts";
 
 /** Opens one. The manager speaks first. */
 export async function openStream(
@@ -17,15 +18,19 @@ export async function openStream(
   token: string,
   take: (frame: Frame) => void,
   closed: () => void,
+  parcels?: Parcels,
 ): Promise<ControlConnection> {
-  const connection = await host.connectControl(controlPath, { data: byFrames(take), closed });
+  const connection = await host.connectControl(controlPath, { data: byFrames(take, () => parcels), closed });
   connection.send(encodeMessage({ type: "hello", version: PROTOCOL_VERSION, token }));
   return connection;
 }
 
 /** Gives what comes message by message. */
-export function byFrames(take: (frame: Frame) => void): ControlHandlers["data"] {
-  const frames = new FrameReader();
+export function byFrames(
+  take: (frame: Frame) => void,
+  parcels?: () => Parcels | undefined,
+): ControlHandlers["data"] {
+  const frames = new FrameReader(parcels);
   return (chunk) => frames.push(chunk, take);
 }
 

@@ -5,10 +5,11 @@
  */
 
 import type { ControlConnection } from "../types.ts";
-import { session, type Worker } from "../worker.ts";
+import { session, type Worker, type WorkerSession } from "../worker.ts";
 import { decode, encode, type Encoded } from "./codec.ts";
-import { type Frame, sendFrame } from "./frames.ts";
+import { type Frame, sendFrame, TAKES_FILES } from "./frames.ts";
 import type { JobFunction } from "./job.ts";
+import { Parcels } from "./parcels.ts";
 import { openStream } from "./stream.ts";
 
 /** Jobs that a worker was given, and has not done. */
@@ -81,28 +82,40 @@ export async function doJobs<Item, Result>(
     else if (frame.kind === "end") tray.giveUp(frame.id);
     else if (frame.kind === "back" && tray.remove(frame.id)) sendFrame(connection, "back", frame.id);
   };
-  const connection = await openStream(session, token, take, () => void tray.end());
+  const parcels = parcelsOf(session, worker);
+  const connection = await openStream(session, token, take, () => void tray.end(), parcels);
   const stop = (): void => sendFrame(connection, "last", tray.end());
   await asked.promise;
-  sendFrame(connection, "here", worker.pid);
+  sendFrame(connection, "here", worker.pid, parcels === undefined ? undefined : TAKES_FILES);
   if (worker.signal.aborted) return stop();
   worker.signal.addEventListener("abort", stop, { once: true });
   worker.ready();
   for (let next = await tray.next(); next !== undefined; next = await tray.next()) {
     const { frame: { id, value }, signal } = next;
-    await answer(connection, id, () => {
+    await answer(connection, id, parcels, () => {
       if (signal.aborted) throw signal.reason;
       return job(decode(value) as Item, { signal, worker }); // what jobs are given is for their writer to know
     });
   }
 }
 
+/** Where many bytes are left for the manager, and it leaves some; nothing where this process may not. */
+function parcelsOf({ controlPath }: WorkerSession, { pid }: Worker<unknown>): Parcels | undefined {
+  const parcels = new Parcels(controlPath.slice(0, controlPath.lastIndexOf("/")), pid, "worker");
+  return parcels.isOpen ? parcels : undefined;
+}
+
 /** The next job is not begun before this answer is out: else the manager could not know which of them a death has cost. */
-async function answer(connection: ControlConnection, id: number, work: () => unknown): Promise<void> {
+async function answer(
+  connection: ControlConnection,
+  id: number,
+  parcels: Parcels | undefined,
+  work: () => unknown,
+): Promise<void> {
   let value: Encoded;
   try {
     value = encode(await work());
-    sendFrame(connection, "done", id, value);
+    sendFrame(connection, "done", id, value, parcels);
   } catch (error) {
     sendFrame(connection, "failed", id, sendable(error));
   }
