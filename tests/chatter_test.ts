@@ -247,8 +247,8 @@ function isLog(line: string): boolean {
 
 /**
  * The most that the memory of a manager may rise from the second third of the time to the last one: what garbage and a
- * warming runtime do to it. V8 takes steps of 25 to 70 MB, the last one at any time. In ten seconds eight kilobytes lost for
- * each line are more than that, in five minutes 240 bytes, in an hour twenty.
+ * warming runtime do to it. V8 takes steps of 25 to 70 MB, the last one at any time. In ten seconds fifteen kilobytes lost
+ * for each line are more than that, in 75 seconds two, in an hour forty bytes.
  */
 const RISE_KB = 48 * 1024;
 

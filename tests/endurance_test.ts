@@ -43,7 +43,7 @@ async function leastMemoryKb(pid: number): Promise<number> {
 }
 
 describe("respawns", () => {
-  const LAST = Number(process.env.PREFORK_TEST_RESPAWNS ?? 5_000);
+  const LAST = Number(process.env.PREFORK_TEST_RESPAWNS ?? 4_000);
   const FIRST = Math.min(4000, LAST / 5);
 
   it("cost at rest at most 8 MB and no descriptor, and leave no zombie", { timeout: 600_000 }, async () => {

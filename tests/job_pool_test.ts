@@ -18,7 +18,7 @@ import {
   waitFor,
 } from "./support/run.ts";
 
-const ITEMS = Number(process.env["PREFORK_TEST_ITEMS"] ?? 60_000);
+const ITEMS = Number(process.env["PREFORK_TEST_ITEMS"] ?? 30_000);
 const fixture = fileURLToPath(new URL("./fixtures/jobs/pool_scenes.ts", import.meta.url));
 
 function scene(name: string, ...args: readonly string[]): Program {

@@ -121,7 +121,7 @@ class Yard {
   }
 
   async waitUntilDone(count: number): Promise<void> {
-    await waitFor(() => this.done().size >= count, { what: `${count} jobs`, intervalMs: 100, timeoutMs: 180_000 })
+    await waitFor(() => this.done().size >= count, { what: `${count} jobs`, intervalMs: 500, timeoutMs: 180_000 })
       .catch((error) => assert.fail(`${error.message}: ${this.done().size} are done\n${this.story.join("\n")}`));
   }
 

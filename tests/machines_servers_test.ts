@@ -15,13 +15,17 @@ const WORKERS = 2;
 const [FRONT_PORT, PORT, PROBE_PORT] = [8000, 8080, 9090];
 const KINDS = ["one shot", "keep-alive, 0 ms between", "keep-alive, 100 ms between", "post", "stream", "web socket"];
 
-/** HAProxy asks five times a second, and believes the first answer: `--drain-delay` is longer than that. */
+/**
+ * HAProxy asks five times a second, and believes the first answer: `--drain-delay` is longer than that. On a machine that is
+ * busy an answer may take its time.
+ */
 function configure(hosts: readonly Host[]): string {
   const servers = hosts.map(({ name, address }) => `  server ${name} ${address}:${PORT} check port ${PROBE_PORT}`);
   return `
 defaults
   mode http
   timeout connect 5s
+  timeout check 5s
   timeout client 30s
   timeout server 30s
   timeout tunnel 1h
@@ -53,7 +57,7 @@ class Site {
     const managers = hosts.map((host, index) => {
       const where = ["-l", `${host.address}:${PORT}`, "--status-listen", `${host.address}:${PROBE_PORT}`];
       const on = index === 1 ? ["--runtime", otherRuntimeCommand().command] : [];
-      return new Manager(stack, host, WORKERS, [worker, ...where, ...on, "--drain-delay", "2s"], {});
+      return new Manager(stack, host, WORKERS, [worker, ...where, ...on, "--drain-delay", "3s"], {});
     });
     for (const manager of managers) await manager.ready();
     const file = dir.file("haproxy.cfg");
