@@ -16,9 +16,10 @@ const REST = 10;
 
 /**
  * How long a connection that nobody uses is kept: its client may be about to send a request, and learns only by the
- * answer that it should go elsewhere.
+ * answer that it should go elsewhere. The way of the last answer to a client and of its next request back is in this time,
+ * and whatever holds up either: where a machine was as busy as can be, half a second was not enough.
  */
-const IDLE_MS = 500;
+const IDLE_MS = 1000;
 
 /** A look that comes later than this was held up by something that stopped this process or its machine. */
 const STANDSTILL_MS = 100;

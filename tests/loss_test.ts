@@ -116,12 +116,17 @@ async function finish(clients: Load, least: number): Promise<Tally> {
 async function expectNoLoss(clients: Load, program: Program, least: number): Promise<void> {
   const { failures, sent, answered, cutShort, idleRaces, heldUp, idleCloses } = await finish(clients, least);
   tellFigures(clients.tally);
-  assert.deepEqual(failures.slice(0, 10), [], `${failures.length} requests failed`);
+  if (failures.length > 0) {
+    const told = failures.slice(0, 10).map((failure) => JSON.stringify(failure)).join("\n");
+    assert.fail(`${failures.length} requests failed:\n${told}\n${program.report()}`);
+  }
   for (const kind of KINDS) {
     const excused = kind === "web socket" ? cutShort : heldUp[kind] ?? 0;
     assert.equal(sent[kind], (answered[kind] ?? 0) + excused, kind);
     assert.equal(idleCloses[kind] ?? 0, 0, kind);
   }
+  const sum = (counts: Readonly<Record<string, number>>) => Object.values(counts).reduce((all, one) => all + one, 0);
+  assert.ok(10 * sum(heldUp) < sum(answered), `${sum(heldUp)} requests came too late, ${sum(answered)} were answered`);
   assert.equal(sent[RACING], (answered[RACING] ?? 0) + (idleRaces[RACING] ?? 0));
   assert.deepEqual(program.errorLines.filter((line) => line.includes("cut off")), []);
 }

@@ -31,6 +31,8 @@ export class Lost extends Error {
 export class Connection {
   /** When the client began to open it. */
   readonly begunAt = performance.now();
+  /** When it last said something. */
+  sentAt: number | undefined;
   /** The client's port, once it is connected by TCP. */
   port: number | undefined;
   readonly #socket: Socket;
@@ -67,6 +69,7 @@ export class Connection {
   }
 
   send(text: string): void {
+    this.sentAt = performance.now();
     this.#socket.write(text, "latin1");
   }
 

@@ -11,9 +11,12 @@ export interface Failure {
   readonly kind: string;
   readonly what: string;
   readonly at: number;
-  /** Of the connection: when the client began to open it, and its port there, if it was connected. */
+  /** Of the connection: when the client began to open it, when it last said something, and its port there. */
   readonly begunAt: number | undefined;
+  readonly sentAt: number | undefined;
   readonly port: number | undefined;
+  /** Whether all clients were held up at that time. */
+  readonly wasHeldUp: boolean;
 }
 
 /** What became of the requests of all clients. */
@@ -28,7 +31,7 @@ export class Tally {
    * client took too long to ask.
    */
   readonly idleRaces: Record<string, number> = {};
-  /** The same of any client, where all of them were held up for longer than a drain waits for an idle connection. */
+  /** The same of any client, and of new connections, where all clients were held up for about as long as a drain waits. */
   readonly heldUp: Record<string, number> = {};
   /** Connections that the server closed while nothing was asked, though it had not said that it would. */
   readonly idleCloses: Record<string, number> = {};
@@ -51,12 +54,13 @@ export class Tally {
 
   fail(kind: string, error: unknown, connection: Connection | undefined): void {
     const what = error instanceof Error ? error.message : String(error);
-    const { begunAt, port } = connection ?? {};
-    this.failures.push({ kind, what, at: performance.now(), begunAt, port });
+    const { begunAt, sentAt, port } = connection ?? {};
+    const { wasHeldUp } = this;
+    this.failures.push({ kind, what, at: performance.now(), begunAt, sentAt, wasHeldUp, port });
   }
 }
 
-/** A drain closes a connection that is idle for half a second: clients that were held up for longer than this find it so. */
+/** A drain closes a connection that is idle for a second: clients that were held up for longer than this find it so. */
 const HELD_UP_MS = 300;
 
 /** For so long after that it may be the reason of what a client sees. */
@@ -130,8 +134,8 @@ function http({ name, ask, isOnce = false, thinkMs = 0, mayRace = false }: Kind)
         const goesOn = await exchange(connection, tally, name, asked);
         if (isOnce || !goesOn) connection = void connection.close();
       } catch (error) {
-        const isRace = isReused && error instanceof Lost && error.isClosedUnanswered;
-        if (isRace && mayRace) tally.count(tally.idleRaces, name);
+        const isRace = error instanceof Lost && error.isClosedUnanswered;
+        if (isRace && isReused && mayRace) tally.count(tally.idleRaces, name);
         else if (isRace && tally.wasHeldUp) tally.count(tally.heldUp, name);
         else tally.fail(name, error, connection);
         connection = void connection?.close();
@@ -239,7 +243,8 @@ export const webSocket: ClientLoop = async (where, tally, stop) => {
       if (status !== 101) throw new Error(`the upgrade was answered by ${status}`);
       while (!stop.aborted && await echo(connection, tally, kind));
     } catch (error) {
-      tally.fail(kind, error, connection);
+      const isRace = error instanceof Lost && error.isClosedUnanswered;
+      if (!isRace || !tally.wasHeldUp) tally.fail(kind, error, connection);
     }
     connection?.close();
   }
