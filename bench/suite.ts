@@ -56,6 +56,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   { name: "command_line", by: ["deno", "bun"] },
   { name: "pool", by: ["deno", "bun"] },
   { name: "month", by: ["deno", "bun"] },
+  { name: "jobs", by: ["deno"] }, // which starts programs on each
 ];
 
 /** A table as a measurement left it. */

@@ -193,6 +193,10 @@ http {
 `;
 }
 
+function versionOf(name: string): string {
+  return JSON.parse(readFileSync(here(`./node_modules/${name}/package.json`), "utf8")).version;
+}
+
 /** What is compared, by its own words. */
 export function versions(): readonly string[] {
   const ask = (command: string, ...args: readonly string[]): string => {
@@ -203,8 +207,17 @@ export function versions(): readonly string[] {
     ask(installed("deno"), "--version"),
     `bun ${ask(installed("bun"), "--version")}`,
     `node ${ask("node", "--version")}`,
-    `pm2 ${JSON.parse(readFileSync(`${PM2}/package.json`, "utf8")).version}`,
-    ask("perl", "-MStarlet", "-MParallel::Prefork", "-MServer::Starter", "-e", PERL_VERSIONS),
+    ...["pm2", "piscina"].map((name) => `${name} ${versionOf(name)}`),
+    ask(
+      "perl",
+      "-MStarlet",
+      "-MParallel::Prefork",
+      "-MServer::Starter",
+      "-MParallel::ForkManager",
+      "-e",
+      PERL_VERSIONS,
+    ),
+    ask("parallel", "--version"),
     ask("gunicorn", "--version"),
     ask("puma", "--version"),
     ask("unicorn", "--version"),
@@ -214,4 +227,4 @@ export function versions(): readonly string[] {
 }
 
 const PERL_VERSIONS = 'printf "perl %vd, Starlet $Starlet::VERSION, Parallel::Prefork $Parallel::Prefork::VERSION, ' +
-  'Server::Starter $Server::Starter::VERSION", $^V';
+  'Server::Starter $Server::Starter::VERSION, Parallel::ForkManager $Parallel::ForkManager::VERSION", $^V';

@@ -1,0 +1,2 @@
+/** @param {number} number */
+export default (number) => number;
