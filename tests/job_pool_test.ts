@@ -46,7 +46,12 @@ describe(`a pool of jobs on ${runtime}`, () => {
     const died =
       "JobDiedError: Cannot tell what became of this job: its worker died; a job that may be tried again takes the option 'retries'";
     const none = '"none is left" []';
-    assert.deepEqual(lines, [none, '["PID-managerN"]', JSON.stringify(died), none]);
+    assert.deepEqual(lines, [none, '["N-managerN"]', JSON.stringify(died), none]);
+  });
+
+  it("sends them through its stream to workers that may not read files", async () => {
+    const { lines } = await play("unreadable");
+    assert.deepEqual(lines, ['"same"']);
   });
 
   it("maps items in their order, or as they are done, and ends with whoever reads", async () => {

@@ -1,6 +1,7 @@
 /** Bytes that go through files, and messages that name them. */
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { describe, it } from "node:test";
 import { FrameReader, sendFrame } from "../src/jobs/frames.ts";
@@ -67,14 +68,38 @@ describe("bytes of a message", () => {
     assert.deepEqual(readdirSync(dir.path).sort(), ["471-worker1", "4711-d", "secret"]);
   });
 
-  it("are refused where there are fewer than was said", async () => {
+  it("are refused where there are fewer or more than was said, or it is no file", async () => {
     await using dir = await tempDir();
     const parcels = new Parcels(dir.path, 4711, "worker");
     writeFileSync(dir.file("4711-worker1"), MANY);
-    assert.throws(
-      () => parcels.take("4711-worker1", 300_001),
-      /sent less than 300001 bytes in the file '4711-worker1'/,
-    );
+    mkdirSync(dir.file("4711-d"));
+    symlinkSync(dir.file("4711-worker1"), dir.file("4711-link"));
+    execFileSync("mkfifo", [dir.file("4711-fifo")]);
+    for (const size of [299_999, 300_001]) {
+      assert.throws(
+        () => parcels.take("4711-worker1", size),
+        new RegExp(`sent no file of ${size} bytes by the name '4711-w`),
+      );
+    }
+    assert.throws(() => parcels.take("4711-fifo", 3), /sent no file of 3 bytes/);
+    for (const name of ["4711-d", "4711-link"]) assert.throws(() => parcels.take(name, 300_000));
+    assert.deepEqual(parcels.take("4711-worker1", 300_000), MANY);
+  });
+
+  it("that cannot be read are the failure of their message, and of no other", async () => {
+    await using dir = await tempDir();
+    const found: unknown[] = [];
+    const reader = new FrameReader(() => new Parcels(dir.path, 4711, "worker"));
+    const lines = "do 7 300000@4711-manager1 d\ndo 8  d\n";
+    reader.push(new TextEncoder().encode(lines), ({ id, failure }) => found.push([id, failure instanceof Error]));
+    assert.deepEqual(found, [[7, true], [8, false]]);
+  });
+
+  it("do not take the place of what is there", async () => {
+    await using dir = await tempDir();
+    writeFileSync(dir.file("4711-manager1"), "somebody's");
+    assert.equal(new Parcels(dir.path, 4711, "manager").put(MANY), undefined);
+    assert.equal(readFileSync(dir.file("4711-manager1"), "utf8"), "somebody's");
   });
 
   it("that nobody takes are removed", async () => {

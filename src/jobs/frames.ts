@@ -12,7 +12,7 @@ import type { Parcels } from "./parcels.ts";
 
 /** What a message is about. */
 export type FrameKind =
-  /** The manager listens, or has taken what was sent. */
+  /** The manager listens, and gives the worker a number; or it has taken what was sent. */
   | "ok"
   /** The worker can do jobs: its process is ID. It says whether it takes files. */
   | "here"
@@ -51,6 +51,8 @@ export interface Frame {
   /** The job that it is about; 0 if it is about none. */
   readonly id: number;
   readonly value: Encoded;
+  /** Why not all of the value could be had. */
+  readonly failure?: unknown;
 }
 
 const NOTHING: Encoded = { text: "", blobs: [] };
@@ -135,21 +137,35 @@ function begin(line: string, parcels: Parcels | undefined): Partial {
   }
   const text = line.slice(kind.length + id.length + sizes.length + 3);
   const rest: Uint8Array[] = [];
+  let failure: unknown;
   const blobs = sizes === "" ? [] : sizes.split(",").map((word) => {
     const [size, file] = word.split("@");
-    if (file !== undefined) return taken(parcels, file, Number(size));
+    if (file !== undefined) return taken(parcels, file, Number(size), (error) => failure = error);
     const blob = new Uint8Array(Number(size));
     if (blob.length > 0) rest.push(blob);
     return blob;
   });
-  return { frame: { kind, id: Number(id), value: { text, blobs } }, rest, at: 0 };
+  const frame = { kind, id: Number(id), value: { text, blobs }, ...(failure === undefined ? {} : { failure }) };
+  return { frame, rest, at: 0 };
 }
 
-function taken(parcels: Parcels | undefined, file: string, size: number): Uint8Array<ArrayBuffer> {
+/** What cannot be read, for want of descriptors perhaps, costs the message that it belongs to, and no other. */
+function taken(
+  parcels: Parcels | undefined,
+  file: string,
+  size: number,
+  fail: (error: unknown) => void,
+): Uint8Array<ArrayBuffer> {
   if (parcels === undefined) {
     throw new SyntaxError(`sent bytes in a file, '${file}', though it said that it makes none`);
   }
-  return parcels.take(file, size);
+  try {
+    return parcels.take(file, size);
+  } catch (error) {
+    if (error instanceof SyntaxError) throw error;
+    fail(error);
+    return new Uint8Array();
+  }
 }
 
 /** Takes as much of a chunk as the next blob wants; gives what is left. */

@@ -94,6 +94,8 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   readonly #progress: ((progress: Progress) => void) | undefined;
   #maxProcs: number;
   #made = 0;
+  /** How many workers have opened a stream. */
+  #lines = 0;
   #done = 0;
   #failed = 0;
   #total: number | undefined;
@@ -418,22 +420,25 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   /** A worker has opened its stream. */
   #take(connection: ControlConnection, dir: string): ControlHandlers {
     const line: Line = { connection, pid: 0, parcels: undefined };
-    sendFrame(connection, "ok");
+    const key = ++this.#lines;
+    sendFrame(connection, "ok", key);
     return {
-      data: byFrames(({ kind, id, value }) => {
+      data: byFrames(({ kind, id, value, failure }) => {
         if (kind === "here") {
           line.pid = id;
-          if (value.text === TAKES_FILES.text) line.parcels = new Parcels(dir, id, "manager");
+          if (value.text === TAKES_FILES.text) line.parcels = new Parcels(dir, key, "manager");
           this.#dispatcher.join(line);
         } else if (kind === "last") this.#dispatcher.close(line, id);
         else if (kind === "back") {
           this.#dispatcher.giveBack(line, id);
           this.#rest();
-        } else if (kind === "done" || kind === "failed") this.#dispatcher.answer(line, id, { type: kind, value });
+        } else if (kind === "done" || kind === "failed") {
+          this.#dispatcher.answer(line, id, failure === undefined ? { type: kind, value } : unread(failure));
+        }
       }, () => line.parcels),
       closed: () => {
-        line.parcels?.clear();
         this.#dispatcher.leave(line);
+        line.parcels?.clear();
         this.#rest();
       },
     };
@@ -534,4 +539,12 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     const { maxQueue = Infinity } = this.#options;
     for (let places = maxQueue - this.#waiting; places > 0 && this.#room.length > 0; places--) this.#room.shift()?.();
   }
+}
+
+/** What comes of a job whose answer cannot be had. */
+function unread(failure: unknown): Outcome {
+  const error = new Error("Cannot read what this job gave: it came in a file, which could not be read", {
+    cause: failure,
+  });
+  return { type: "failed", value: encode(error) };
 }

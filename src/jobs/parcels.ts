@@ -1,14 +1,17 @@
 /**
- * Bytes that go through files, in the private directory that the socket of a pool is in: for many of them that takes half
- * the time, since a stream is read and written in many parts.
+ * Bytes that go through files, in the private directory that the socket of a pool is in: many of them are there sooner so,
+ * since a stream is read and written in many parts.
  *
  * @module
  */
 
-import { closeSync, existsSync, openSync, readdirSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, rmSync, writeFileSync } from "node:fs";
 
 /** From so many bytes on. */
 const LEAST = 2 ** 18;
+
+/** What is opened is to be a file, and no way to another one, nor one at whose end somebody else has to be. */
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** Who writes a file: the manager what a job is given, the worker what it gives. */
 export type Sender = "manager" | "worker";
@@ -16,23 +19,26 @@ export type Sender = "manager" | "worker";
 /** What goes to and fro between a manager and one of its workers. */
 export class Parcels {
   readonly #dir: string;
-  /** How the files of this worker begin, and the next of this sender. */
+  /** How the files of this worker begin. */
   readonly #prefix: string;
   readonly #sender: Sender;
   #made = 0;
 
-  /** @param worker The process of the worker. */
-  constructor(dir: string, worker: number, sender: Sender) {
+  /** @param key The number that the manager has given to the worker. */
+  constructor(dir: string, key: number, sender: Sender) {
     this.#dir = dir;
-    this.#prefix = `${worker}-`;
+    this.#prefix = `${key}-`;
     this.#sender = sender;
   }
 
-  /** Whether files can be made there: a worker on Deno may not be allowed to. */
+  /** Whether files can be written and read there: a worker on Deno may not be allowed to. */
   get isOpen(): boolean {
-    const name = this.#put(new Uint8Array());
-    if (name !== undefined) this.#remove(name);
-    return name !== undefined;
+    try {
+      const name = this.#put(new Uint8Array(1));
+      return name !== undefined && this.take(name, 1).length === 1;
+    } catch {
+      return false;
+    }
   }
 
   /** Puts bytes into a file; gives its name, or nothing where there are few of them, or there is no room. */
@@ -44,21 +50,24 @@ export class Parcels {
    * Takes bytes out of a file, which is gone then.
    *
    * @throws {SyntaxError} If it is none that was meant for this one, or is not as long.
+   * @throws {Error} If it cannot be read.
    */
   take(name: string, size: number): Uint8Array<ArrayBuffer> {
     if (!name.startsWith(this.#prefix) || !/^\d+-\w+$/.test(name)) {
       throw new SyntaxError(`sent bytes in a file that is not its own: '${name}'`);
     }
-    const bytes = new Uint8Array(size);
-    if (this.#read(name, bytes) < size) throw new SyntaxError(`sent less than ${size} bytes in the file '${name}'`);
+    const bytes = this.#read(name, size);
     this.#remove(name);
     return bytes;
   }
 
   /** Removes what nobody has taken out, and nobody will. */
   clear(): void {
-    if (!existsSync(this.#dir)) return;
-    for (const name of readdirSync(this.#dir)) if (name.startsWith(this.#prefix)) this.#remove(name);
+    try {
+      for (const name of readdirSync(this.#dir)) if (name.startsWith(this.#prefix)) this.#remove(name);
+    } catch {
+      // It goes with its directory, or has gone with it.
+    }
   }
 
   #pathOf(name: string): string {
@@ -67,23 +76,29 @@ export class Parcels {
 
   #put(bytes: Uint8Array): string | undefined {
     const name = `${this.#prefix}${this.#sender}${++this.#made}`;
+    let file: number | undefined;
     try {
-      writeFileSync(this.#pathOf(name), bytes, { mode: 0o600, flag: "wx" });
+      file = openSync(this.#pathOf(name), "wx", 0o600);
+      writeFileSync(file, bytes);
       return name;
     } catch {
-      this.#remove(name);
+      if (file !== undefined) this.#remove(name);
       return undefined;
+    } finally {
+      if (file !== undefined) closeSync(file);
     }
   }
 
-  #read(name: string, bytes: Uint8Array): number {
-    const file = openSync(this.#pathOf(name), "r");
+  #read(name: string, size: number): Uint8Array<ArrayBuffer> {
+    const file = openSync(this.#pathOf(name), READ);
     try {
-      let at = 0;
-      for (let more = 1; more > 0 && at < bytes.length; at += more) {
-        more = readSync(file, bytes, at, bytes.length - at, at);
+      const found = fstatSync(file);
+      if (!found.isFile() || found.size !== size) {
+        throw new SyntaxError(`sent no file of ${size} bytes by the name '${name}'`);
       }
-      return at;
+      const bytes = new Uint8Array(size);
+      for (let at = 0; at < size;) at += readSync(file, bytes, at, size - at, at) || size;
+      return bytes;
     } finally {
       closeSync(file);
     }

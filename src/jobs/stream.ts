@@ -18,9 +18,9 @@ export async function openStream(
   token: string,
   take: (frame: Frame) => void,
   closed: () => void,
-  parcels?: Parcels,
+  parcels?: () => Parcels | undefined,
 ): Promise<ControlConnection> {
-  const connection = await host.connectControl(controlPath, { data: byFrames(take, () => parcels), closed });
+  const connection = await host.connectControl(controlPath, { data: byFrames(take, parcels), closed });
   connection.send(encodeMessage({ type: "hello", version: PROTOCOL_VERSION, token }));
   return connection;
 }

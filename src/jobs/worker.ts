@@ -75,33 +75,34 @@ export async function doJobs<Item, Result>(
     throw new Error("Cannot do jobs: this process is no worker for them");
   }
   const tray = new Tray();
-  const asked = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<number>();
+  let parcels: Parcels | undefined = undefined;
   const take = (frame: Frame): void => {
-    if (frame.kind === "ok") asked.resolve();
+    if (frame.kind === "ok") asked.resolve(frame.id);
     else if (frame.kind === "do") tray.add(frame);
     else if (frame.kind === "end") tray.giveUp(frame.id);
     else if (frame.kind === "back" && tray.remove(frame.id)) sendFrame(connection, "back", frame.id);
   };
-  const parcels = parcelsOf(session, worker);
-  const connection = await openStream(session, token, take, () => void tray.end(), parcels);
+  const connection = await openStream(session, token, take, () => void tray.end(), () => parcels);
   const stop = (): void => sendFrame(connection, "last", tray.end());
-  await asked.promise;
+  parcels = parcelsOf(session, await asked.promise);
   sendFrame(connection, "here", worker.pid, parcels === undefined ? undefined : TAKES_FILES);
   if (worker.signal.aborted) return stop();
   worker.signal.addEventListener("abort", stop, { once: true });
   worker.ready();
   for (let next = await tray.next(); next !== undefined; next = await tray.next()) {
-    const { frame: { id, value }, signal } = next;
+    const { frame: { id, value, failure }, signal } = next;
     await answer(connection, id, parcels, () => {
       if (signal.aborted) throw signal.reason;
+      if (failure !== undefined) throw failure;
       return job(decode(value) as Item, { signal, worker }); // what jobs are given is for their writer to know
     });
   }
 }
 
 /** Where many bytes are left for the manager, and it leaves some; nothing where this process may not. */
-function parcelsOf({ controlPath }: WorkerSession, { pid }: Worker<unknown>): Parcels | undefined {
-  const parcels = new Parcels(controlPath.slice(0, controlPath.lastIndexOf("/")), pid, "worker");
+function parcelsOf({ controlPath }: WorkerSession, key: number): Parcels | undefined {
+  const parcels = new Parcels(controlPath.slice(0, controlPath.lastIndexOf("/")), key, "worker");
   return parcels.isOpen ? parcels : undefined;
 }
 
