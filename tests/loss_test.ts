@@ -126,7 +126,7 @@ async function expectNoLoss(clients: Load, program: Program, least: number): Pro
     assert.equal(idleCloses[kind] ?? 0, 0, kind);
   }
   const sum = (counts: Readonly<Record<string, number>>) => Object.values(counts).reduce((all, one) => all + one, 0);
-  assert.ok(10 * sum(heldUp) < sum(answered), `${sum(heldUp)} requests came too late, ${sum(answered)} were answered`);
+  assert.ok(50 * sum(heldUp) < sum(answered), `${sum(heldUp)} requests came too late, ${sum(answered)} were answered`);
   assert.equal(sent[RACING], (answered[RACING] ?? 0) + (idleRaces[RACING] ?? 0));
   assert.deepEqual(program.errorLines.filter((line) => line.includes("cut off")), []);
 }

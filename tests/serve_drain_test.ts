@@ -144,8 +144,8 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
       await program.waitForLine(/^told /);
       const told = performance.now();
       await kept.waitForEnd();
-      // Half a second, by timers that may be early; a request sent in that time would come late on a busy machine.
-      assert.ok(performance.now() - told >= 400, `its connection was ended after ${performance.now() - told} ms`);
+      // A second, by timers that may be early; a request sent in that time would come late on a busy machine.
+      assert.ok(performance.now() - told >= 900, `its connection was ended after ${performance.now() - told} ms`);
       assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
     });
 

@@ -61,7 +61,7 @@ export class Tally {
 }
 
 /** A drain closes a connection that is idle for a second: clients that were held up for longer than this find it so. */
-const HELD_UP_MS = 300;
+const HELD_UP_MS = 500;
 
 /** For so long after that it may be the reason of what a client sees. */
 const AFTERMATH_MS = 1000;
