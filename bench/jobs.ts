@@ -76,8 +76,8 @@ const TABLES: readonly { readonly key: string; readonly title: string; readonly 
     title: "µs for `/bin/true`",
     ways: [
       ...own("command", "JobPool, a job runs it", 500),
-      runner("xargs -P 2", 1000, "xargs -P 2 -n 1 /bin/true"),
-      runner("GNU parallel -j 2", 300, "parallel -j 2 /bin/true"),
+      runner("xargs -P 2", 500, "xargs -P 2 -n 1 /bin/true"),
+      runner("GNU parallel -j 2", 500, "parallel -j 2 /bin/true"),
     ],
   },
 ];

@@ -1,4 +1,4 @@
-// The same by piscina, in two threads of Node.js, with as many jobs given at a time as it keeps in a queue by itself.
+// The same by piscina, in two threads of Node.js, with 64 jobs given at a time.
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { Piscina } from "piscina";
