@@ -12,7 +12,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { median, quantile, report } from "./table.ts";
 
-const ROUNDS = Number(process.argv[2] ?? 5);
+const ROUNDS = Number(process.argv[2] ?? 3);
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 

@@ -13,7 +13,7 @@ import { type Peer, PEERS } from "./peers/peers.ts";
 import { loadServer, type Mode, type Outcome, type Path, pathsOf, type Server, startServer, WORK } from "./servers.ts";
 import { median, print, quantile, report } from "./table.ts";
 
-const ROUNDS = Number(process.argv[2] ?? 4);
+const ROUNDS = Number(process.argv[2] ?? 3);
 const SECONDS = Number(process.argv[3] ?? 0.5);
 const WORKERS = [1, 2] as const;
 
