@@ -16,6 +16,7 @@ const JOBS = Math.max(1, Number(process.env.PREFORK_TEST_JOBS) || 4);
 const LONGEST = [
   ...[
     "chatter",
+    "machines_jobs",
     "loss",
     "endurance",
     "attach",
@@ -25,6 +26,7 @@ const LONGEST = [
     "serve",
     "cli",
     "status_page",
+    "machines_servers",
   ],
   ...["standby", "chaos", "upgrade_cli", "serve_drain", "orphans", "job_pool"],
 ].map((name) => `tests/${name}_test.ts`);

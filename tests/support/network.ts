@@ -4,8 +4,10 @@
  *
  * @module
  */
-import { readdirSync, readlinkSync } from "node:fs";
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readdirSync, readlinkSync } from "node:fs";
+import process from "node:process";
 import { type Program, runCommand, type RunOptions, signalProcess, waitFor } from "./run.ts";
 
 /** A machine with an address, which runs programs. */
@@ -23,6 +25,10 @@ export interface Host {
   /** Takes its power: its cable is pulled, and whatever runs there is dead. */
   kill(): Promise<void>;
 }
+
+/** Whether networks can be made: by root, on a Linux that has what they are made of. */
+export const hasNetworks = process.platform === "linux" &&
+  spawnSync("unshare", ["--net", "ip", "link", "add", "hub", "type", "bridge"]).status === 0;
 
 /** What hosts are like that are to notice within seconds that another one is gone: by default it takes a quarter of an hour. */
 const IMPATIENT = [
