@@ -44,9 +44,9 @@ export class Manager {
     return this.#program.errorLines.flatMap((line) => / pid=(\d+) .*is ready$/.exec(line)?.[1] ?? []);
   }
 
-  /** Waits until all workers are ready, so many times over. */
-  async ready(times = 1): Promise<void> {
-    await this.#program.waitForErrorLine(/ is ready$/, { count: times * this.#workers });
+  /** Waits until all workers are ready. */
+  async ready(): Promise<void> {
+    await this.#program.waitForErrorLine(/ is ready$/, { count: this.#workers });
   }
 
   /** Begins it again where its host was without power. */
@@ -59,7 +59,8 @@ export class Manager {
 
   /** Has another manager take its place. */
   async upgrade(): Promise<void> {
-    const heirs = () => this.#program.errorLines.flatMap((line) => /manager pid=(\d+) has taken over/.exec(line) ?? []);
+    const heirs = () =>
+      this.#program.errorLines.flatMap((line) => /manager pid=(\d+) has taken over/.exec(line)?.[1] ?? []);
     const before = heirs().length;
     const old = this.#pid;
     signalProcess(old, "SIGUSR2");

@@ -108,6 +108,11 @@ interface Kind {
   readonly mayRace?: boolean;
 }
 
+/** Whether a server has closed a connection without a byte of an answer. */
+function isClosedUnanswered(error: unknown): error is Lost {
+  return error instanceof Lost && error.isClosedUnanswered;
+}
+
 let sequence = 0;
 
 /** How long a client waits after a failure: the system may refuse a connection at once, and nothing else would run. */
@@ -134,7 +139,7 @@ function http({ name, ask, isOnce = false, thinkMs = 0, mayRace = false }: Kind)
         const goesOn = await exchange(connection, tally, name, asked);
         if (isOnce || !goesOn) connection = void connection.close();
       } catch (error) {
-        const isRace = error instanceof Lost && error.isClosedUnanswered;
+        const isRace = isClosedUnanswered(error);
         if (isRace && isReused && mayRace) tally.count(tally.idleRaces, name);
         else if (isRace && tally.wasHeldUp) tally.count(tally.heldUp, name);
         else tally.fail(name, error, connection);
@@ -243,8 +248,7 @@ export const webSocket: ClientLoop = async (where, tally, stop) => {
       if (status !== 101) throw new Error(`the upgrade was answered by ${status}`);
       while (!stop.aborted && await echo(connection, tally, kind));
     } catch (error) {
-      const isRace = error instanceof Lost && error.isClosedUnanswered;
-      if (!isRace || !tally.wasHeldUp) tally.fail(kind, error, connection);
+      if (!isClosedUnanswered(error) || !tally.wasHeldUp) tally.fail(kind, error, connection);
     }
     connection?.close();
   }
@@ -260,8 +264,7 @@ async function echo(connection: Connection, tally: Tally, kind: string): Promise
   const found = await connection.read(parseFrame).catch((error: unknown) => {
     // Between looking and writing the server may go (Deno waits for no answer to its close frame), and the frame is dropped
     // with that: always where the write itself finds it, which is on a Unix socket, else where the client was held up.
-    const isGone = error instanceof Lost && error.isClosedUnanswered;
-    if (isGone && (error.message.startsWith("write EPIPE") || tally.wasHeldUp)) return undefined;
+    if (isClosedUnanswered(error) && (error.message.startsWith("write EPIPE") || tally.wasHeldUp)) return undefined;
     throw error;
   });
   if (found === undefined) {
