@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { waitFor } from "./processes.ts";
@@ -48,6 +49,12 @@ export class Client implements Disposable {
   /** Reads no more. */
   pause(): void {
     this.#socket.pause();
+  }
+
+  /** Reads what comes first, and no more: who pauses once it sees something may have read all of it by then. */
+  async readFirst(): Promise<void> {
+    this.#socket.once("data", () => this.pause());
+    await once(this.#socket, "data");
   }
 
   /** Reads on. */
