@@ -80,7 +80,14 @@ describe(`a pool of jobs on ${runtime}`, () => {
   it("tries a job again whose worker died, where that is asked for", async () => {
     await using dir = await tempDir();
     const { lines } = await play("retries", dir.path);
-    assert.deepEqual(lines, ['"survived"', "3"]);
+    const late = '"TimeoutError: Cannot wait for this job any longer: it took more than 500 ms"';
+    assert.deepEqual(lines, ['"survived"', "3", late]);
+  });
+
+  it("has others do what waits behind a job that takes long", async () => {
+    await using dir = await tempDir();
+    const { lines } = await play("behind", dir.path);
+    assert.deepEqual(lines, ['"wait"']);
   });
 
   it("gives up what takes too long, and what nobody wants any more", async () => {
@@ -108,7 +115,12 @@ describe(`a pool of jobs on ${runtime}`, () => {
 
   it("does jobs in this process where there are to be no workers, for debugging", async () => {
     const { lines } = await play("here");
-    assert.deepEqual(lines, ['true "RangeError: no good"', '["a","b"]']);
+    assert.deepEqual(lines, [
+      'true "RangeError: no good"',
+      '["a","b"]',
+      '1 1 0 ["Error: not wanted","Error: not wanted"]',
+      '"TimeoutError: Cannot wait for this job any longer: it took more than 100 ms" "after"',
+    ]);
   });
 
   const commands = [{ ...runtimeCommand(), name: runtime }, otherRuntimeCommand()];
@@ -128,6 +140,18 @@ describe(`a pool of jobs on ${runtime}`, () => {
     await using dir = await tempDir();
     const { lines } = await play("resized", dir.path);
     assert.deepEqual(lines, ["4000 0", '"wait" true']);
+  });
+
+  it("does what comes behind the first job in the program alone that gave it", async () => {
+    await using dir = await tempDir();
+    const { lines } = await play("beside", dir.path);
+    assert.deepEqual(lines, ['["came to manager","came to worker","done by manager","go.begun"]', '"wait"']);
+  });
+
+  it("gives up what its process has taken over", async () => {
+    await using dir = await tempDir();
+    const { lines } = await play("takenOver", dir.path);
+    assert.deepEqual(lines, ['"Error: not wanted" "after"', '"wait"']);
   });
 
   it("has nobody do what nobody wants any more", async () => {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { AsyncLocalStorage } from "node:async_hooks";
 import { session } from "../worker.ts";
 
 /** How this process becomes a worker of one of the pools of its program, by their keys. */
@@ -27,6 +28,22 @@ export async function refuse(what: string): Promise<never> {
 /** Whether this process is a worker that has not come to its own code: the jobs of its program are not for it to give. */
 export function isOnItsWay(): boolean {
   return session !== undefined && !session.arrived;
+}
+
+/** What a job does, and what goes on of that: not what its program does beside it. */
+const inJob = new AsyncLocalStorage<true>();
+
+/** Does a job. */
+export function doInJob<T>(work: () => T): T {
+  return inJob.run(true, work);
+}
+
+/**
+ * Whether this process has come to its jobs, and this is none of them: its program did not wait for the first job that it
+ * gave, and goes on. It is the manager's to do what it comes to.
+ */
+export function isBesideJobs(): boolean {
+  return arriving !== undefined && inJob.getStore() === undefined;
 }
 
 let arriving: Promise<never> | undefined;

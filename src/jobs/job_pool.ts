@@ -10,10 +10,11 @@ import { Prefork, takeStreams } from "../prefork.ts";
 import { Table } from "../table.ts";
 import type { ControlConnection, ControlHandlers, ProcessHost, Timer } from "../types.ts";
 import type { Worker } from "../worker.ts";
-import { arrive, comeBy, isOnItsWay, never, refuse } from "./arrival.ts";
+import { arrive, comeBy, isBesideJobs, isOnItsWay, never, refuse } from "./arrival.ts";
 import { decode, encode } from "./codec.ts";
 import { Dispatcher, type Job, type Outcome } from "./dispatcher.ts";
 import { sendFrame, TAKES_FILES } from "./frames.ts";
+import { Here } from "./here.ts";
 import { JobDiedError, type JobFunction } from "./job.ts";
 import { checkOptions, isJob, type JobPoolOptions, locate } from "./job_options.ts";
 import { convey, type MapOptions, type Settled, type Submitted } from "./map.ts";
@@ -44,8 +45,6 @@ interface Pending {
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
   readonly timeoutMs: number | undefined;
-  /** Has a job heed that is done in this process. */
-  readonly stop: AbortController | undefined;
   timer: Timer | undefined;
 }
 
@@ -68,7 +67,7 @@ const BOOT_FAILURES = 3;
  * Workers that do jobs, one after the other: the form that people want in JavaScript of what {@linkcode ForkManager} does.
  *
  * A worker runs this program again up to the first job that is given to any pool; from there on it does jobs, and what
- * follows is not run in it. So all pools must be made before that. Or the job is a module of its own, whose default export
+ * comes after awaiting that one is not run in it. So all pools must be made before that. Or the job is a module of its own, whose default export
  * is a function.
  *
  * @typeParam Item What a job is given: anything that the structured clone algorithm knows.
@@ -104,12 +103,8 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   #end: { readonly reason: unknown } | undefined;
   #emptied: PromiseWithResolvers<void> | undefined;
   readonly #room: (() => void)[] = [];
-  /** How many of the jobs that are to be done here have not begun. */
-  #waitingHere = 0;
-  #runningHere = 0;
+  readonly #here: Here<Item>;
   #looking: Timer | undefined;
-  /** The last of the jobs that are done here. */
-  #here: Promise<unknown> = Promise.resolve();
 
   /**
    * Makes a pool. Its workers come with the first job.
@@ -136,10 +131,15 @@ export class JobPool<Item, Result> implements AsyncDisposable {
         sendFrame(connection, "do", id, item, parcels);
         this.#tellRoom();
       },
-      begins: (line, { id }) => this.#watch(line, id),
+      begins: (_, { id }) => this.#begins(id),
       returns: ({ id }) => this.#pending.get(id)?.timer?.[Symbol.dispose](),
       settle: (job, outcome) => this.#settle(job, outcome),
     }, () => this.#host.now());
+    this.#here = new Here({
+      begins: (id) => this.#begins(id),
+      work: (item, signal) => this.#work(item, signal),
+      over: (id, isDone, value) => this.#over(id, isDone, value),
+    });
     this.#pool = new Prefork({
       name: this.#key,
       maxWorkers: this.#maxProcs,
@@ -166,10 +166,9 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   /** How many jobs wait for a worker, are being done, were done and have failed. */
   get progress(): Progress {
-    const { running } = this.#dispatcher;
     return {
       waiting: this.#waiting,
-      running: running + this.#runningHere,
+      running: this.#dispatcher.running + this.#here.running,
       done: this.#done,
       failed: this.#failed,
       total: this.#total,
@@ -188,7 +187,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
    */
   async run(item: Item, options: RunOptions = {}): Promise<Result> {
     checkKeys("run", options, ["signal", "timeoutMs"]);
-    if (isOnItsWay()) return await arrive();
+    if (isOnItsWay() || isBesideJobs()) return await arrive();
     const { maxQueue } = this.#options;
     if (maxQueue !== undefined && this.#waiting >= maxQueue) {
       throw new RangeError(`Cannot take this job: ${maxQueue} wait already (maxQueue); await room() before run()`);
@@ -211,7 +210,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   /** How many jobs have not begun. */
   get #waiting(): number {
-    return this.#dispatcher.waiting + this.#waitingHere;
+    return this.#dispatcher.waiting + this.#here.waiting;
   }
 
   /**
@@ -265,7 +264,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     const [job, options = {}] = typeof more[0] === "function" ? [more[0], more[1]] : [undefined, more[0]];
     checkKeys("map", options, ["ordered", "signal", "timeoutMs", "total"]);
     if (job !== undefined) this.#learn(job);
-    if (isOnItsWay()) return await arrive();
+    if (isOnItsWay() || isBesideJobs()) return await arrive();
     const total = options.total ?? (Array.isArray(items) ? items.length : undefined);
     if (total !== undefined) this.#total = this.#done + this.#failed + this.#pending.size + total;
     yield* convey(items, options, {
@@ -277,19 +276,21 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   /** Waits until all jobs are over, and ends the workers. */
   async close(): Promise<void> {
+    if (isBesideJobs()) return await never();
+    if (isOnItsWay()) return;
     while (this.#pending.size > 0) {
       this.#emptied ??= Promise.withResolvers();
       await this.#emptied.promise;
     }
     this.#end ??= { reason: new Error("Cannot take this job: the pool was closed") };
-    await this.#here;
+    await this.#here.ended();
     await this.#pool[Symbol.asyncDispose]();
     await this.#begun;
   }
 
   /** Waits until all jobs are over, and ends the workers. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!isOnItsWay()) await this.close();
+    await this.close();
   }
 
   /** This process is a worker of this pool. */
@@ -340,41 +341,18 @@ export class JobPool<Item, Result> implements AsyncDisposable {
       );
     }
     if (timeoutMs !== undefined) checkTime("timeoutMs", timeoutMs);
-    const isHere = this.#maxProcs === 0;
-    const encoded = isHere ? undefined : encode(item);
+    const encoded = this.#maxProcs === 0 ? undefined : encode(item);
     const id = ++this.#made;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const result = promise as Promise<Result>; // what jobs give is for their writer to know
-    const stop = isHere ? new AbortController() : undefined;
-    this.#pending.set(id, { id, resolve, reject, timeoutMs, stop, timer: undefined });
-    if (encoded === undefined) this.#doHere(id, item);
+    this.#pending.set(id, { id, resolve, reject, timeoutMs, timer: undefined });
+    if (encoded === undefined) this.#here.add(id, item);
     else {
       this.#dispatcher.add({ id, item: encoded, tries: 1 + (this.#options.retries ?? 0) });
       this.#begun ??= this.#begin();
       this.#look();
     }
     return { id, result };
-  }
-
-  #doHere(id: number, item: Item): void {
-    const work = async (): Promise<void> => {
-      this.#waitingHere--;
-      const pending = this.#pending.get(id);
-      if (pending === undefined) return; // it was given up
-      this.#runningHere++;
-      const { signal } = pending.stop ?? new AbortController();
-      this.#setLimit(pending, () => pending.stop?.abort(new Error("nobody wants this job any more")));
-      try {
-        const value = await this.#work(item, signal);
-        this.#runningHere--;
-        this.#over(id, true, value);
-      } catch (error) {
-        this.#runningHere--;
-        this.#over(id, false, error);
-      }
-    };
-    this.#waitingHere++;
-    this.#here = this.#here.then(work);
   }
 
   async #work(item: Item, signal: AbortSignal): Promise<unknown> {
@@ -388,7 +366,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   /** Where there are to be no workers any more, this process does what they leave. */
   #rest(): void {
     if (this.#maxProcs > 0) return;
-    for (const { id, item } of this.#dispatcher.takeAll()) this.#doHere(id, decode(item) as Item);
+    for (const { id, item } of this.#dispatcher.takeAll()) this.#here.add(id, decode(item) as Item);
   }
 
   /** Has workers made, for as long as the pool is not closed. */
@@ -457,35 +435,22 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     this.#looking.unref();
   }
 
-  /** A worker has come to a job. */
-  #watch(line: Line, id: number): void {
-    const pending = this.#pending.get(id);
-    if (pending === undefined) return;
-    this.#setLimit(pending, () => {
-      this.#dispatcher.cancel(id);
-      this.#endJob(line, id);
-    });
-  }
-
   /** A job may take so long from now on; if it takes longer, it is given up. */
-  #setLimit(pending: Pending, end: () => void): void {
-    const { id, timeoutMs } = pending;
-    if (timeoutMs === undefined) return;
+  #begins(id: number): void {
+    const pending = this.#pending.get(id);
+    if (pending?.timeoutMs === undefined) return;
+    const text = `Cannot wait for this job any longer: it took more than ${pending.timeoutMs} ms`;
     pending.timer?.[Symbol.dispose]();
-    pending.timer = this.#host.setTimer(timeoutMs, () => {
-      const text = `Cannot wait for this job any longer: it took more than ${timeoutMs} ms`;
-      this.#over(id, false, new DOMException(text, "TimeoutError"));
-      end();
+    pending.timer = this.#host.setTimer(pending.timeoutMs, () => {
+      this.#giveUp(id, new DOMException(text, "TimeoutError"));
     });
   }
 
   #giveUp(id: number, reason: unknown): void {
-    const pending = this.#pending.get(id);
-    if (pending === undefined) return;
-    this.#over(id, false, reason);
-    if (pending.stop !== undefined) return pending.stop.abort(reason);
-    const line = this.#dispatcher.cancel(id);
+    if (this.#pending.get(id) === undefined) return;
+    const line = this.#here.cancel(id, reason) ? undefined : this.#dispatcher.cancel(id);
     if (line !== undefined) this.#endJob(line, id);
+    this.#over(id, false, reason);
   }
 
   /** Nobody wants a job any more that a worker has. */

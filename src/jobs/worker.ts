@@ -6,6 +6,7 @@
 
 import type { ControlConnection } from "../types.ts";
 import { session, type Worker, type WorkerSession } from "../worker.ts";
+import { doInJob } from "./arrival.ts";
 import { decode, encode, type Encoded } from "./codec.ts";
 import { type Frame, sendFrame, TAKES_FILES } from "./frames.ts";
 import type { JobFunction } from "./job.ts";
@@ -95,7 +96,8 @@ export async function doJobs<Item, Result>(
     await answer(connection, id, parcels, () => {
       if (signal.aborted) throw signal.reason;
       if (failure !== undefined) throw failure;
-      return job(decode(value) as Item, { signal, worker }); // what jobs are given is for their writer to know
+      const item = decode(value) as Item; // what jobs are given is for their writer to know
+      return doInJob(() => job(item, { signal, worker }));
     });
   }
 }
