@@ -97,6 +97,8 @@ class Crowd implements AsyncDisposable {
 interface Round {
   readonly boot: number;
   readonly fanOut: number;
+  /** The same where nobody passes the signal on: each worker is sent it. */
+  readonly direct?: number;
   readonly reload?: number;
   /** Of a worker: what it has for itself, and its share of what it has with others. */
   readonly kb?: number;
@@ -116,14 +118,15 @@ async function manage(size: number): Promise<Round & { readonly managerKb: numbe
   const kb = median(pids.slice(0, 50).map(proportionalKb));
   const managerKb = proportionalKb(crowd.pid);
   const fanOut = await fanOutOf(crowd, size);
+  const direct = await fanOutOf(crowd, size, () => pids.forEach((pid) => process.kill(Number(pid), "SIGUSR2")));
   const reload = await crowd.until("up", size, () => crowd.kill("SIGHUP"));
-  return { boot, fanOut, reload, kb, managerKb };
+  return { boot, fanOut, direct, reload, kb, managerKb };
 }
 
-async function fanOutOf(crowd: Crowd, size: number): Promise<number> {
+async function fanOutOf(crowd: Crowd, size: number, send = () => crowd.kill("SIGUSR2")): Promise<number> {
   const times: number[] = [];
   for (let time = 0; time < 5; time++) {
-    times.push(await crowd.until("got", size, () => crowd.kill("SIGUSR2")));
+    times.push(await crowd.until("got", size, send));
     await new Promise((resolve) => setTimeout(resolve, 50)); // the ancestor forgets a signal that comes on the heels of one
   }
   return median(times);
@@ -163,11 +166,12 @@ for (const size of SIZES) {
   const boot = median(own.map((one) => one.boot));
   const reload = median(own.map((one) => one.reload ?? NaN));
   const fanOut = median(own.map((one) => one.fanOut));
+  const direct = median(own.map((one) => one.direct ?? NaN));
   const perlFanOut = median(perl.map((one) => one.fanOut));
   const kb = median(own.map((one) => one.kb ?? NaN));
   const bareKb = median(hand.map((one) => one.kb));
   const managerKb = median(own.map((one) => one.managerKb));
-  figures.push({ size, bare, boot, reload, fanOut, perlFanOut, kb, bareKb, managerKb });
+  figures.push({ size, bare, boot, reload, fanOut, direct, perlFanOut, kb, bareKb, managerKb });
   rows.push([
     `${size} workers`,
     bare.toFixed(0),
@@ -175,6 +179,7 @@ for (const size of SIZES) {
     `${reload.toFixed(0)} (${(reload / bare).toFixed(2)})`,
     median(perl.map((one) => one.boot)).toFixed(0),
     fanOut.toFixed(1),
+    direct.toFixed(1),
     perlFanOut.toFixed(1),
     `${(kb / 1024).toFixed(1)} (${(bareKb / 1024).toFixed(1)})`,
     (managerKb / 1024).toFixed(1),
@@ -190,6 +195,7 @@ report({
     "reload",
     "Perl, first start",
     "a signal",
+    "sent to each worker",
     "Perl, a signal",
     "a worker, proportional MB",
     "the manager",
