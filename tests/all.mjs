@@ -10,7 +10,7 @@ import process from "node:process";
 import { inTurn, root, runCommand, runFile, RUNTIMES } from "./support/runtimes.mjs";
 
 /** How many files run at a time: they wait more than they compute. */
-const JOBS = Math.max(1, Number(process.env.PREFORK_TEST_JOBS) || 4);
+const AT_ONCE = Math.max(1, Number(process.env.PREFORK_TEST_AT_ONCE) || 6);
 
 /** These take longest, and come first, so that none of them is waited for alone. */
 const LONGEST = [
@@ -121,7 +121,7 @@ const queue = [
   ...files.flatMap((file) => Object.keys(RUNTIMES).map((runtime) => ({ runtime, file }))),
   ...(named.length > 0 ? [] : CHECKS.map((words) => ({ words }))),
 ];
-await inTurn(queue, JOBS, async (one) => {
+await inTurn(queue, AT_ONCE, async (one) => {
   if ("words" in one) return await check(one.words);
   const { passed, failed } = await test(one);
   const total = totals.get(one.runtime);
