@@ -193,7 +193,8 @@ describe("prefork -l", () => {
       const port = await freeLowPort();
       await using program = start([dir.file("app.ts"), "-w", "1", "-l", `127.0.0.1:${port}`, "--user", "nobody"]);
       await program.waitForErrorLine(/is ready$/);
-      assert.equal(await get(port, "/"), "65534");
+      // Not by fetch(), which keeps away from the ports of other protocols.
+      assert.equal(await getBy({ port }, "/"), "65534");
       await stop(program);
     },
   );
