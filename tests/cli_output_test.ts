@@ -49,6 +49,13 @@ test("LineSplitter cuts no character in two", () => {
   }
 });
 
+test("LineSplitter holds no more of what might be characters than of all else", () => {
+  const splitter = new LineSplitter(20);
+  let passed = 0;
+  for (let count = 0; count < 1000; count++) passed += splitter.push(new Uint8Array([0xe2])).length;
+  assert.ok(passed > 970, `${passed} of 1000 bytes were passed on`);
+});
+
 test("inPieces() cuts after so many lines, and loses nothing", () => {
   const cut = (block: string) => [...inPieces(bytes(block), 2)].map((piece) => text(piece));
   assert.deepEqual(cut("1\n2\n3\n4\n5"), ["1\n2\n", "3\n4\n", "5"]);
@@ -272,6 +279,26 @@ test("OutputRelay passes whole lines with their worker's name, and knows when al
   await end;
   await waitFor(() => written.stdout !== "one\n", { what: "the last line" });
   assert.deepEqual(written, { stdout: "[3 42] one\n[3 42] tw", stderr: "oops\n" });
+});
+
+test("OutputRelay writes nothing into the line of a worker's other stream", async () => {
+  let written = "";
+  const outlet = new Outlet((block) => {
+    written += text(block);
+    return Promise.resolve(block.length);
+  }, { describeDropped });
+  const both = { outlet, naming: byPrefix(false) };
+  const relay = new OutputRelay({ stdout: both, stderr: both });
+  const worker: WorkerInfo = { pid: 42, slot: 3, generation: 1, state: "ready", status: "_" };
+  relay.spawned(42);
+  const [out, err] = [relay.output(worker, "stdout"), relay.output(worker, "stderr")];
+  const long = "x".repeat(70_000);
+  await out(bytes(long));
+  await err(bytes("oops\n"));
+  await out(bytes("50 %"));
+  await out(new Uint8Array(0));
+  await err(bytes("crash\n"));
+  assert.equal(written, `[3 42] ${long}\n[3 42] oops\n[3 42] 50 %\n[3 42] crash\n`);
 });
 
 test("Log.format() gives a line as tell() writes it", () => {

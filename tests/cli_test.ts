@@ -295,6 +295,17 @@ describe("prefork on the command line", () => {
     assert.equal(messages.filter((message) => message.includes("is ready")).length, 1, program.report());
   });
 
+  test("has no line within another where both streams are one", SLOW, async () => {
+    const talk = "seq -f 'out %0200g' 3000 & seq -f 'err %0200g' 3000 >&2; wait; exec sleep 60";
+    const { command, args } = runtimeCommand();
+    const pool = [command, ...args, prefork, "--log-format", "plain", "-w", "2", "--", "sh", "-c", talk];
+    await using program = runCommand("sh", ["-c", 'exec "$@" 2>&1', "sh", ...pool]);
+    const said = () => program.lines.filter((line) => /out|err|0{10}/.test(line));
+    await waitFor(() => said().length >= 12_000, { what: "all lines" });
+    assert.deepEqual(said().filter((line) => !/^(out|err) \d{200}$/.test(line)), []);
+    await stop(program);
+  });
+
   test("says that it stopped when the workers have nothing more to say", SLOW, async () => {
     const late = "trap 'kill $!; setsid sh -c \"sleep 0.5; echo last\" & exit' TERM; sleep 60 & echo hello; wait";
     const { command, args } = runtimeCommand();

@@ -6,6 +6,9 @@
 
 const NEWLINE = 0x0a;
 
+/** Of UTF-8. */
+const LONGEST_CHARACTER = 4;
+
 /** The longest line that is kept until its end has come. */
 export const MAX_LINE_BYTES = 65_536;
 
@@ -24,7 +27,7 @@ export class LineSplitter {
   push(chunk: Uint8Array): Uint8Array {
     const end = chunk.lastIndexOf(NEWLINE) + 1;
     const tooLong = chunk.length - end + (end > 0 ? 0 : this.#heldBytes) >= this.#limit;
-    const whole = tooLong ? chunk.length - unfinished(chunk) : end;
+    const whole = !tooLong ? end : this.#isFull ? chunk.length : chunk.length - unfinished(chunk);
     const block = whole === 0 ? new Uint8Array(0) : this.#join(chunk.subarray(0, whole));
     if (whole < chunk.length) this.#hold(chunk.slice(whole));
     return block;
@@ -33,6 +36,11 @@ export class LineSplitter {
   /** The stream has ended: gives what was held back. */
   end(): Uint8Array {
     return this.#join(new Uint8Array(0));
+  }
+
+  /** So much is held that nothing can be held back for the sake of a character. */
+  get #isFull(): boolean {
+    return this.#heldBytes >= this.#limit + LONGEST_CHARACTER;
   }
 
   #hold(bytes: Uint8Array): void {

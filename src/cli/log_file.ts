@@ -50,8 +50,9 @@ export class LogFile {
   /** Begins a new file at the path, if the old one is not there any more. To that one nothing is written from then on. */
   async reopen(): Promise<void> {
     const file = await this.#line.append(this.path, MODE);
-    await this.#next?.close();
-    this.#next = file;
+    const unused = this.#next;
+    this.#next = file; // before anything is waited for, since a write may come meanwhile
+    await unused?.close();
     await this.#writing;
   }
 

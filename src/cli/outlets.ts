@@ -16,6 +16,7 @@ import { byPrefix, byRecord, type Naming, unnamed } from "./naming.ts";
 import type { Destination } from "./output.ts";
 import type { RunOptions } from "./request.ts";
 
+const STDOUT = 1;
 const STDERR = 2;
 
 /** How long the end waits for a reader that takes nothing. */
@@ -53,7 +54,8 @@ export function openOutlets({ logFormat, name, output }: RunOptions, file?: LogF
     if ((output ?? (isTerminal ? "named" : "lines")) !== "named") return unnamed;
     return format === "json" ? byRecord(stream, log.line) : byPrefix(isTerminal && wantsColor(stream));
   };
-  const [ownStdout, ownStderr] = [openOutlet("stdout", log), openOutlet("stderr", log)];
+  const ownStderr = openOutlet("stderr", areOne() ? "the stream of stdout and stderr" : "stderr", log);
+  const ownStdout = areOne() ? ownStderr : openOutlet("stdout", "stdout", log);
   const filed = file && new Outlet((bytes) => file.write(bytes), describing("the log file", log));
   const stdout = { outlet: filed ?? ownStdout, naming: naming("stdout") };
   const stderr = { outlet: filed ?? ownStderr, naming: naming("stderr") };
@@ -78,20 +80,30 @@ function describing(stream: string, log: Log): OutletOptions {
   };
 }
 
-function openOutlet(stream: OutputStream, log: Log): Outlet {
-  return new Outlet((bytes) => currentCommandLine.write(stream, bytes), describing(stream, log));
+function openOutlet(stream: OutputStream, name: string, log: Log): Outlet {
+  return new Outlet((bytes) => currentCommandLine.write(stream, bytes), describing(name, log));
+}
+
+/** What is one file, as by `2>&1`, has one queue: two would write into the middle of each other's lines. */
+function areOne(): boolean {
+  const stdout = fileOf(STDOUT);
+  return stdout !== undefined && stdout === fileOf(STDERR);
+}
+
+/** Which file a stream is, in the words of systemd; undefined where this process may not look. */
+function fileOf(fd: number): string | undefined {
+  try {
+    const { dev, ino } = fstatSync(fd, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whether systemd's journal reads standard error, which has times and names of its own; systemd.exec(5) tells how to know. */
 function isJournal(): boolean {
   const told = currentHost.getEnv("JOURNAL_STREAM");
-  if (told === undefined) return false;
-  try {
-    const { dev, ino } = fstatSync(STDERR, { bigint: true });
-    return told === `${dev}:${ino}`;
-  } catch {
-    return false; // Deno may not be allowed to look
-  }
+  return told !== undefined && told === fileOf(STDERR);
 }
 
 function wantsColor(stream: OutputStream): boolean {

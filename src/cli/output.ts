@@ -24,8 +24,8 @@ export interface Destination {
 /** Passes on what workers print. */
 export class OutputRelay {
   readonly #destinations: Readonly<Record<OutputStream, Destination>>;
-  /** Live workers by process id, as the owners of what they print. */
-  readonly #live = new Map<number, object>();
+  /** Live workers by process id: who owns what they print, on each stream. */
+  readonly #live = new Map<number, Readonly<Record<OutputStream, object>>>();
   #open = 0;
   #allEnded: (() => void) | undefined;
 
@@ -36,7 +36,7 @@ export class OutputRelay {
   /** For the option `output` of a pool. */
   readonly output: WorkerOutput = (worker, stream) => {
     const { outlet, naming } = this.#destinations[stream];
-    const owner = this.#live.get(worker.pid) ?? {};
+    const owner = this.#live.get(worker.pid)?.[stream] ?? {};
     if (!this.#live.has(worker.pid)) outlet.abandon(owner);
     return this.#read(outlet, owner, (block) => naming(block, worker, !outlet.isMidLine(owner)));
   };
@@ -60,15 +60,15 @@ export class OutputRelay {
   /** A worker was started: two streams to read to their end. */
   spawned(pid: number): void {
     this.#open += 2;
-    this.#live.set(pid, {});
+    this.#live.set(pid, { stdout: {}, stderr: {} });
   }
 
   /** A worker is gone. */
   reaped(pid: number): void {
-    const owner = this.#live.get(pid);
+    const owners = this.#live.get(pid);
     this.#live.delete(pid);
-    if (owner === undefined) return;
-    for (const { outlet } of Object.values(this.#destinations)) outlet.abandon(owner);
+    if (owners === undefined) return;
+    for (const stream of ["stdout", "stderr"] as const) this.#destinations[stream].outlet.abandon(owners[stream]);
   }
 
   #streamEnded(): void {
