@@ -25,7 +25,7 @@ import {
   tellHealth,
 } from "./pool_life.ts";
 import { isProbed, probe, settle, unready } from "./pool_ready.ts";
-import { beginRoll, dismissSuccessors, endRoll, forgetTroubles, hasNothingToLose } from "./pool_roll.ts";
+import { beginRoll, dismissSuccessors, endRoll, forgetTroubles, hasNothingToLose, keepSize } from "./pool_roll.ts";
 import { enqueueSignal, noteKilled, relayFor, signalWorker, staggerNext, stopAll, stopSignal } from "./pool_signals.ts";
 import { adjust } from "./pool_size.ts";
 import { dismissStandbys, parked } from "./pool_standby.ts";
@@ -82,6 +82,7 @@ function take(turn: Turn, input: Input): void {
       return stopAll(turn);
     case "setMaxWorkers":
       update(turn, { maxWorkers: input.maxWorkers });
+      keepSize(turn);
       forgetTroubles(turn, input.maxWorkers);
       return adjust(turn);
     case "spawned":

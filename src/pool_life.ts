@@ -23,6 +23,7 @@ import {
   isStandby,
   isSuccessor,
   killFor,
+  liveWorkers,
   putWorker,
   sendSignal,
   setTimer,
@@ -69,11 +70,12 @@ export function spawnFailed(turn: Turn, ref: WorkerRef, error: unknown): void {
   const worker = findWorker(turn.pool, ref);
   if (worker === undefined) return;
   dropUnspawned(turn, ref);
-  if (turn.pool.spawnFailures === 0 || worker.spawnedAt > turn.pool.spawnFailedAt) pauseSpawns(turn);
+  const isFirst = turn.pool.spawnFailures === 0 || worker.spawnedAt > turn.pool.spawnFailedAt;
+  if (isFirst) pauseSpawns(turn);
   const delayMs = Math.max(0, Math.round(turn.pool.spawnAfter - turn.now)); // the turn of those of one batch may come late
   tell(turn, { type: "spawnError", slot: ref.slot, error, delayMs });
   const reason = `could not be started: ${describeError(error)}`;
-  countBootFailure(turn, reason);
+  if (isFirst) countBootFailure(turn, reason);
   failRoll(turn, worker, reason);
   leaveIfEmpty(turn);
   adjust(turn);
@@ -315,12 +317,21 @@ function countBootFailure(turn: Turn, reason: string): void {
   const bootFailures = turn.pool.bootFailures + 1;
   update(turn, { bootFailures });
   const { maxBootFailures } = turn.pool.config;
-  if (maxBootFailures === undefined || bootFailures < maxBootFailures) return;
+  if (maxBootFailures === undefined || bootFailures < maxBootFailures || hasFirstTry(turn.pool)) return;
   endRoll(turn, "stopped", "the pool gave up");
   update(turn, { mode: "idle" });
   tell(turn, { type: "giveUp", failures: bootFailures, reason });
   stopAll(turn);
   effect(turn, { type: "gaveUp", failures: bootFailures, reason });
+}
+
+/** Whether a worker is about to be ready whose slot has not failed: it may be as good as the others are bad. */
+function hasFirstTry(pool: PoolState): boolean {
+  for (const worker of liveWorkers(pool)) {
+    const isOnItsWay = worker.pid !== 0 && worker.phase !== "ready" && !worker.stopping && !isStandby(worker);
+    if (isOnItsWay && pool.troubles.get(worker.slot) === undefined) return true;
+  }
+  return false;
 }
 
 /** Tells when workers are missing after failures, and when all is well again. */

@@ -71,6 +71,14 @@ function follow(turn: Turn, { rules }: Generation): void {
   update(turn, { config, maxWorkers });
 }
 
+/** The pool was given a size by hand: a generation that is to come does not bring one any more. */
+export function keepSize(turn: Turn): void {
+  const { roll } = turn.pool;
+  if (roll?.phase !== "canary" || roll.target.rules?.maxWorkers === undefined) return;
+  const target = { ...roll.target, rules: { ...roll.target.rules, maxWorkers: undefined } };
+  update(turn, { roll: { ...roll, target } });
+}
+
 /** Gives up a change of generation for another reason than a failure of its own. */
 export function endRoll(turn: Turn, cause: "superseded" | "stopped", reason: string): void {
   const { roll, current } = turn.pool;

@@ -113,10 +113,10 @@ export function dismiss(turn: Turn, worker: PoolWorker, signal: Signal): void {
 }
 
 /** A worker that has to end keeps the deadline it has for that. */
-function armReloadDeadline(turn: Turn, ref: WorkerRef): void {
-  const { reloadTimeoutMs } = turn.pool.config;
-  if (reloadTimeoutMs === undefined || findWorker(turn.pool, ref)?.hasToEnd) return;
-  armStopDeadline(turn, ref, reloadTimeoutMs);
+function armReloadDeadline(turn: Turn, worker: PoolWorker): void {
+  const { reloadTimeoutMs } = worker.config;
+  if (reloadTimeoutMs === undefined || findWorker(turn.pool, worker)?.hasToEnd) return;
+  armStopDeadline(turn, worker, reloadTimeoutMs);
 }
 
 /**
@@ -149,7 +149,7 @@ export function stopWorker(turn: Turn, worker: PoolWorker, signal: Signal): void
   putWorker(turn, stopping);
   endProbe(turn, worker);
   relayTo(turn, stopping, worker.phase === "booting" ? "SIGKILL" : signal);
-  if (!worker.hasToEnd) armStopDeadline(turn, worker, turn.pool.config.stopTimeoutMs);
+  if (!worker.hasToEnd) armStopDeadline(turn, worker, worker.config.stopTimeoutMs);
 }
 
 /** Whether a worker is ready that is to leave is no question any more. */

@@ -199,10 +199,8 @@ export class Staff {
    */
   spawn(ref: SpawnEffect, isWanted: () => boolean): void {
     const assignment = this.#generations.get(ref.generation.number);
-    if (assignment === undefined) {
-      const error = new Error(`generation ${ref.generation.number} has no work`);
-      return this.#post({ type: "spawnFailed", slot: ref.slot, id: ref.id, error });
-    }
+    // Its `start` returned before its turn came, and that of the next one has returned, too: the slot is for a newer one.
+    if (assignment === undefined) return this.#post({ type: "spawnCancelled", slot: ref.slot, id: ref.id });
     const launch = (value: Json | void): void => {
       if (isWanted()) this.#launch(ref, assignment, value ?? null);
       else this.#post({ type: "spawnCancelled", slot: ref.slot, id: ref.id });

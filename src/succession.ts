@@ -133,10 +133,10 @@ export class Succession {
   /** Has a new manager take over, and stops this one then. */
   async upgrade(
     options: UpgradeOptions,
-    { roll, everReady, endsEarly }: PoolState,
+    { config: { bootTimeoutMs, stopTimeoutMs }, roll, everReady, endsEarly }: PoolState,
     isToReload: boolean,
   ): Promise<void> {
-    const { host, hub, sockets, owner, config: { bootTimeoutMs, stopTimeoutMs }, stop } = this.#parts;
+    const { host, hub, sockets, owner, stop } = this.#parts;
     checkKeys("upgrade", options, ["timeoutMs"]);
     const timeoutMs = checkTime("timeoutMs", options.timeoutMs ?? bootTimeoutMs + MANAGER_BOOT_MS);
     if (this.#idle !== undefined) throw new Error(`Cannot upgrade: ${this.#idle}`);

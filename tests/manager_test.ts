@@ -46,6 +46,28 @@ describe("start()", () => {
     assert.equal(await pool.pm.waitAllChildren(), 0);
   });
 
+  it("makes those whose turn comes when their generation is gone of the one that serves, and takes it for no failure", async () => {
+    const pool = new FakePool({
+      maxWorkers: 5,
+      trapSignals: { SIGTERM: "SIGTERM", SIGUSR1: null },
+      maxBootFailures: 1,
+    });
+    pool.host.spawnTakesMs = 25; // so that the event loop has its turn after each of them
+    for (let round = 0; round < 2; round++) {
+      const started = pool.pm.start();
+      await settle();
+      pool.host.raise("SIGUSR1");
+      while (await outcome(started) === "pending") await pool.host.advance(1);
+    }
+    const last = pool.pm.start();
+    while (pool.workers.length < 5) await pool.host.advance(1);
+    await pool.host.advance(100);
+    assert.deepEqual(pool.ofType("spawnError"), []);
+    assert.equal(await outcome(last), "pending");
+    assert.deepEqual([pool.alive.length, pool.ofType("giveUp")], [5, []]);
+    await pool.stop(last);
+  });
+
   it("returns by signalReceived being set, as by the signal", async () => {
     const pool = new FakePool();
     const started = pool.pm.start();

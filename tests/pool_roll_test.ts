@@ -547,6 +547,31 @@ describe("pool: reload", () => {
     assert.deepEqual(old?.signals, ["SIGTERM", "SIGKILL"]);
   });
 
+  it("gives an old worker the time that it was made with, to finish and to stop", () => {
+    const times = { reloadTimeoutMs: 7000, stopTimeoutMs: 9000 };
+    const changed = { reloadTimeoutMs: 2000, stopTimeoutMs: 3000 };
+    const reloaded = () => {
+      const sim = poolAtRest({ maxWorkers: 1, ...times }, { obedient: false });
+      const [old] = [...sim.workers.values()];
+      sim.reload(changed);
+      return { sim, old };
+    };
+    const { sim, old } = reloaded();
+    becomeReady(sim, newest(sim).id);
+    sim.advance(6999);
+    assert.deepEqual(old?.signals, ["SIGTERM"]);
+    sim.advance(1);
+    assert.deepEqual(old?.signals, ["SIGTERM", "SIGKILL"]);
+
+    const { sim: stopped, old: last } = reloaded();
+    becomeReady(stopped, newest(stopped).id);
+    stopped.send({ type: "stopAll" });
+    stopped.advance(8999);
+    assert.deepEqual(last?.signals, ["SIGTERM"]);
+    stopped.advance(1);
+    assert.deepEqual(last?.signals, ["SIGTERM", "SIGKILL"]);
+  });
+
   it("keeps to the pace of spawnIntervalMs", () => {
     const sim = poolAtRest({ maxWorkers: 3, spawnIntervalMs: 400 });
     sim.advance(400);

@@ -132,6 +132,15 @@ describe("pool: scale during a reload", () => {
     assert.deepEqual([generations(sim), sim.of("reloaded").length, sim.state.roll], [[2, 2, 2, 2, 2], 1, null]);
   });
 
+  it("keeps the size that is asked for before the canary is ready, whatever the new generation was to bring", () => {
+    const sim = running({}, { eager: false });
+    allReady(sim);
+    sim.reload({ maxWorkers: 8 });
+    resize(sim, 2);
+    allReady(sim);
+    assert.deepEqual([generations(sim), sim.state.maxWorkers, sim.of("reloaded").length], [[2, 2], 2, 1]);
+  });
+
   it("adds workers of the new generation after it", () => {
     const sim = reloading();
     const canary = [...sim.workers.values()].at(-1)?.id ?? 0;

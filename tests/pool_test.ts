@@ -256,7 +256,9 @@ describe("pool: failures", () => {
   it("gives up after maxBootFailures when nothing ever became ready, and stops the rest", () => {
     const sim = new PoolSim({ maxWorkers: 2, maxBootFailures: 3 }, { eager: false });
     sim.start();
-    for (let i = 0; i < 3; i++) {
+    sim.exit(sim.inSlot(1).id, FAILED);
+    sim.advance(1000);
+    for (let i = 0; i < 2; i++) {
       sim.exit(sim.inSlot(0).id, FAILED);
       sim.advance(3000);
     }
@@ -265,6 +267,36 @@ describe("pool: failures", () => {
     assert.equal(sim.size, 0);
     sim.advance(60_000);
     assert.equal(sim.size, 0);
+  });
+
+  it("does not give up while one is on its way whose slot has not failed", () => {
+    const sim = new PoolSim({ maxWorkers: 6, maxBootFailures: 5 }, { eager: false });
+    sim.start();
+    const good = sim.inSlot(5).id;
+    for (let slot = 0; slot < 5; slot++) sim.exit(sim.inSlot(slot).id, FAILED);
+    assert.equal(sim.gaveUp, undefined);
+    for (const what of ["connected", "begun", "ready"] as const) sim.tell(good, what);
+    sim.advance(1000);
+    for (let slot = 0; slot < 5; slot++) sim.exit(sim.inSlot(slot).id, FAILED);
+    assert.deepEqual([sim.gaveUp, sim.state.mode, sim.workers.has(good)], [undefined, "running", true]);
+  });
+
+  it("gives up when that one has failed, too", () => {
+    const sim = new PoolSim({ maxWorkers: 3, maxBootFailures: 2, bootTimeoutMs: 5000 }, { eager: false });
+    sim.start();
+    for (const slot of [0, 1]) sim.exit(sim.inSlot(slot).id, FAILED);
+    sim.advance(4999);
+    assert.equal(sim.gaveUp, undefined);
+    sim.advance(1);
+    assert.match(sim.gaveUp ?? "", /did not begin within 5000 ms/);
+  });
+
+  it("counts those that could not be made together as one failure", () => {
+    const sim = new PoolSim({ maxWorkers: 6, maxBootFailures: 2 }, { eager: false });
+    const error = new Error("no more processes");
+    let [pool] = step(sim.state, { type: "start", generation: { number: 1, channel: true } }, 0);
+    for (let id = 1; id <= 6; id++) [pool] = step(pool, { type: "spawnFailed", slot: id - 1, id, error }, 0);
+    assert.deepEqual([pool.mode, pool.bootFailures], ["running", 1]);
   });
 
   it("counts maxBootFailures anew in each start", () => {

@@ -138,13 +138,14 @@ function spawned(model: PoolModel, worker: Worker): void {
 function spawnFailed(model: PoolModel, worker: Worker): void {
   remove(model, worker);
   if (worker.place === "holder") heir(model, worker.slot);
-  if (model.now > model.spawnFailedAt || model.spawnFailures === 0) {
+  const isFirst = model.now > model.spawnFailedAt || model.spawnFailures === 0;
+  if (isFirst) {
     model.spawnFailures++;
     model.spawnFailedAt = model.now;
     const floor = Math.max(LEAST_PAUSE_MS, model.spawnAfter - model.now);
     model.spawnAfter = model.now + waitFor(model, "pool", model.spawnFailures, floor);
   }
-  countBootFailure(model);
+  if (isFirst) countBootFailure(model);
   failRoll(model, worker);
 }
 
@@ -202,6 +203,10 @@ function countBootFailure(model: PoolModel): void {
   if (model.wasOfUse || model.mode !== "running") return;
   model.bootFailures++;
   if (model.bootFailures < (model.rules.maxBootFailures ?? Infinity)) return;
+  // Whoever holds a place that has not failed is waited for.
+  const isNew = ({ name, phase, isLeaving, slot }: Worker) =>
+    name !== "" && phase !== "ready" && !isLeaving && !model.failures.has(slot);
+  if (model.workers.some(isNew)) return;
   giveUpRoll(model, "stopped");
   model.mode = "idle";
   say(model, "start gives up");
