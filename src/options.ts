@@ -107,7 +107,7 @@ export interface PreforkOptions {
   readonly stopTimeoutMs?: number;
   /**
    * The same for a relay of SIGTERM, SIGINT or SIGQUIT that is no stop, such as HUP's, and for a worker whose replacement
-   * is ready. @default none
+   * is ready. Not less than a {@linkcode PreforkOptions.drainTimeoutMs} that is given. @default none
    */
   readonly reloadTimeoutMs?: number;
   /**
@@ -256,9 +256,6 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
       ? undefined
       : checkCount("maxBootFailures", options.maxBootFailures, 1),
     bootTimeoutMs: checkTime("bootTimeoutMs", options.bootTimeoutMs ?? 30_000),
-    reloadTimeoutMs: options.reloadTimeoutMs === undefined
-      ? undefined
-      : checkTime("reloadTimeoutMs", options.reloadTimeoutMs),
     ...checkStop(options),
     drainDelayMs: checkTime("drainDelayMs", options.drainDelayMs ?? 0),
     ...checkLimits(options, readyWhen !== undefined && isShared(readyWhen)),
@@ -275,16 +272,35 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
 const STOP_MS = 30_000;
 const DRAIN_MS = 10_000;
 
+/** How long a worker may take to stop where that is not said: longer than it may drain. */
+export function stopTimeoutFor(drainTimeoutMs: number | undefined): number {
+  return drainTimeoutMs !== undefined && drainTimeoutMs > STOP_MS ? drainTimeoutMs + STOP_MS : STOP_MS;
+}
+
+/** How long a worker may take to stop, each time by its option. */
+interface StopTimes {
+  readonly drainTimeoutMs: number;
+  readonly stopTimeoutMs: number;
+  readonly reloadTimeoutMs: number | undefined;
+}
+
 /** A worker that is killed while it drains loses what it has in hand, and cannot even tell. */
-function checkStop(options: PreforkOptions): { readonly stopTimeoutMs: number; readonly drainTimeoutMs: number } {
-  const drainTimeoutMs = checkTime("drainTimeoutMs", options.drainTimeoutMs ?? DRAIN_MS);
-  const stopTimeoutMs = checkTime("stopTimeoutMs", options.stopTimeoutMs ?? STOP_MS);
-  if (options.drainTimeoutMs === undefined || drainTimeoutMs <= stopTimeoutMs) return { stopTimeoutMs, drainTimeoutMs };
-  if (options.stopTimeoutMs === undefined) return { stopTimeoutMs: drainTimeoutMs + STOP_MS, drainTimeoutMs };
-  throw new RangeError(
-    `Cannot use a 'drainTimeoutMs' of ${drainTimeoutMs} ms with a 'stopTimeoutMs' of ${stopTimeoutMs} ms: a worker would ` +
-      "be killed while it answers; give it longer to stop than to drain",
-  );
+function checkStop({ drainTimeoutMs, stopTimeoutMs, reloadTimeoutMs }: PreforkOptions): StopTimes {
+  const times: StopTimes = {
+    drainTimeoutMs: checkTime("drainTimeoutMs", drainTimeoutMs ?? DRAIN_MS),
+    stopTimeoutMs: checkTime("stopTimeoutMs", stopTimeoutMs ?? stopTimeoutFor(drainTimeoutMs)),
+    reloadTimeoutMs: reloadTimeoutMs === undefined ? undefined : checkTime("reloadTimeoutMs", reloadTimeoutMs),
+  };
+  for (const name of ["stopTimeoutMs", "reloadTimeoutMs"] as const) {
+    if (drainTimeoutMs === undefined || drainTimeoutMs <= (times[name] ?? Infinity)) continue;
+    throw new RangeError(
+      `Cannot use a 'drainTimeoutMs' of ${drainTimeoutMs} ms with a '${name}' of ${
+        times[name]
+      } ms: a worker would be ` +
+        "killed while it answers; give it longer to stop than to drain",
+    );
+  }
+  return times;
 }
 
 /** A worker says four times in this that it lives; less would be more of a load than a help. */

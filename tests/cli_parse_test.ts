@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { currentHost } from "../runtimes/current.ts";
+import { currentCommandLine } from "../runtimes/current_cli.ts";
 import { parseEnvFile } from "../src/cli/env_file.ts";
 import { HELP } from "../src/cli/help.ts";
 import { parse } from "../src/cli/parse.ts";
+import { poolOptions } from "../src/cli/pool_options.ts";
+import { prepare } from "../src/cli/prepare.ts";
 import type { Request, RunRequest } from "../src/cli/request.ts";
 import { DEFAULT_TRAPS } from "../src/cli/values.ts";
 import { nearest } from "../src/nearest.ts";
@@ -198,6 +202,18 @@ test("parse() gives help and version, unless they are meant for the worker", () 
     assert.deepEqual(parse(line.split(" ")), { kind: "version" }, line);
   }
   assert.equal(parse(["app.ts", "--", "--help"]).kind, "run");
+});
+
+test("a worker has as long to finish in a reload as to stop, and longer than to drain", async () => {
+  const times = async (words: string) => {
+    const request = parse(`${words} -- sleep 1`.trim().split(" "));
+    assert.ok(request.kind === "run", request.kind);
+    const prepared = await prepare(request, currentHost, currentCommandLine);
+    return poolOptions(request, prepared).reloadTimeoutMs;
+  };
+  assert.equal(await times(""), 30_000);
+  assert.equal(await times("--drain-timeout 60s"), 90_000);
+  assert.equal(await times("--drain-timeout 2s --stop-timeout 5s"), 5000);
 });
 
 test("the help fits on a screen", () => {

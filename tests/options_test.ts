@@ -61,6 +61,11 @@ describe("options", () => {
         "RangeError",
         /'drainTimeoutMs' of 1000 ms with a 'stopTimeoutMs' of 999 ms: a worker would be killed/,
       ],
+      [
+        { reloadTimeoutMs: 999, drainTimeoutMs: 1000 },
+        "RangeError",
+        /'drainTimeoutMs' of 1000 ms with a 'reloadTimeoutMs' of 999 ms: a worker would be killed/,
+      ],
       [{ drainTimeoutMs: "1" }, "TypeError", /'drainTimeoutMs': it must be a number, not '1'/],
       [{ name: "a/b" }, "TypeError", /Cannot name a pool 'a\/b'/],
     ];

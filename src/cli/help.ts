@@ -19,7 +19,7 @@ Pool
   --surge N  --unavailable N   how many more workers a reload may have (1), how many less (0)
   --boot-timeout TIME     how long a worker may take to be ready (30s, 500ms; default 30s)
   --ready-when CHECK      what is asked until it is: /healthz, or tcp:HOST:PORT (docs/serving.md)
-  --stop-timeout TIME     how long it may take to stop before SIGKILL (default 30s)
+  --stop-timeout TIME     how long to stop before SIGKILL (default 30s, or 30s more than a longer drain)
   --hang-timeout TIME     how long a worker's event loop may stand still (default: any time)
   --max-requests N  --max-lifetime 1h  --max-memory 512M   when a worker is replaced (default: never)
 Sockets (bound once, shared by all workers; more in docs/serving.md)

@@ -6,7 +6,7 @@
 
 import type { LogLevel } from "@logtape/logtape";
 import { describeError } from "../events.ts";
-import type { PreforkOptions, RecycleOptions, WorkerOutput } from "../options.ts";
+import { type PreforkOptions, type RecycleOptions, stopTimeoutFor, type WorkerOutput } from "../options.ts";
 import { spareWorkers } from "../policy.ts";
 import { becomeManager, Prefork } from "../prefork.ts";
 import type { Log } from "./log.ts";
@@ -20,8 +20,6 @@ import { UsageError } from "./usage_error.ts";
  * nothing to gain by more than one try for each worker.
  */
 const MAX_BOOT_FAILURES = 5;
-/** How long a worker may take to stop, whatever for. */
-const STOP_TIMEOUT_MS = 30_000;
 
 /** The options of a pool. */
 export function poolOptions({ options, trapSignals }: RunRequest, prepared: Prepared): PreforkOptions {
@@ -48,7 +46,7 @@ export function poolOptions({ options, trapSignals }: RunRequest, prepared: Prep
     ...(bootTimeoutMs === undefined ? {} : { bootTimeoutMs }),
     ...(readyWhen === undefined ? {} : { readyWhen }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
-    reloadTimeoutMs: stopTimeoutMs ?? STOP_TIMEOUT_MS,
+    reloadTimeoutMs: stopTimeoutMs ?? stopTimeoutFor(drainTimeoutMs), // a worker may take as long, whatever it stops for
     ...(standby === undefined ? {} : { standby }),
     ...(maxSurge === undefined ? {} : { maxSurge }),
     ...(maxUnavailable === undefined ? {} : { maxUnavailable }),
