@@ -35,6 +35,8 @@ export class ControlClient {
   #welcome: Welcome | undefined;
   #hold: Hold | undefined;
   #staysAlive = false;
+  /** What is said once. */
+  readonly #said = new Set<string>();
 
   /**
    * Connects at once.
@@ -107,12 +109,19 @@ export class ControlClient {
 
   /** Not before the code after it has had its turn, which may be the one to look at `signal` first. */
   ready(): void {
-    queueMicrotask(() => this.say({ type: "ready" }));
+    this.#sayOnce({ type: "ready" });
   }
 
   /** As late as `ready`, so that what is said in that order is heard in that order. */
   recycle(reason: string): void {
-    queueMicrotask(() => this.say({ type: "recycle", reason: String(reason).slice(0, MAX_TEXT) }));
+    this.#sayOnce({ type: "recycle", reason: String(reason).slice(0, MAX_TEXT) });
+  }
+
+  /** Once changes everything, and again nothing; but whoever says it all the time would not be heard to beat. */
+  #sayOnce(message: WorkerMessage): void {
+    if (this.#said.has(message.type)) return;
+    this.#said.add(message.type);
+    queueMicrotask(() => this.say(message));
   }
 
   /** Tells what a check saw in the place of a good answer. */

@@ -33,6 +33,20 @@ describe("a worker is replaced, the new one ready first", () => {
     });
   }
 
+  it(
+    "and is not taken for one that hangs, though it asks for that all the time and none can take its place",
+    LONG,
+    async () => {
+      await using program = runFixture("recycle", ["insists"]);
+      await program.waitForLine("turned 800");
+      assert.ok(eventsOfType(program, "recycle").length > 0);
+      const [insists] = eventsOfType(program, "spawn");
+      const killed = eventsOfType(program, "reap").filter(({ worker }) => worker.pid === insists?.worker.pid);
+      assert.deepEqual(killed, []);
+      await stopPool(program);
+    },
+  );
+
   it("never for its memory where that cannot be read, which is told", NARROW, async () => {
     const runtimeArgs = [
       "run",
