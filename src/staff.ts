@@ -215,7 +215,10 @@ export class Staff {
     try {
       if (work.path !== undefined && token === undefined) throw new Error("the control channel is closed");
       child = this.#spawnWithSockets(terms, work, {
-        ...spawnCommand(work, this.#options, this.#environment(terms, slot, generation, work.path, token)),
+        ...spawnCommand(work, this.#options, {
+          ...this.#environment(terms, slot, generation, work.path, token),
+          ...(work.path === undefined ? this.#guard?.mark() : {}),
+        }),
         ...this.#outputs.of(id, this.#printer(ref, () => child.pid)),
       });
     } catch (error) {
@@ -224,6 +227,7 @@ export class Staff {
       return this.#post({ type: "spawnFailed", slot, id, error });
     }
     try {
+      this.#guard?.allow(terms.drainTimeoutMs);
       this.#guard?.enter(child.pid, work.path === undefined ? "command" : "worker");
       this.#hooks.afterFork(child.pid);
     } finally {

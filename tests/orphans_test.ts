@@ -106,6 +106,17 @@ describe("a manager killed with SIGKILL leaves nothing of", () => {
     await expectNothingLeft(program, dir);
   });
 
+  it("commands that are still being made", { ...LONG, skip: process.platform !== "linux" }, async () => {
+    for (let time = 1; time <= 3; time++) {
+      await using dir = await tempDir();
+      const spec: PoolSpec = { command: ["sleep", "1000"], options: { maxWorkers: 60, drainTimeoutMs: 500 } };
+      await using program = runIn(dir, spec);
+      await program.waitForLine('"type":"spawn"', { count: 5 * time });
+      program.kill("SIGKILL");
+      await expectNothingLeft(program, dir);
+    }
+  });
+
   it("children that a command left behind when it ended", LONG, async () => {
     await using dir = await tempDir();
     const script = "(trap '' HUP; sleep 1000) & sleep 1000";
