@@ -12,6 +12,7 @@ import { isStopSignal } from "../signals.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost, Timer } from "../types.ts";
 import { FdStore } from "./fd_store.ts";
+import { Notices } from "./notices.ts";
 import { NotifySocket } from "./notify_socket.ts";
 
 const VARIABLES = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"];
@@ -29,6 +30,7 @@ export interface NotifierParts {
 export class Notifier implements Disposable {
   readonly #parts: NotifierParts;
   readonly #socket: NotifySocket;
+  readonly #notices: Notices;
   readonly #store: FdStore | undefined;
   readonly #watchdogMs: number | undefined;
   #watchdog: Timer | undefined;
@@ -38,6 +40,8 @@ export class Notifier implements Disposable {
   #isStopping = false;
   #isReloading = false;
   #status = "";
+  /** What became of the last reload, if that is worth a word. */
+  #note = "";
 
   /** Undefined where nobody wants to be told. The variables that say so are not for the workers. */
   static open(parts: NotifierParts): Notifier | undefined {
@@ -69,6 +73,7 @@ export class Notifier implements Disposable {
   ) {
     this.#parts = parts;
     this.#socket = socket;
+    this.#notices = new Notices(parts.host, socket);
     this.#store = store;
     this.#watchdogMs = watchdogMs;
     this.#speaks = speaks;
@@ -88,7 +93,7 @@ export class Notifier implements Disposable {
         this.#updateStore();
         return this.#endReload("");
       case "reloadFailed":
-        return this.#endReload(`the last reload failed: ${event.reason}`);
+        return this.#endReload(`; the last reload failed: ${event.reason}`);
       case "signal":
         if (isStopSignal(event.signal)) this.#stop();
         return;
@@ -115,7 +120,7 @@ export class Notifier implements Disposable {
   refuse(reason: string): void {
     if (this.#isStopping || this.#isReloading) return;
     this.#say(`RELOADING=1\nMONOTONIC_USEC=${this.#socket.monotonicUsec()}`);
-    this.#endReload(`the last reload was refused: ${reason}`);
+    this.#endReload(`; the last reload was refused: ${reason}`);
   }
 
   /** The pool is about to be disposed of, and may be started anew. */
@@ -123,39 +128,41 @@ export class Notifier implements Disposable {
     if (this.#speaks) this.#store?.leaveFiles();
   }
 
-  /** Says nothing more. */
+  /** Says nothing more than what is owed. */
   [Symbol.dispose](): void {
     this.#fallSilent();
     this.#watchdog?.[Symbol.dispose]();
+    this.#notices[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
   }
 
   #stop(): void {
     this.#isStopping = true;
+    this.#notices.forget();
     this.#say("STOPPING=1\nSTATUS=stopping");
   }
 
   #endReload(note: string): void {
     this.#isReloading = false;
     if (this.#isStopping) return;
+    this.#note = note;
     this.#say("READY=1");
-    this.#tellStatus(note);
+    this.#tellStatus();
   }
 
-  #tellStatus(note = ""): void {
-    if (this.#isStopping || this.#isReloading) return;
-    const { pool } = this.#parts;
-    const { workers, generation } = pool;
+  #tellStatus(): void {
+    if (!this.#speaks || this.#isStopping || this.#isReloading) return;
+    const { workers, generation } = this.#parts.pool;
     const ready = workers.filter(({ state }) => state === "ready").length;
     const all = workers.filter(({ state }) => state !== "stopping").length;
-    const text = `${ready} of ${all} workers ready, generation ${generation}${note === "" ? "" : `; ${note}`}`;
+    const text = `${ready} of ${all} workers ready, generation ${generation}${this.#note}`;
     if (!this.#isReady && ready > 0 && ready === all) {
       this.#isReady = true;
       this.#say("READY=1");
     }
     if (text === this.#status) return;
     this.#status = text;
-    this.#say(`STATUS=${text.replaceAll("\n", " ")}`);
+    this.#notices.describe(text.replaceAll("\n", " "));
   }
 
   /** By a timer of the event loop that does all the work: one that hangs does not beat. */
@@ -163,7 +170,7 @@ export class Notifier implements Disposable {
     const ms = this.#watchdogMs;
     if (ms === undefined || this.#watchdog !== undefined) return;
     const beat = (): void => {
-      this.#say("WATCHDOG=1");
+      if (this.#speaks) this.#notices.beat();
       this.#watchdog = this.#parts.host.setTimer(ms / 2, beat);
       this.#watchdog.unref();
     };
@@ -176,11 +183,11 @@ export class Notifier implements Disposable {
 
   #fallSilent(): void {
     this.#speaks = false;
+    this.#notices.forget();
     this.#store?.[Symbol.dispose]();
   }
 
-  /** What cannot be sent now is dropped: what comes later is truer. */
-  #say(text: string): void {
-    if (this.#speaks) this.#socket.send(text);
+  #say(state: string): void {
+    if (this.#speaks) this.#notices.tell(state);
   }
 }

@@ -12,6 +12,10 @@ const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
 const CLOCK_MONOTONIC = 1;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
+const POLLOUT = 4;
+
+/** ENOTCONN and ECONNREFUSED: whoever listened there is gone, and this connection with it. */
+const GONE = [107, 111];
 
 /** A connection to it. */
 export class NotifySocket implements Disposable {
@@ -29,15 +33,25 @@ export class NotifySocket implements Disposable {
     throw new Error(`NOTIFY_SOCKET is ${path}, and to connect there failed with errno ${errno}`);
   }
 
-  /** Says whether that could be done now. */
+  /** Says whether that could be done now. Who is gone has missed nothing, lest it be tried for ever. */
   send(text: string): boolean {
     const bytes = new TextEncoder().encode(text);
-    return this.#libc.write(this.#fd, bytes, bytes.length) >= 0;
+    return this.#libc.write(this.#fd, bytes, bytes.length) >= 0 || GONE.includes(this.#libc.errno());
   }
 
   /** The same, with a descriptor. */
   sendDescriptor(text: string, fd: number): boolean {
     return this.#libc.sendmsg(this.#fd, withDescriptor(this.#libc, new TextEncoder().encode(text), fd), 0) >= 0;
+  }
+
+  /** Stands still until more can be sent, for so long at most; says whether it can. */
+  awaitRoom(ms: number): boolean {
+    if (ms <= 0) return false;
+    const entry = new Uint8Array(8); // struct pollfd
+    const view = new DataView(entry.buffer);
+    view.setInt32(0, this.#fd, true);
+    view.setInt16(4, POLLOUT, true);
+    return this.#libc.poll(entry, 1, Math.ceil(ms)) > 0;
   }
 
   /** The clock that systemd compares reloads by, in microseconds. */
