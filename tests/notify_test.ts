@@ -188,6 +188,19 @@ describe(`a manager under systemd, on ${runtime}`, () => {
     await systemd.waitForLine("STOPPING=1|STATUS=stopping");
   });
 
+  it("is ready when it has done a job, though never all at once, and serves with one that fails", options, async () => {
+    await using dir = await tempDir();
+    const { path, systemd } = await listen(dir);
+    await using _systemd = systemd;
+    const half = "[ $PREFORK_SLOT = 1 ] || exec sleep 1000; kill -9 $$";
+    for (const [count, [script]] of [["exit 0"], [half]].entries()) {
+      await using program = start(path, ["-w", "2", "--", "/bin/sh", "-c", script ?? ""]);
+      await systemd.waitForLine(/^READY=1$/, { count: count + 1 });
+      program.kill("SIGTERM");
+      assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
+    }
+  });
+
   it("tells a systemd that is busy when it listens, and does not wait for that at the end", options, async () => {
     await using dir = await tempDir();
     const { path, systemd } = await listen(dir, "busy");

@@ -14,6 +14,7 @@ import type { ProcessHost, Timer } from "../types.ts";
 import { FdStore } from "./fd_store.ts";
 import { Notices } from "./notices.ts";
 import { NotifySocket } from "./notify_socket.ts";
+import { countsAsReady } from "./readiness.ts";
 
 const VARIABLES = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"];
 
@@ -80,11 +81,12 @@ export class Notifier implements Disposable {
     if (!speaks) return;
     this.#updateStore();
     this.#beat();
-    if (parts.pool.maxWorkers === 0) this.#say("READY=1");
+    this.#tellReady();
   }
 
   /** Something has happened in the pool. */
   heed(event: PreforkEvent): void {
+    this.#tellReady(event);
     switch (event.type) {
       case "reload":
         this.#isReloading = true;
@@ -142,9 +144,17 @@ export class Notifier implements Disposable {
     this.#say("STOPPING=1\nSTATUS=stopping");
   }
 
+  #tellReady(event?: PreforkEvent): void {
+    const { pool } = this.#parts;
+    if (this.#isReady || this.#isStopping || this.#isReloading || !countsAsReady(pool, event)) return;
+    this.#isReady = true;
+    this.#say("READY=1");
+  }
+
   #endReload(note: string): void {
     this.#isReloading = false;
     if (this.#isStopping) return;
+    this.#isReady = true;
     this.#note = note;
     this.#say("READY=1");
     this.#tellStatus();
@@ -156,10 +166,6 @@ export class Notifier implements Disposable {
     const ready = workers.filter(({ state }) => state === "ready").length;
     const all = workers.filter(({ state }) => state !== "stopping").length;
     const text = `${ready} of ${all} workers ready, generation ${generation}${this.#note}`;
-    if (!this.#isReady && ready > 0 && ready === all) {
-      this.#isReady = true;
-      this.#say("READY=1");
-    }
     if (text === this.#status) return;
     this.#status = text;
     this.#notices.describe(text.replaceAll("\n", " "));

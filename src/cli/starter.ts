@@ -10,6 +10,7 @@ import { describeError, formatEvent, type PreforkEvent } from "../events.ts";
 import type { WorkerOutput } from "../options.ts";
 import type { Prefork } from "../prefork.ts";
 import type { ControlConnection, ProcessHost } from "../types.ts";
+import { countsAsReady } from "./readiness.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** What a daemon says. */
@@ -80,27 +81,21 @@ export class Starter implements Disposable {
     this.#left -= text.length;
   }
 
-  /** What of the events it wants to hear. A pool serves, too, if it lacks workers that fail, or does short jobs. */
+  /** What of the events it wants to hear. */
   watching(pool: Prefork, describe: () => string): { heed(event: PreforkEvent): void } {
-    const look = (): void => {
-      const staff = pool.workers.filter(({ state }) => state !== "stopping");
-      if (staff.length >= Math.min(1, pool.maxWorkers) && staff.every(({ state }) => state === "ready")) {
-        this.#ready(describe());
-      }
+    const look = (event?: PreforkEvent): void => {
+      if (this.#isWaiting && countsAsReady(pool, event)) this.#ready(describe());
     };
-    if (pool.maxWorkers === 0) look();
+    look();
     return {
       heed: (event) => {
-        // Whoever was waited for may also have gone, or have been told to.
-        if (["ready", "reap", "replace", "retire", "reloaded"].includes(event.type)) look();
-        if (event.type === "degraded" || isJobDone(event)) this.#ready(describe());
+        look(event);
         if (event.type === "giveUp" || event.type === "spawnError") this.say(`prefork: ${formatEvent(event)}\n`);
       },
     };
   }
 
   #ready(text: string): void {
-    if (!this.#isWaiting) return;
     this.#isWaiting = false;
     this.#send({ type: "ready", text });
   }
@@ -118,9 +113,4 @@ export class Starter implements Disposable {
     this.#isWaiting = false;
     this.#connection.close();
   }
-}
-
-/** A worker has ended well, and by itself. */
-function isJobDone(event: PreforkEvent): boolean {
-  return event.type === "reap" && event.expected && event.worker.state !== "stopping";
 }
