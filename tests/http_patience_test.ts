@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer, type ServerResponse } from "node:http";
 import { describe, it } from "node:test";
-import { limitPatience } from "../src/cli/http_patience.ts";
+import { type Keep, limitPatience } from "../src/cli/http_patience.ts";
 import { StatusServer } from "../src/cli/status_server.ts";
 import { FakeHost } from "./fake_host.ts";
 import { Client } from "./support/client.ts";
@@ -10,40 +10,42 @@ import { waitFor } from "./support/processes.ts";
 
 const HEAD = "GET / HTTP/1.1\r\nhost: x\r\n";
 
-/** A server with one client; what it is asked for under `/long` is answered when a test says so. */
+/** A server with one client; what it is asked for under `/long` or `/kept` is answered when a test says so. */
 class Place implements AsyncDisposable {
   readonly host = new FakeHost();
   readonly answers: ServerResponse[] = [];
   readonly #server = createServer((request, response) => {
-    if (request.url === "/long") this.answers.push(response);
-    else response.end("answered");
+    if (request.url === "/kept") this.#keep(request.socket);
+    if (request.url === "/") response.end("answered");
+    else this.answers.push(response);
   });
+  readonly #keep: Keep;
 
   private constructor() {
-    limitPatience(this.#server, this.host, 10_000);
+    this.#keep = limitPatience(this.#server, this.host, { ms: 10_000, places: 3 });
   }
 
-  static async open(): Promise<Place & { readonly client: Client }> {
+  static async open(): Promise<Place & { readonly client: Client; readonly port: number }> {
     const place = new Place();
     await new Promise<void>((resolve) => place.#server.listen(0, "127.0.0.1", resolve));
     const address = place.#server.address();
     const port = typeof address === "object" && address !== null ? address.port : assert.fail("no port");
     const client = new Client({ port });
-    await place.#timers(1);
-    return Object.assign(place, { client });
+    await place.isAwaited();
+    return Object.assign(place, { client, port });
   }
 
   /** Waits until so many connections are awaited to ask for something. */
-  #timers(count: number): Promise<unknown> {
+  areAwaited(count: number): Promise<unknown> {
     return waitFor(() => this.host.timerCount() === count, { what: `${count} timers` });
   }
 
   isAwaited(): Promise<unknown> {
-    return this.#timers(1);
+    return this.areAwaited(1);
   }
 
   isAnswering(): Promise<unknown> {
-    return this.#timers(0);
+    return this.areAwaited(0);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -92,6 +94,47 @@ describe("a client of an HTTP server", () => {
     await place.host.advance(9999);
     client.send(`${HEAD}\r\n`);
     await client.waitFor(/answered/);
+  });
+
+  it("makes room for others where it asks for nothing, is kept or goes by when it asked last", async () => {
+    await using place = await Place.open();
+    using kept = place.client.send(HEAD.replace("/", "/kept") + "\r\n");
+    const answer = await waitFor(() => place.answers[0], { what: "the request" });
+    const others: Client[] = [];
+    /** One more, whose request is answered; then so many are awaited to ask for something. */
+    const come = async (awaited: number): Promise<Client> => {
+      const client = new Client(place).send(`${HEAD}\r\n`);
+      others.push(client);
+      await client.waitFor(/answered/);
+      await place.areAwaited(awaited);
+      return client;
+    };
+    const [first, second] = [await come(1), await come(2)];
+    first.send(`${HEAD}\r\n`);
+    await first.waitFor(/answered[^]*answered/);
+    await place.areAwaited(2);
+    const third = await come(2);
+    await second.waitForEnd();
+    using slow = new Client(place).send(HEAD.replace("/", "/long") + "\r\n");
+    await first.waitForEnd();
+    await waitFor(() => place.answers[1], { what: "the request of one whose answer takes long" });
+    await come(1);
+    await third.waitForEnd();
+    await come(2);
+    await slow.waitForEnd();
+    assert.equal(kept.ended, false);
+    answer.end("ended");
+    await kept.waitFor(/ended/);
+    await place.areAwaited(3);
+    for (let count = 0; count < 2; count++) await come(3);
+    assert.equal(kept.ended, false, "it asked last");
+    await come(3);
+    await kept.waitForEnd();
+    for (const client of others) client[Symbol.dispose]();
+    await place.areAwaited(0);
+    for (let count = 1; count <= 3; count++) await come(count);
+    assert.deepEqual(others.slice(-3).map(({ ended }) => ended), [false, false, false], "places are given back");
+    for (const client of others) client[Symbol.dispose]();
   });
 
   it("has the same patience shown by the one that tells a manager's status", async () => {

@@ -317,18 +317,26 @@ describe(`a manager that tells its status on ${runtime}`, () => {
     for (const watcher of watchers) await watcher.waitForEnd();
   });
 
-  it("has room for so many clients, and no more", options, async () => {
-    await using program = start(["--status-listen", "0"]);
+  it("has room for so many clients, and no more: probes and those who know the token find it", options, async () => {
+    await using dir = await tempDir();
+    const file = dir.file("token");
+    writeFileSync(file, "secret");
+    await using program = start(["--status-listen", "0", "--status-token-file", file]);
     const { status } = await placesOf(program);
     const port = Number(new URL(status).port);
+    using watcher = new Client({ port });
+    watcher.send("GET /events HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer secret\r\n\r\n");
+    await watcher.waitFor(/data: .*"ready":2/);
     const begun = performance.now();
-    const clients = Array.from({ length: 100 }, () => new Client({ port }));
-    await waitFor(() => clients.filter(({ ended }) => ended).length >= 100 - 64, {
+    const clients = Array.from({ length: 300 }, () => new Client({ port }).send("GET /healthz HTTP/1.1\r\n"));
+    await waitFor(() => clients.filter(({ ended }) => ended).length >= 300 - 255, {
       what: "those who are too many to go",
     });
     if (performance.now() - begun < 4000) { // before the silent ones are hung up on, too
-      assert.equal(clients.filter(({ ended }) => ended).length, 100 - 64);
+      assert.equal(clients.filter(({ ended }) => ended).length, 300 - 255);
     }
+    for (const path of ["healthz", "readyz"]) assert.equal((await get(`${status}${path}`))[0], 200, path);
+    assert.equal(watcher.ended, false);
     for (const client of clients) client[Symbol.dispose]();
     await waitFor(async () => (await get(`${status}healthz`).catch(() => [0]))[0] === 200, { what: "room again" });
     await stop(program);

@@ -11,7 +11,7 @@ import type { Past } from "../operator/history.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
-import { limitPatience } from "./http_patience.ts";
+import { type Keep, limitPatience } from "./http_patience.ts";
 import type { Log } from "./log.ts";
 import { outwait } from "./outwait.ts";
 import { isForeign, isLoopback, isMeant, isVisit, knows } from "./status_access.ts";
@@ -21,9 +21,12 @@ import { StatusStreams } from "./status_stream.ts";
 import { inWordsOfPort } from "./system_error.ts";
 import { UsageError } from "./usage_error.ts";
 
-/** How long a client may be silent, and how many there may be: the descriptors are for workers. */
+/**
+ * How long a client may be silent, and how many there may be: the descriptors are for workers, but with few places a flood
+ * of those who come anew would have a probe's taken before its request is read.
+ */
 const IDLE_MS = 5000;
-const MAX_CONNECTIONS = 64;
+const MAX_CONNECTIONS = 256;
 
 /** Where to listen. */
 export interface StatusAddress {
@@ -69,6 +72,7 @@ const HEADERS = {
 export class StatusServer implements Disposable {
   readonly #parts: StatusServerParts;
   readonly #server: Server;
+  readonly #keep: Keep;
   readonly #record: StatusRecord;
   readonly #streams: StatusStreams;
   #isOver = false;
@@ -98,9 +102,8 @@ export class StatusServer implements Disposable {
     if (parts.past !== undefined) this.#record.follow(parts.past, parts.uptimeMs());
     this.#streams = new StatusStreams({ ...parts, record: this.#record });
     this.#server = createServer((request, response) => void this.#serve(request, response));
-    this.#server.maxConnections = MAX_CONNECTIONS;
     this.#server.on("connection", (socket) => socket.setTimeout(IDLE_MS, () => socket.destroy()));
-    limitPatience(this.#server, parts.host, IDLE_MS);
+    this.#keep = limitPatience(this.#server, parts.host, { ms: IDLE_MS, places: MAX_CONNECTIONS });
   }
 
   /** What is to be known by the manager that takes over. */
@@ -207,6 +210,7 @@ export class StatusServer implements Disposable {
     if (token !== undefined && !knows(headers.authorization, token)) {
       return plain(401, "give the bearer token", { "www-authenticate": "Bearer" });
     }
+    this.#keep(request.socket); // from those who may be anybody, of whom there may be any number
     switch (pathname) {
       case "/status.json":
         return { code: 200, type: "application/json", text: `${JSON.stringify(await status())}\n` };
