@@ -397,6 +397,30 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     assert.equal(program.lines.filter((line) => /^--workers|HUP=|print/.test(line)).length, 2, program.report());
   });
 
+  it("says what a file of variables says, and what is wrong with that", options, async () => {
+    await using dir = await tempDir();
+    writeFileSync(dir.file("prod.env"), "WEB_CONCURRENCY=3\nPORT=8099\n");
+    writeFileSync(dir.file("broken.env"), "WEB_CONCURRENCY\n");
+    const module = [/^--workers +3 +WEB_CONCURRENCY in prod\.env$/m, /^--listen +8099 +PORT in prod\.env$/m];
+    const command = [/^--workers +5 +WEB_CONCURRENCY$/m, /^(?![^]*--listen)/];
+    const wrong = [
+      /^--workers +one for each CPU +default$/m,
+      /^Cannot read broken\.env, line 1: it is not NAME=value$/m,
+    ];
+    for (
+      const [args, env, rows] of [
+        [[loaded, "--env-file", "prod.env"], {}, module],
+        [["--env-file", "prod.env", "--", "/bin/true"], { WEB_CONCURRENCY: "5" }, command],
+        [[loaded, "--env-file", "broken.env"], {}, wrong],
+      ] as const
+    ) {
+      const asked = { cwd: dir.path, env: { PORT: undefined, WEB_CONCURRENCY: undefined, ...env } };
+      await using program = runProgram(prefork, ["--print-config", ...args], asked);
+      assert.equal((await program.waitForEnd()).code, 0, program.report());
+      for (const row of rows) assert.match(program.lines.join("\n"), row);
+    }
+  });
+
   it("finds this package by its name wherever it stands", options, async () => {
     await using dir = await tempDir();
     const shape =

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -14,42 +13,36 @@ import { relayedSignal } from "../signals.ts";
 import type { ProcessHost, Relays, RuntimeName, WorkerCommand } from "../types.ts";
 import { checkRelayed, type ModuleOptions } from "../work.ts";
 import { capture } from "./capture.ts";
-import { parseEnvFile } from "./env_file.ts";
-import { findProgram, noProgram, requireDirectory, requireFile, requireModule } from "./files.ts";
+import { findProgram, noProgram, requireDirectory, requireModule } from "./files.ts";
 import type { CommandLineHost } from "./host.ts";
 import type { RunOptions, RunRequest, Target } from "./request.ts";
 import { findSockets, type Sockets } from "./sockets.ts";
 import { UsageError } from "./usage_error.ts";
 import type { NeededFile } from "./user.ts";
 import { parseCount } from "./values.ts";
+import { type Lookup, readVariables } from "./variables.ts";
 
 /** What the workers are, with nothing left to look up. */
 export type PreparedWork =
   | { readonly type: "module"; readonly module: string; readonly options: ModuleOptions }
   | { readonly type: "command"; readonly command: WorkerCommand };
 
-type Variables = Readonly<Record<string, string>>;
-
 /** A request that can be run. */
 export interface Prepared {
   readonly work: PreparedWork;
   /** What workers have in their environment that the manager lacks. */
-  readonly env: Variables;
+  readonly env: Readonly<Record<string, string>>;
   readonly workers: number;
   readonly workerUser: WorkerUser | undefined;
   readonly sockets: Sockets;
 }
-
-/** A variable, in the environment of the manager or in the `--env-file`. */
-export type Lookup = (name: string) => string | undefined;
 
 /** Looks up what a request names. */
 export async function prepare(request: RunRequest, host: ProcessHost, line: CommandLineHost): Promise<Prepared> {
   const { options } = request;
   const here = line.cwd();
   const cwd = options.cwd === undefined ? undefined : requireDirectory("the directory --cwd", options.cwd, here);
-  const filed = options.envFile === undefined ? {} : readEnvFile(options.envFile, here, host);
-  const lookup: Lookup = (name) => host.getEnv(name) ?? filed[name];
+  const { filed, lookup } = readVariables(options.envFile, here, host);
   const { work, needs } = request.target.type === "command"
     ? prepareCommand(request, request.target, lookup, here)
     : await prepareModule(request, request.target.module, host, lookup, here);
@@ -210,7 +203,7 @@ async function nameRuntime(wanted: string, executable: string, host: ProcessHost
   throw new UsageError(`Cannot use ${wanted} for --runtime: it does not answer --version as Deno or Bun do`);
 }
 
-function without(variables: Variables, others: Variables): Variables {
+function without(variables: Prepared["env"], others: Prepared["env"]): Prepared["env"] {
   return Object.fromEntries(Object.entries(variables).filter(([name]) => others[name] === undefined));
 }
 
@@ -222,21 +215,6 @@ function inPlace(work: PreparedWork, place: Pick<WorkerCommand, "cwd" | "env">):
 function fromEnvironment(lookup: Lookup): number | undefined {
   const text = lookup("WEB_CONCURRENCY");
   return text === undefined || text === "" ? undefined : parseCount("WEB_CONCURRENCY", text);
-}
-
-/** What the environment has already wins, so that a file holds defaults and a shell can overrule them. */
-function readEnvFile(file: string, here: string, host: ProcessHost): Variables {
-  const path = requireFile("the --env-file", file, here);
-  const lines = [...parseEnvFile(file, readText(file, path))];
-  return Object.fromEntries(lines.filter(([name]) => host.getEnv(name) === undefined));
-}
-
-function readText(file: string, path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw new UsageError(`Cannot read ${file}: ${describeError(error)}`);
-  }
 }
 
 async function findUser(

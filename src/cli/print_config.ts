@@ -4,9 +4,12 @@
  * @module
  */
 
+import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import type { ProcessHost } from "../types.ts";
 import type { Given, RunRequest } from "./request.ts";
+import { UsageError } from "./usage_error.ts";
 import { DEFAULT_TRAP_TEXTS, parseTrap } from "./values.ts";
+import { readVariables, type Variables } from "./variables.ts";
 
 /** What holds where nobody says otherwise. Options that are not here are off. */
 const DEFAULTS: Readonly<Record<string, string>> = {
@@ -23,12 +26,12 @@ const DEFAULTS: Readonly<Record<string, string>> = {
 /** Variables that stand for an option which nobody gives. */
 const VARIABLES: Readonly<Record<string, string>> = { "--workers": "WEB_CONCURRENCY", "--listen": "PORT" };
 
-/** A line for each option that holds, those by default last. */
+/** A line for each option that holds, those by default last; and what is wrong with the file of variables. */
 export function formatConfig(request: RunRequest, host: ProcessHost): string {
   const { target, targetOrigin, given } = request;
   const what = target.type === "module" ? target.module : target.command;
   const told = given.filter(({ name }) => name !== "--print-config" && name !== "--config");
-  const byVariable = byVariables(request, host);
+  const { rows: byVariable, mistake } = byVariables(request, host);
   const rows: readonly Given[] = [
     {
       name: target.type === "module" ? "worker" : "command",
@@ -40,16 +43,40 @@ export function formatConfig(request: RunRequest, host: ProcessHost): string {
     ...byDefault([...given, ...byVariable]),
   ];
   const [name, text] = [widest(rows.map((row) => row.name)), widest(rows.map((row) => row.text))];
-  return rows.map((row) => `${row.name.padEnd(name)}  ${row.text.padEnd(text)}  ${row.origin}\n`).join("");
+  const lines = rows.map((row) => `${row.name.padEnd(name)}  ${row.text.padEnd(text)}  ${row.origin}\n`);
+  return [...lines, ...mistake === undefined ? [] : [`${mistake}\n`]].join("");
+}
+
+interface ByVariables {
+  readonly rows: readonly Given[];
+  /** Why the file of variables cannot be used. */
+  readonly mistake?: string;
 }
 
 /** Modules listen where PORT says; a command that is told its port by it does so itself. */
-function byVariables({ target, given }: RunRequest, host: ProcessHost): readonly Given[] {
-  return Object.entries(VARIABLES).flatMap(([name, variable]) => {
-    const text = host.getEnv(variable) ?? "";
+function byVariables({ target, given, options: { envFile } }: RunRequest, host: ProcessHost): ByVariables {
+  const { variables, mistake } = tryVariables(envFile, host);
+  const rows = Object.entries(VARIABLES).flatMap(([name, variable]) => {
+    const text = variables.lookup(variable) ?? "";
     const isFor = text !== "" && !isGiven(given, name) && (name !== "--listen" || target.type === "module");
-    return isFor ? [{ name, text, origin: variable }] : [];
+    const origin = Object.hasOwn(variables.filed, variable) ? `${variable} in ${envFile}` : variable;
+    return isFor ? [{ name, text, origin }] : [];
   });
+  return mistake === undefined ? { rows } : { rows, mistake };
+}
+
+/** Whoever asks what holds is told all the rest where the file cannot be read. */
+function tryVariables(
+  envFile: string | undefined,
+  host: ProcessHost,
+): { readonly variables: Variables; readonly mistake?: string } {
+  const here = currentCommandLine.cwd();
+  try {
+    return { variables: readVariables(envFile, here, host) };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    return { variables: readVariables(undefined, here, host), mistake: error.message };
+  }
 }
 
 function byDefault(said: readonly Given[]): readonly Given[] {

@@ -9,10 +9,10 @@ import { checkListen, INHERIT, isUnix, type ListenOptions } from "../listen.ts";
 import { describeError } from "../events.ts";
 import { takeoverOn } from "../succession.ts";
 import type { ProcessHost } from "../types.ts";
-import type { Lookup } from "./prepare.ts";
 import type { RunRequest } from "./request.ts";
 import { UsageError } from "./usage_error.ts";
 import { parseListen } from "./values.ts";
+import type { Lookup } from "./variables.ts";
 
 /** Where to listen, and who said so if that was not `-l`. */
 export interface Sockets {
