@@ -18,6 +18,7 @@ const LINES: readonly [string, readonly string[]][] = [
   ["prefork reload we", ["web"]],
   ["prefork stop --n", ["--name", "--now"]],
   ["prefork app.ts --boot", ["--boot-timeout"]],
+  ["prefork app.ts --no-", ["--no-adoption", "--no-watch"]],
   ["prefork check app.ts --boot", ["--boot-timeout"]],
   ["prefork signal USR2 --s", ["--slot"]],
   ["prefork app.ts --runtime b", ["bun"]],

@@ -91,6 +91,16 @@ test("the command line wins over the file, and the file over what else there is"
   assert.deepEqual(read(limited).given.map(({ text }) => text), ["nofile=9", "core=0"]);
   assert.deepEqual(read(limited, "--rlimit", "nofile=8").given.map(({ text }) => text), ["nofile=8"]);
   assert.deepEqual(read(limited, "--rlimit", "nofile=8").options.rlimit, ["nofile=8"]);
+  const switched = read({ worker: "app.ts", watch: true, adoption: false }, "--no-watch", "--adoption");
+  assert.deepEqual(switched.options, { watch: false, adoption: true });
+  assert.deepEqual(switched.given.map(({ name, origin }) => [name, origin]), [
+    ["--no-watch", "command line"],
+    ["--adoption", "command line"],
+  ]);
+  assert.deepEqual(read({ worker: "app.ts", watch: false, adoption: true }, "--watch", "--no-adoption").options, {
+    watch: true,
+    adoption: false,
+  });
   assert.deepEqual(read(file, "other.ts").target, { type: "module", module: "other.ts", args: [] });
   assert.deepEqual(read(file, "--", "ls").target, { type: "command", command: "ls", args: [] });
 });

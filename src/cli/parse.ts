@@ -86,9 +86,17 @@ function whatHolds(given: readonly Given[]): readonly Given[] {
 }
 
 function subjectOf({ name, text }: Given): string {
-  const type = optionNamed(name)?.type;
-  if (type === "permission") return type;
-  return type === "trap" ? String(parseTrap(text)[0]) : name;
+  const option = optionNamed(name);
+  switch (option?.type) {
+    case "permission":
+      return option.type;
+    case "trap":
+      return String(parseTrap(text)[0]);
+    case "flag": // and its opposite
+      return Object.keys(option.says).join();
+    default:
+      return name;
+  }
 }
 
 /** What is wrong in a file is told with its name, and with the key. */

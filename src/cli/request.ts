@@ -44,8 +44,8 @@ export interface RunOptions {
   readonly backlog?: number;
   readonly socketMode?: number;
   readonly socketOwner?: string;
-  readonly adoption?: false;
-  readonly watch?: true;
+  readonly adoption?: boolean;
+  readonly watch?: boolean;
   readonly name?: string;
   readonly logFormat?: LogFormat;
   readonly logFile?: string;

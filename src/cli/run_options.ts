@@ -83,10 +83,12 @@ const HIDDEN: Readonly<Record<string, ValueOption>> = {
   [DAEMONIZED]: { example: "/tmp/daemon.sock", read: (text) => ({ daemonized: text }) },
 };
 
-/** Options without a value. */
+/** Options without a value. What a file may say has an opposite, so that what is typed wins. */
 const FLAGS: Readonly<Record<string, RunOptions>> = {
+  "--adoption": { adoption: true },
   "--no-adoption": { adoption: false },
   "--watch": { watch: true },
+  "--no-watch": { watch: false },
   "--print-config": { printConfig: true },
   [DAEMONIZE]: { daemonize: true },
 };
