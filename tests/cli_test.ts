@@ -89,6 +89,12 @@ describe("prefork on the command line", () => {
       [["run", "--", "no-such-command"], /along PATH/],
       [["run", "--", dir.file("program")], /it is not executable/],
       [["run", "--runtime", "bun", "--", "true"], /it is for worker modules only/],
+      [
+        ["run", "--hang-timeout", "1s", "--", "true"],
+        /^prefork: Cannot use --hang-timeout with the command true: it does not tell whether .*; leave it out$/,
+      ],
+      [["--max-requests", "10", "--", "true"], /Cannot use --max-requests with the command true: .*; leave it out$/],
+      [["--no-adoption", "--", "true"], /Cannot use --no-adoption with the command true: .*; leave it out$/],
       [[worker], /Cannot use 'many' for WEB_CONCURRENCY/, { env: { WEB_CONCURRENCY: "many" } }],
     ];
     for (const [args, message, options] of cases) {

@@ -80,6 +80,33 @@ interface Found {
   readonly needs: readonly NeededFile[];
 }
 
+/** An option that is nothing to a command, and why. */
+interface Unheeded {
+  readonly flag: string;
+  readonly isAsked: (options: RunOptions) => boolean;
+  readonly reason: string;
+}
+
+const ONLY_MODULES_HEED: readonly Unheeded[] = [
+  { flag: "--standby", isAsked: ({ standby = 0 }) => standby > 0, reason: "it cannot be told to wait" },
+  { flag: "--watch", isAsked: ({ watch }) => watch === true, reason: "nothing tells which files it is made of" },
+  {
+    flag: "--hang-timeout",
+    isAsked: ({ hangTimeoutMs }) => hangTimeoutMs !== undefined,
+    reason: "it does not tell whether its event loop turns",
+  },
+  {
+    flag: "--max-requests",
+    isAsked: ({ maxRequests }) => maxRequests !== undefined,
+    reason: "it does not tell how many it has answered",
+  },
+  {
+    flag: "--no-adoption",
+    isAsked: ({ adoption }) => adoption === false,
+    reason: "how it takes connections is its own affair",
+  },
+];
+
 function prepareCommand(
   { options, denoArgs }: RunRequest,
   { command, args }: Extract<Target, { type: "command" }>,
@@ -90,13 +117,9 @@ function prepareCommand(
   if (flag !== undefined) {
     throw new UsageError(`Cannot use ${flag} with the command ${command}: it is for worker modules only`);
   }
-  if ((options.standby ?? 0) > 0) {
-    throw new UsageError(`Cannot use --standby with the command ${command}: it cannot be told to wait; leave it out`);
-  }
-  if (options.watch) {
-    throw new UsageError(
-      `Cannot use --watch with the command ${command}: nothing tells which files it is made of; leave it out`,
-    );
+  const unheeded = ONLY_MODULES_HEED.find(({ isAsked }) => isAsked(options));
+  if (unheeded !== undefined) {
+    throw new UsageError(`Cannot use ${unheeded.flag} with the command ${command}: ${unheeded.reason}; leave it out`);
   }
   const program = findProgram(command, here, lookup("PATH"));
   if (program === undefined) throw noProgram(command, here);
