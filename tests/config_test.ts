@@ -387,10 +387,14 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
   it("says what each option is, and who says so", options, async () => {
     await using dir = await tempDir();
     write(dir, { worker: loaded, args: ["a b"], workers: 3, bootTimeout: "5s", trap: { HUP: "TERM:500" } });
-    await using program = runProgram(prefork, ["-w", "2", "--allow-net=:80", "--print-config"], {
-      cwd: dir.path,
-      env: { PORT: "8080", WEB_CONCURRENCY: "9" },
-    });
+    await using program = runProgram(
+      prefork,
+      ["-w", "2", "--allow-net=:80", "--drain-timeout", "1m", "--print-config"],
+      {
+        cwd: dir.path,
+        env: { PORT: "8080", WEB_CONCURRENCY: "9" },
+      },
+    );
     assert.equal((await program.waitForEnd()).code, 0, program.report());
     for (
       const row of [
@@ -401,7 +405,7 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
         /^--allow-net +:80 +command line$/m,
         /^--listen +8080 +PORT$/m,
         /^--trap +TERM=TERM +default$/m,
-        /^--stop-timeout +30s +default$/m,
+        /^--stop-timeout +90s +default$/m,
       ]
     ) assert.match(program.lines.join("\n"), row);
     assert.equal(program.lines.filter((line) => /^--workers|HUP=|print/.test(line)).length, 2, program.report());

@@ -5,6 +5,7 @@
  */
 
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import { stopTimeoutFor } from "../options.ts";
 import type { ProcessHost } from "../types.ts";
 import type { Given, RunRequest } from "./request.ts";
 import { UsageError } from "./usage_error.ts";
@@ -18,7 +19,6 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   "--surge": "1",
   "--unavailable": "0",
   "--boot-timeout": "30s",
-  "--stop-timeout": "30s",
   "--drain-timeout": "10s",
   "--backlog": "4095",
 };
@@ -40,7 +40,7 @@ export function formatConfig(request: RunRequest, host: ProcessHost): string {
     },
     ...told,
     ...byVariable,
-    ...byDefault([...given, ...byVariable]),
+    ...byDefault([...given, ...byVariable], { "--stop-timeout": stopTimeout(request) }),
   ];
   const [name, text] = [widest(rows.map((row) => row.name)), widest(rows.map((row) => row.text))];
   const lines = rows.map((row) => `${row.name.padEnd(name)}  ${row.text.padEnd(text)}  ${row.origin}\n`);
@@ -79,11 +79,18 @@ function tryVariables(
   }
 }
 
-function byDefault(said: readonly Given[]): readonly Given[] {
+function stopTimeout({ options: { drainTimeoutMs } }: RunRequest): string {
+  return `${stopTimeoutFor(drainTimeoutMs) / 1000}s`;
+}
+
+function byDefault(said: readonly Given[], more: Readonly<Record<string, string>>): readonly Given[] {
   const trapped = new Set(said.filter(({ name }) => name === "--trap").map(({ text }) => parseTrap(text)[0]));
   return [
     ...DEFAULT_TRAP_TEXTS.filter((text) => !trapped.has(parseTrap(text)[0])).map((text) => ({ name: "--trap", text })),
-    ...Object.entries(DEFAULTS).filter(([name]) => !isGiven(said, name)).map(([name, text]) => ({ name, text })),
+    ...Object.entries({ ...DEFAULTS, ...more }).filter(([name]) => !isGiven(said, name)).map(([name, text]) => ({
+      name,
+      text,
+    })),
   ].map((row) => ({ ...row, origin: "default" }));
 }
 
