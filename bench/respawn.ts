@@ -10,6 +10,7 @@
  * @module
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { connect } from "node:net";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { Prefork, type PreforkEvent, type ProcessHost, type SpawnCommand } from "../mod.ts";
@@ -20,6 +21,7 @@ const WARM_UP = 5;
 const SAMPLES = Number(process.argv[2] ?? 50);
 const FLAGS = currentHost.name === "deno" ? ["run", "-A", "--no-prompt"] : ["run"];
 const PROGRAM = fileURLToPath(new URL("./programs/respawned.ts", import.meta.url));
+const SERVER = fileURLToPath(new URL("./programs/respawned_server.ts", import.meta.url));
 
 /** From the kill on, in milliseconds. */
 interface Sample {
@@ -35,21 +37,32 @@ const now = (): number => performance.timeOrigin + performance.now();
 /** When the program ran, as it tells. */
 const ranAt = (chunk: Uint8Array): number => Number(/[\d.]+/.exec(new TextDecoder().decode(chunk))?.[0]);
 
-/** A pool of one worker that is killed again and again. */
+/** A pool of one worker that is killed again and again. One that serves is asked for something each time. */
 class Victim {
   readonly pool: Prefork;
   readonly #standby: number;
+  readonly #serves: boolean;
   #up = Promise.withResolvers<number>();
   #told = Promise.withResolvers<number>();
   #rest = Promise.withResolvers<void>();
 
-  constructor(standby: number) {
+  constructor(standby: number, serves = false) {
     this.#standby = standby;
+    this.#serves = serves;
     const host: ProcessHost = { ...currentHost, spawn: (command) => this.#spawn(command) };
-    const name = `standby${standby}`;
-    this.pool = new Prefork({ name, host, standby, maxWorkers: 1, trapSignals: {}, errRespawnIntervalMs: 0 });
+    const name = `standby${standby}${serves ? "-serving" : ""}`;
+    const listen = serves ? { listen: "127.0.0.1:0" } : {};
+    this.pool = new Prefork({
+      name,
+      host,
+      standby,
+      maxWorkers: 1,
+      trapSignals: {},
+      errRespawnIntervalMs: 0,
+      ...listen,
+    });
     void this.#follow();
-    this.pool.startModule(PROGRAM).catch(() => {});
+    this.pool.startModule(serves ? SERVER : PROGRAM).catch(() => {});
   }
 
   async sample(): Promise<Sample> {
@@ -59,9 +72,18 @@ class Victim {
     this.#told = Promise.withResolvers();
     const begun = now();
     currentHost.kill(this.pool.workers[0]?.pid ?? 0, "SIGKILL");
+    if (this.#serves) this.#ask();
     const sample = { told: await this.#told.promise - begun, up: await this.#up.promise - begun };
     await this.#rest.promise; // nothing is to boot while something else is measured
     return sample;
+  }
+
+  /** Nobody is there to take it but the next worker. */
+  #ask(): void {
+    const [listener] = this.pool.listeners;
+    if (listener?.address.type !== "tcp") throw new Error("Cannot measure: the pool does not listen");
+    const socket = connect(listener.address.port, "127.0.0.1");
+    socket.on("error", () => {}).resume().write("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
   }
 
   #spawn(command: SpawnCommand): ReturnType<ProcessHost["spawn"]> {
@@ -127,10 +149,12 @@ async function byHand(): Promise<number> {
 }
 
 const withStandby = new Victim(1);
+const serving = new Victim(1, true);
 const without = new Victim(0);
 const forker = new Forker();
 const figures: {
   readonly standby: Sample;
+  readonly serving: Sample;
   readonly plain: Sample;
   readonly hand: number;
   readonly perl: number;
@@ -138,6 +162,7 @@ const figures: {
 for (let round = 0; round < WARM_UP + SAMPLES; round++) {
   const sample = {
     standby: await withStandby.sample(),
+    serving: await serving.sample(),
     plain: await without.sample(),
     hand: await byHand(),
     perl: await forker.sample(),
@@ -145,7 +170,7 @@ for (let round = 0; round < WARM_UP + SAMPLES; round++) {
   if (round >= WARM_UP) figures.push(sample);
 }
 await forker.end();
-for (const { pool } of [withStandby, without]) {
+for (const { pool } of [withStandby, serving, without]) {
   pool.signalAllChildren("SIGKILL");
   await pool[Symbol.asyncDispose]();
 }
@@ -164,6 +189,7 @@ report({
   rows: [
     row("SIGKILL until the runtime tells of it", standby.map(({ told }) => told)),
     row("from there until the standby's code runs", after(standby)),
+    row("from the same until a serving standby has the request", after(figures.map((figure) => figure.serving))),
     row("the program by hand, from its spawn on", figures.map((figure) => figure.hand), "1.00"),
     row("without a standby, told until the code runs", after(plain), (median(after(plain)) / hand).toFixed(2)),
     row("SIGKILL until the standby's code runs", standby.map(({ up }) => up)),
