@@ -15,8 +15,11 @@ const hello = fileURLToPath(new URL("../examples/hello.ts", import.meta.url));
 
 const SIGTERM = 15;
 
-function runAsInit(words: readonly string[], { flags = runtimeCommand().args, file = prefork } = {}): Program {
-  const line = [runtimeCommand().command, ...flags, file, "--log-format", "plain", ...words];
+function runAsInit(
+  words: readonly string[],
+  { flags = runtimeCommand().args, file = prefork, command = "run" } = {},
+): Program {
+  const line = [runtimeCommand().command, ...flags, file, command, "--log-format", "plain", ...words];
   return runCommand("unshare", ["--pid", "--fork", "--mount-proc", "--kill-child", "--", ...line]);
 }
 
@@ -100,6 +103,29 @@ describe(`a manager that is process 1, on ${runtime}`, () => {
     assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
     await reader.waitForLine(/ stopped$/);
   });
+
+  for (const command of ["run", "check"] as const) {
+    it(`stops ${command} by a signal that comes while its configuration is read`, options, async () => {
+      await using dir = await tempDir();
+      const [config, gate] = [dir.file("prefork.config.ts"), dir.file("gate")];
+      execFileSync("mkfifo", [gate]); // which keeps whoever reads it until somebody writes
+      const lines = [
+        "import { readFileSync } from 'node:fs';",
+        "console.error('reads');",
+        `readFileSync(${JSON.stringify(gate)});`,
+        "export default { command: ['/bin/sleep', '1000'], workers: 1, trap: { ALRM: 'TERM' } };",
+      ];
+      writeFileSync(config, lines.join("\n"));
+      await using program = runAsInit(["--config", config], { command });
+      await program.waitForErrorLine("reads");
+      const [manager = 0] = descendants(program.pid);
+      for (const signal of ["SIGHUP", "SIGTERM"] as const) signalProcess(manager, signal);
+      await using _writer = runCommand("sh", ["-c", `: > '${gate}'`]);
+      const code = command === "run" ? 0 : 3;
+      assert.deepEqual(await program.waitForEnd(), { code, signal: null }, program.report());
+      await program.waitForErrorLine(/ stopped$|was not ready when the check was interrupted$/);
+    });
+  }
 
   it("stops by a signal that comes while what a manager is made of is loaded", options, async () => {
     await using dir = await tempDir();

@@ -53,7 +53,7 @@ const options = { skip: process.platform !== "linux" };
 
 test("process 1 waits for all orphans that have ended, each second", options, () => {
   const world = new World();
-  using init = Init.open(world.host(1), {});
+  using init = Init.open(world.host(1));
   init?.reap(world.libc, assert.fail);
   world.dead.push(10, 11, 12);
   world.tick();
@@ -62,7 +62,7 @@ test("process 1 waits for all orphans that have ended, each second", options, ()
 
 test("it leaves its own children to the runtime, and looks again soon for those behind them", options, () => {
   const world = new World();
-  using init = Init.open(world.host(1), {});
+  using init = Init.open(world.host(1));
   init?.reap(world.libc, assert.fail);
   world.own.add(11);
   world.dead.push(10, 11, 12);
@@ -75,7 +75,7 @@ test("it leaves its own children to the runtime, and looks again soon for those 
 });
 
 test("it says what it cannot do, and what to do then", options, () => {
-  using init = Init.open(new World().host(1), {});
+  using init = Init.open(new World().host(1));
   const warnings: string[] = [];
   const noLibc = (): Libc => {
     throw new Error("no C library was found");
@@ -85,7 +85,7 @@ test("it says what it cannot do, and what to do then", options, () => {
 });
 
 test("no other process does so", () => {
-  assert.equal(Init.open(new World().host(2), {}), undefined);
+  assert.equal(Init.open(new World().host(2)), undefined);
 });
 
 test("process 1 listens for all that a manager may hear, and notes a stop", () => {
@@ -98,13 +98,15 @@ test("process 1 listens for all that a manager may hear, and notes a stop", () =
     },
   };
   {
-    using init = Init.open(host, { SIGALRM: null, SIGTERM: "SIGQUIT" });
-    const all = ["SIGALRM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGTTIN", "SIGTTOU", "SIGUSR2"];
+    using init = Init.open(host);
+    const all = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGTTIN", "SIGTTOU", "SIGUSR2"];
     assert.deepEqual([...heard.keys()].sort(), all);
     heard.get("SIGHUP")?.();
     assert.equal(init?.isToStop, false);
     heard.get("SIGQUIT")?.();
     assert.equal(init?.isToStop, true);
+    init?.listenForTraps({ SIGALRM: null, SIGHUP: "SIGTERM" });
+    assert.deepEqual([...heard.keys()].sort(), ["SIGALRM", ...all]);
   }
   assert.equal(heard.size, 0);
 });

@@ -14,6 +14,7 @@ import type { Prefork } from "../prefork.ts";
 import { checkReadyWhen, questionFor } from "../ready_when.ts";
 import { STOP_SIGNALS } from "../signals.ts";
 import { applyLimits } from "./limits.ts";
+import type { Init } from "./init.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
 import type { RunRequest } from "./request.ts";
@@ -27,13 +28,18 @@ const STRANGER_MS = 10_000;
 /** It would not come to be ready. */
 const NOT_READY = 3;
 
-/** Checks a worker, and gives the exit status. */
-export async function check(request: RunRequest): Promise<number> {
+/**
+ * Checks a worker, and gives the exit status.
+ *
+ * @param init Where this is process 1.
+ */
+export async function check(request: RunRequest, init?: Init): Promise<number> {
+  init?.listenForTraps(request.trapSignals);
   const outlets = openOutlets(request.options);
   try {
     applyLimits(request.options, currentLibc);
     const prepared = await prepare(apart(request), currentHost, currentCommandLine);
-    return await tryWorker(request, prepared, outlets);
+    return await tryWorker(request, prepared, outlets, init);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     outlets.complain(error.message);
@@ -51,7 +57,12 @@ function apart(request: RunRequest): RunRequest {
   return { ...request, options: { ...rest, workers: 1, ...isServing ? { listen: own } : {} } };
 }
 
-async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outlets): Promise<number> {
+async function tryWorker(
+  request: RunRequest,
+  prepared: Prepared,
+  outlets: Outlets,
+  init: Init | undefined,
+): Promise<number> {
   const relay = new OutputRelay(outlets.streams);
   const pool = await makePool({
     ...poolOptions(request, prepared),
@@ -72,6 +83,7 @@ async function tryWorker(request: RunRequest, prepared: Prepared, outlets: Outle
       pool.signalAllChildren("SIGKILL");
     }));
   }
+  if (init?.isToStop) isInterrupted = true; // before anybody else listened
   const begun = currentHost.now();
   const watched = watch(pool, () => isInterrupted);
   const failure: unknown = await startWork(pool, prepared.work).then(() => undefined, (error) => error);

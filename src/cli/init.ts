@@ -37,13 +37,9 @@ export class Init implements Disposable {
   #timer: Timer | undefined;
   #isToStop = false;
 
-  /**
-   * Undefined in every other process.
-   *
-   * @param traps The signals that a pool will trap.
-   */
-  static open(host: ProcessHost, traps: Relays): Init | undefined {
-    return host.pid === INIT ? new Init(host, Object.keys(traps).filter(isSignal)) : undefined;
+  /** Undefined in every other process. */
+  static open(host: ProcessHost): Init | undefined {
+    return host.pid === INIT ? new Init(host) : undefined;
   }
 
   /**
@@ -51,10 +47,20 @@ export class Init implements Disposable {
    * INT and HUP, and by whatever it does not listen for any more. So this does from the beginning to the end, whoever
    * else listens meanwhile.
    */
-  private constructor(host: ProcessHost, traps: readonly Signal[]) {
+  private constructor(host: ProcessHost) {
     this.#host = host;
     for (const signal of STOP_SIGNALS) this.#stack.use(host.onSignal(signal, () => this.#isToStop = true));
-    for (const signal of new Set([...OTHERS, ...traps])) this.#stack.use(host.onSignal(signal, () => {}));
+    for (const signal of OTHERS) this.#listenFor(signal);
+  }
+
+  #listenFor(signal: Signal): void {
+    this.#stack.use(this.#host.onSignal(signal, () => {}));
+  }
+
+  /** Listens for what a pool will trap, too, once that is known. */
+  listenForTraps(traps: Relays): void {
+    const more = Object.keys(traps).filter(isSignal).filter((signal) => !OTHERS.includes(signal));
+    for (const signal of more) this.#listenFor(signal);
   }
 
   /** Whether a stop came, perhaps before anybody else listened. */

@@ -6,6 +6,7 @@
 
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
+import type { Init } from "./init.ts";
 import type { Request } from "./request.ts";
 import { print } from "./print.ts";
 import { isForbidden, UsageError } from "./usage_error.ts";
@@ -27,7 +28,10 @@ function isOfSystem(error: unknown): error is Error {
 }
 
 async function obey(args: readonly string[]): Promise<number> {
-  return await sayAlone(args) ?? await obeyAsRead(args, await import("./parse.ts"));
+  const said = await sayAlone(args);
+  if (said !== undefined) return said;
+  using init = await listenAsInit();
+  return await obeyAsRead(args, await import("./parse.ts"), init);
 }
 
 /** Answers whoever asks for nothing else; they wait for no parser. */
@@ -49,7 +53,7 @@ async function sayVersion(): Promise<0> {
 
 type Parser = typeof import("./parse.ts");
 
-async function obeyAsRead(args: readonly string[], parser: Parser): Promise<number> {
+async function obeyAsRead(args: readonly string[], parser: Parser, init: Init | undefined): Promise<number> {
   await takeUp();
   const file = await findFile(args, parser);
   const request = file === undefined ? parser.parse(args) : await parseWithConfig(args, parser, file);
@@ -72,18 +76,26 @@ async function obeyAsRead(args: readonly string[], parser: Parser): Promise<numb
     case "list":
       return await (await import("./order.ts")).order(request);
     case "check":
-      return await (await import("./check.ts")).check(request.run);
+      return await (await import("./check.ts")).check(request.run, init);
     case "run":
       if (request.options.printConfig) {
         await print("stdout", (await import("./print_config.ts")).formatConfig(request, currentHost));
         return 0;
       }
       if (request.options.daemonize) return await (await import("./daemonize.ts")).daemonize(request);
-      return await (await import("./run.ts")).run(
-        request,
-        file === undefined ? undefined : () => parseWithConfig(args, parser, file),
-      );
+      return await (await import("./run.ts")).run(request, {
+        init,
+        reread: file === undefined ? undefined : () => parseWithConfig(args, parser, file),
+      });
   }
+}
+
+/**
+ * Process 1 listens before it starts any process, such as that of a configuration file: until then a signal is lost to
+ * it, and from then on may be its end. Any other process loads nothing for that.
+ */
+async function listenAsInit(): Promise<Init | undefined> {
+  return currentHost.pid === 1 ? (await import("./init.ts")).Init.open(currentHost) : undefined;
 }
 
 /**

@@ -13,7 +13,7 @@ import type { Prefork } from "../prefork.ts";
 import { isStopSignal } from "../signals.ts";
 import { begin, type Beginning } from "./begin.ts";
 import { Changes, readsAnew, tellRefusal } from "./changes.ts";
-import { Init } from "./init.ts";
+import type { Init } from "./init.ts";
 import type { Log } from "./log.ts";
 import { Notifier } from "./notify.ts";
 import { Operations } from "./operations.ts";
@@ -32,13 +32,17 @@ import { findTracing } from "./tracing.ts";
 import { UsageError } from "./usage_error.ts";
 import { isMended, openWatch, rereadEnvFile } from "./watching.ts";
 
-/**
- * Does what is asked for, and gives the exit status.
- *
- * @param reread Reads the configuration file anew, if there is one.
- */
-export async function run(request: RunRequest, reread?: () => Promise<Request>): Promise<number> {
-  using init = Init.open(currentHost, request.trapSignals);
+/** What a run is told besides the request. */
+export interface RunParts {
+  /** Where this is process 1. */
+  readonly init: Init | undefined;
+  /** Reads the configuration file anew, if there is one. */
+  readonly reread: (() => Promise<Request>) | undefined;
+}
+
+/** Does what is asked for, and gives the exit status. */
+export async function run(request: RunRequest, { init, reread }: RunParts): Promise<number> {
+  init?.listenForTraps(request.trapSignals);
   const beginning = await begin(request.options);
   if (beginning === undefined) return 2;
   const { outlets, starter } = beginning;
