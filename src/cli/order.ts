@@ -4,11 +4,13 @@
  * @module
  */
 
+import { readFileSync } from "node:fs";
 import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError } from "../events.ts";
 import type { StatusReport } from "../operator/report.ts";
 import { ask, findManager, GoneError, NoAnswerError, type Outcome } from "./client.ts";
+import { sayMeanwhile } from "./meanwhile.ts";
 import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.ts";
 import { describePlaces, isAnswered, listSockets, nameOfSocket, whyNotAsked } from "./place.ts";
 import { print } from "./print.ts";
@@ -27,6 +29,8 @@ const WATCH_MS = 1000;
 /** How often it is looked whether a manager has gone, or come, and for how long. */
 const LOOK_MS = 10;
 const LOOKING_MS = 5000;
+/** How long one that was stopped may take to be gone: it writes the last of its log, and sends the last spans. */
+const GOING_MS = 60_000;
 /** How long one that may have come may take to answer. */
 const COME_MS = 500;
 
@@ -107,7 +111,7 @@ async function stop(path: string, request: OrderRequest): Promise<number> {
   try {
     ({ pid } = await findManager(currentHost, path));
     const outcome = await ask(currentHost, path, request.order, (text) => hear(text, request));
-    if (request.wait) await isGone(pid);
+    if (request.wait && outcome?.type === "done") await seeItGo(pid);
     return await tell(outcome, request);
   } catch (error) {
     const wasSeen = request.control === undefined; // by its name only one is found that answers
@@ -122,7 +126,7 @@ async function stop(path: string, request: OrderRequest): Promise<number> {
  */
 async function hasStopped(error: unknown, pid: number | undefined, path: string, wasSeen: boolean): Promise<boolean> {
   if (!(error instanceof NoAnswerError)) return false;
-  const isOver = pid === undefined ? wasSeen || error instanceof GoneError : await isGone(pid);
+  const isOver = pid === undefined ? wasSeen || error instanceof GoneError : await isGone(pid, LOOKING_MS);
   return isOver && !await isAnswered(currentHost, path);
 }
 
@@ -145,21 +149,46 @@ async function tell(outcome: Outcome | undefined, { order }: OrderRequest): Prom
   return 0;
 }
 
-/** Until the process is gone its sockets and files may be in use. In a container it may stay a zombie for ever. */
-async function isGone(pid: number): Promise<boolean> {
-  return await within(() => !currentHost.kill(pid, "SIGCONT"));
+/**
+ * Waits until the process of a manager that has stopped is gone: until then its sockets and files may be in use.
+ *
+ * @throws {Error} If it stays.
+ */
+async function seeItGo(pid: number): Promise<void> {
+  // Its container ends with process 1, and this process, too. Who lives on is outside, where that is somebody else.
+  if (pid === 1) return void await isGone(pid, LOOKING_MS);
+  using _said = sayMeanwhile(`waiting for the process of the manager, pid=${pid}, to be gone`);
+  if (await isGone(pid, GOING_MS)) return;
+  throw new Error(
+    `the manager has stopped, but its process, pid=${pid}, is there still after ${GOING_MS / 1000} seconds: ` +
+      `kill -KILL ${pid} ends it`,
+  );
+}
+
+async function isGone(pid: number, ms: number): Promise<boolean> {
+  return await within(ms, () => !currentHost.kill(pid, "SIGCONT") || isZombie(pid));
+}
+
+/** Whether only its parent is missing, which may never ask for it, as in a container. */
+function isZombie(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return /^ [ZX]/.test(stat.slice(stat.lastIndexOf(")") + 1));
+  } catch {
+    return false; // it is gone by now, or not to be read
+  }
 }
 
 /** Until the new manager answers, its pid file may name the old one. */
 async function isSucceeded(path: string, elder: number): Promise<boolean> {
-  return await within(async () => {
+  return await within(LOOKING_MS, async () => {
     const found = await findManager(currentHost, path, COME_MS).catch(() => undefined);
     return found !== undefined && found.pid !== elder;
   });
 }
 
-async function within(isSo: () => boolean | Promise<boolean>): Promise<boolean> {
-  for (const end = currentHost.now() + LOOKING_MS; currentHost.now() < end;) {
+async function within(ms: number, isSo: () => boolean | Promise<boolean>): Promise<boolean> {
+  for (const end = currentHost.now() + ms; currentHost.now() < end;) {
     if (await isSo()) return true;
     await new Promise<void>((resolve) => currentHost.setTimer(LOOK_MS, resolve));
   }
