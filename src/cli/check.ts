@@ -15,6 +15,7 @@ import { checkReadyWhen, questionFor } from "../ready_when.ts";
 import { STOP_SIGNALS } from "../signals.ts";
 import { applyLimits } from "./limits.ts";
 import type { Init } from "./init.ts";
+import { sayAtTerminal } from "./meanwhile.ts";
 import { openOutlets, type Outlets, PATIENCE_MS } from "./outlets.ts";
 import { OutputRelay } from "./output.ts";
 import type { RunRequest } from "./request.ts";
@@ -85,14 +86,14 @@ async function tryWorker(
   }
   if (init?.isToStop) isInterrupted = true; // before anybody else listened
   const begun = currentHost.now();
-  const watched = watch(pool, () => isInterrupted);
+  const what = describeWork(request);
+  const watched = watch(pool, what, () => isInterrupted);
   const failure: unknown = await startWork(pool, prepared.work).then(() => undefined, (error) => error);
   const ms = Math.round(currentHost.now() - begun);
   await pool[Symbol.asyncDispose](); // the last event, even if there never was a worker
   const seen = await watched;
   const end = isInterrupted ? INTERRUPTED : seen ?? withoutWorker(failure);
   await relay.ended(PATIENCE_MS);
-  const what = describeWork(request);
   if (end.isGood) outlets.streams.stdout.outlet.log(`${what} ${end.what} after ${ms} ms\n`);
   else outlets.complain(`Cannot use ${what}: its worker ${end.what}`);
   return end.isGood ? 0 : NOT_READY;
@@ -125,7 +126,8 @@ interface End {
 const INTERRUPTED: End = { isGood: false, what: "was not ready when the check was interrupted" };
 
 /** Waits until a worker is ready, or has ended, and stops the pool then. */
-async function watch(pool: Prefork, isInterrupted: () => boolean): Promise<End | undefined> {
+async function watch(pool: Prefork, what: string, isInterrupted: () => boolean): Promise<End | undefined> {
+  using _said = sayAtTerminal(`waiting for a worker of ${what} to be ready`);
   for await (const event of pool) {
     if (event.type === "spawn" && isInterrupted()) pool.signalAllChildren("SIGKILL"); // it was in the making
     const end = endBy(event);

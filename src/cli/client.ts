@@ -25,6 +25,12 @@ export class GoneError extends NoAnswerError {
   override readonly name = "GoneError";
 }
 
+/** The manager is there, and does not answer. */
+export class SilenceError extends NoAnswerError {
+  /** Tells this error from others. */
+  override readonly name = "SilenceError";
+}
+
 /** The last word on an order. */
 export type Outcome = Exclude<Reply, { readonly type: "progress" }>;
 
@@ -46,7 +52,12 @@ export async function ask(
   const isQuestion = order.do === "status" || order.do === "past";
   // Only a question is answered at once: a stop takes its time, and whoever follows is told nothing while nothing happens.
   using patience = host.setTimer(isQuestion ? patienceMs : NEVER_MS, () => {
-    outcome.reject(new NoAnswerError(`the manager did not answer within ${patienceMs / 1000} seconds`));
+    outcome.reject(
+      new SilenceError(
+        `the manager did not answer within ${patienceMs / 1000} seconds, though its socket is open: it is too busy, ` +
+          "so ask again, or it was stopped, and SIGCONT has it go on",
+      ),
+    );
   });
   const take = (line: string): void => {
     patience[Symbol.dispose]();

@@ -13,6 +13,7 @@ import { describeError, describeStatus } from "../events.ts";
 import { LineReader } from "../protocol.ts";
 import { signalNumber } from "../signals.ts";
 import type { Child, ControlConnection, ControlHandlers, ExitStatus, Signal } from "../types.ts";
+import { sayAtTerminal } from "./meanwhile.ts";
 import type { RunOptions, RunRequest } from "./request.ts";
 import { DAEMONIZE, DAEMONIZED } from "./run_options.ts";
 import { print } from "./print.ts";
@@ -73,7 +74,9 @@ async function startDaemon({ logFile }: RunOptions): Promise<number> {
       interrupted.resolve(signal);
     }));
   }
+  const said = sayAtTerminal(`waiting for the daemon, pid=${child.pid}, to be ready`);
   const outcome = await Promise.race([words.ready, child.exited, interrupted.promise]);
+  said[Symbol.dispose]();
   if (typeof outcome === "object" && "text" in outcome) {
     child.unref();
     await print("stdout", `${outcome.text}\n`);

@@ -9,8 +9,9 @@ import { currentHost } from "../../runtimes/current.ts";
 import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError } from "../events.ts";
 import type { StatusReport } from "../operator/report.ts";
-import { ask, findManager, GoneError, NoAnswerError, type Outcome } from "./client.ts";
+import { ask, findManager, GoneError, NoAnswerError, type Outcome, SilenceError } from "./client.ts";
 import { sayMeanwhile } from "./meanwhile.ts";
+import { meet } from "./meet.ts";
 import type { LogsRequest, OperatorRequest, OrderRequest } from "./parse_order.ts";
 import { describePlaces, isAnswered, listSockets, nameOfSocket, whyNotAsked } from "./place.ts";
 import { print } from "./print.ts";
@@ -44,12 +45,12 @@ export async function order(request: Exclude<OperatorRequest, { kind: "orderHelp
   } catch (error) {
     await print("stderr", `prefork: ${describeError(error)}\n`);
     if (error instanceof UsageError || isForbidden(error)) return 2;
-    return error instanceof NoAnswerError ? NOT_THERE : 1;
+    return error instanceof NoAnswerError && !(error instanceof SilenceError) ? NOT_THERE : 1;
   }
 }
 
 async function logs({ name, control, lines, follows }: LogsRequest): Promise<number> {
-  const { logFile, name: called } = await findManager(currentHost, await findSocket({ name, control }));
+  const { logFile, name: called } = await meet(await findSocket({ name, control }));
   if (logFile === null) {
     await print(
       "stderr",
@@ -64,11 +65,11 @@ async function logs({ name, control, lines, follows }: LogsRequest): Promise<num
 async function list(json: boolean): Promise<number> {
   const found = await managers();
   const told = found.flatMap(({ status }) => status ?? []);
+  const silent = found.filter(({ silence }) => silence !== undefined);
   if (json) await print("stdout", `${JSON.stringify(told)}\n`);
-  else if (told.length > 0) await print("stdout", formatList(told));
   else if (found.length === 0) await print("stderr", "prefork: no manager of this user runs\n");
-  for (const { path, silence } of found) {
-    if (silence === undefined) continue;
+  else await print("stdout", formatList(told, silent.map(({ path }) => nameOfSocket(path))));
+  for (const { path, silence } of silent) {
     await print("stderr", `prefork: ${nameOfSocket(path)} is there, and cannot be asked: ${silence}\n`);
   }
   return 0;
@@ -87,7 +88,7 @@ async function managers(): Promise<readonly Found[]> {
   const looked = await Promise.all(
     listSockets(currentHost).map(async (path): Promise<readonly Found[]> => {
       try {
-        return [{ path, status: await findManager(currentHost, path, LIST_MS) }];
+        return [{ path, status: await meet(path, LIST_MS) }];
       } catch (error) {
         return await isAnswered(currentHost, path) ? [{ path, silence: printable(describeError(error), 1000) }] : [];
       }
@@ -100,7 +101,7 @@ async function send(request: OrderRequest): Promise<number> {
   const path = await findSocket(request);
   if (request.order.do === "status") return await showStatus(path, request);
   if (request.order.do === "stop") return await stop(path, request);
-  const { pid } = await findManager(currentHost, path); // one that stands still is found out by that
+  const { pid } = await meet(path); // one that stands still is found out by that
   const outcome = await ask(currentHost, path, request.order, (text) => hear(text, request));
   if (request.order.do === "upgrade" && outcome?.type === "done") await isSucceeded(path, pid);
   return await tell(outcome, request);
@@ -109,7 +110,7 @@ async function send(request: OrderRequest): Promise<number> {
 async function stop(path: string, request: OrderRequest): Promise<number> {
   let pid: number | undefined;
   try {
-    ({ pid } = await findManager(currentHost, path));
+    ({ pid } = await meet(path));
     const outcome = await ask(currentHost, path, request.order, (text) => hear(text, request));
     if (request.wait && outcome?.type === "done") await seeItGo(pid);
     return await tell(outcome, request);
@@ -198,13 +199,13 @@ async function within(ms: number, isSo: () => boolean | Promise<boolean>): Promi
 async function findSocket({ name, control }: Pick<OrderRequest, "name" | "control">): Promise<string> {
   if (control !== undefined) return requireOwn(control);
   if (name !== undefined) return await namedSocket(name);
-  const found = await managers();
+  const found = await answeredSockets();
   const [only, other] = found;
   if (only === undefined) {
     throw new NoAnswerError(`no manager of this user runs, or none with a socket in ${describePlaces(currentHost)}`);
   }
-  if (other === undefined) return only.path;
-  const names = found.map(({ path }) => nameOfSocket(path)).join(", ");
+  if (other === undefined) return only;
+  const names = found.map(nameOfSocket).join(", ");
   throw new UsageError(`Cannot tell which manager is meant, of ${names}: give its name`);
 }
 
@@ -214,25 +215,30 @@ function requireOwn(path: string): string {
   throw new NoAnswerError(whyNot);
 }
 
-async function namedSocket(name: string): Promise<string> {
-  const sockets = listSockets(currentHost).filter((path) => nameOfSocket(path) === name);
+/** The sockets of this user behind which there is somebody; whether one that is stopped answers is not waited for. */
+async function answeredSockets(): Promise<readonly string[]> {
+  const sockets = listSockets(currentHost);
   const answered = await Promise.all(sockets.map((path) => isAnswered(currentHost, path)));
-  const [path, other] = sockets.filter((_, at) => answered[at]);
+  return sockets.filter((_, at) => answered[at]);
+}
+
+async function namedSocket(name: string): Promise<string> {
+  const sockets = await answeredSockets();
+  const [path, other] = sockets.filter((path) => nameOfSocket(path) === name);
   if (other !== undefined) {
     throw new UsageError(`Cannot tell which '${name}' is meant, that at ${path} or that at ${other}: give --control`);
   }
   if (path !== undefined) return path;
-  const names = (await managers()).map((found) => nameOfSocket(found.path));
-  const hint = names.length === 0
+  const hint = sockets.length === 0
     ? `none has its socket in ${describePlaces(currentHost)}`
-    : `there are ${names.join(", ")}`;
+    : `there are ${sockets.map(nameOfSocket).join(", ")}`;
   throw new NoAnswerError(`no manager is called '${name}': ${hint}`);
 }
 
 async function showStatus(path: string, { json, watch }: OrderRequest): Promise<number> {
   const isTerminal = currentCommandLine.isTerminal("stdout");
   while (true) {
-    const status = await findManager(currentHost, path);
+    const status = await meet(path);
     const text = json ? `${JSON.stringify(status)}\n` : formatStatus(status);
     const isRead = await print("stdout", watch && isTerminal && !json ? `\x1b[H\x1b[2J${text}` : text);
     if (!watch || !isRead) return 0;

@@ -78,9 +78,13 @@ export function workerRows(
   return formatTable([columns.map(([name]) => name), ...rows], NUMBERS);
 }
 
-/** All managers of a user, a line each. */
-export function formatList(all: readonly StatusReport[]): string {
-  const rows = all.map(({ name, pid, state, degraded, ready, maxWorkers, uptimeMs, listeners, work }) => [
+/**
+ * All managers of a user, a line each.
+ *
+ * @param silent The names of those that do not answer.
+ */
+export function formatList(all: readonly StatusReport[], silent: readonly string[]): string {
+  const told = all.map(({ name, pid, state, degraded, ready, maxWorkers, uptimeMs, listeners, work }) => [
     printable(name, 100),
     String(pid),
     degraded ? `${state}, degraded` : state,
@@ -89,7 +93,9 @@ export function formatList(all: readonly StatusReport[]): string {
     listeners.map(({ address }) => address).join(" "),
     printable(work, 300),
   ]);
-  const table = formatTable([["NAME", "PID", "STATE", "WORKERS", "UPTIME", "LISTENS", "RUNS"], ...rows], NUMBERS);
+  const untold = silent.map((name) => [printable(name, 100), "?", "does not answer", "?", "?", "", ""]);
+  const head = ["NAME", "PID", "STATE", "WORKERS", "UPTIME", "LISTENS", "RUNS"];
+  const table = formatTable([head, ...told, ...untold], NUMBERS);
   return table.map((line) => `${line}\n`).join("");
 }
 

@@ -11,6 +11,7 @@ import { currentCommandLine } from "../../runtimes/current_cli.ts";
 import { describeError } from "../events.ts";
 import type { Order } from "../operator/words.ts";
 import { ask, findManager, NoAnswerError } from "./client.ts";
+import { meet } from "./meet.ts";
 import { look, miss, render, tell, type TopState } from "./top_view.ts";
 import { UsageError } from "./usage_error.ts";
 
@@ -27,7 +28,7 @@ export async function top(path: string): Promise<number> {
       "Cannot show top without a terminal: use 'prefork status --watch' for one line after the other",
     );
   }
-  const first = await findManager(currentHost, path); // before the screen changes, so that what is wrong can be read
+  const first = await meet(path); // before the screen changes, so that what is wrong can be read
   const screen = new Screen(path, look(undefined, first, currentHost.now()));
   return await screen.run();
 }
