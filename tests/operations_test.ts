@@ -47,6 +47,18 @@ describe("a stop that an operator asks for", () => {
       await pool.pm[Symbol.asyncDispose]();
     });
   }
+
+  it("is told at once where another is under way, and asks for nothing then", async () => {
+    const pool = new FakePool();
+    const { operations, stops } = operate(pool);
+    operations.heed({ type: "signal", signal: "SIGTERM", relay: "SIGTERM" });
+    const told: string[] = [];
+    const asked = operations.obey(stop, (text) => told.push(text), new Promise(() => {}));
+    assert.deepEqual([told, stops], [["the stop is under way already"], []]);
+    operations.end("stopped");
+    assert.deepEqual(await asked, { type: "done", text: "stopped" });
+    await pool.pm[Symbol.asyncDispose]();
+  });
 });
 
 describe("the state of a manager", () => {

@@ -2,10 +2,23 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { ask, options, prefork, ready, statusOf, web } from "./support/operator.ts";
+import { ask, options, prefork, ready, start, statusOf, web } from "./support/operator.ts";
 import { processState, runCommand, runProgram, runtime, runtimeCommand, tempDir } from "./support/run.ts";
 
 const lingering = fileURLToPath(new URL("./fixtures/lingering.ts", import.meta.url));
+
+describe(`prefork stop on ${runtime}`, () => {
+  it("says at once that a stop is under way", options, async () => {
+    const deaf = "trap '' TERM; echo on; sleep 1000 & wait; wait";
+    await using program = start(["--name", "deaf", "-w", "1", "--stop-timeout", "1h", "--", "/bin/sh", "-c", deaf]);
+    await program.waitForLine("on");
+    await ready(program, 1);
+    assert.equal((await ask(program, "stop")).out, "the stop has begun; --wait waits for its end");
+    const again = await ask(program, "stop");
+    assert.deepEqual([again.code, again.out], [0, "the stop is under way already; --wait waits for its end"]);
+    assert.equal((await ask(program, "stop", "--now", "--wait")).code, 0);
+  });
+});
 
 describe(`prefork stop --wait on ${runtime}`, () => {
   it("does not return before the process of the manager is gone", options, async () => {

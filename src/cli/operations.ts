@@ -184,7 +184,8 @@ export class Operations {
   #stop(now: boolean, tell: Tell): Promise<Reply> {
     const { pool, stop } = this.#parts;
     this.#followers.set(tell, undefined);
-    if (!this.#isStopping) stop();
+    if (this.#isStopping) tell("the stop is under way already"); // the next event may be long in coming
+    else stop();
     if (now) pool.signalAllChildren("SIGKILL");
     if (this.#heir !== undefined) this.#passStopOn(this.#heir);
     return this.#ended.promise;

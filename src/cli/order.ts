@@ -110,10 +110,11 @@ async function send(request: OrderRequest): Promise<number> {
 async function stop(path: string, request: OrderRequest): Promise<number> {
   let pid: number | undefined;
   try {
-    ({ pid } = await meet(path));
+    const manager = await meet(path);
+    pid = manager.pid;
     const outcome = await ask(currentHost, path, request.order, (text) => hear(text, request));
     if (request.wait && outcome?.type === "done") await seeItGo(pid);
-    return await tell(outcome, request);
+    return await tell(outcome, request, manager.state === "stopping" ? "is under way already" : "has begun");
   } catch (error) {
     const wasSeen = request.control === undefined; // by its name only one is found that answers
     if (!await hasStopped(error, pid, path, wasSeen)) throw error;
@@ -137,7 +138,7 @@ function hear(progress: string, { wait }: OrderRequest): boolean {
   return !wait;
 }
 
-async function tell(outcome: Outcome | undefined, { order }: OrderRequest): Promise<number> {
+async function tell(outcome: Outcome | undefined, { order }: OrderRequest, how = "has begun"): Promise<number> {
   if (outcome?.type === "failed") {
     await print(
       "stderr",
@@ -145,7 +146,7 @@ async function tell(outcome: Outcome | undefined, { order }: OrderRequest): Prom
     );
     return 1;
   }
-  const text = outcome?.type === "done" ? outcome.text : `the ${order.do} has begun; --wait waits for its end`;
+  const text = outcome?.type === "done" ? outcome.text : `the ${order.do} ${how}; --wait waits for its end`;
   await print("stdout", `${printable(text, 1000)}\n`);
   return 0;
 }
