@@ -97,6 +97,12 @@ describe(`prefork top on ${runtime}`, () => {
     await terminal.shows(/2 workers from now on, 1 before/);
     await program.waitForErrorLine("is ready", { count: 2 });
     await terminal.shows(/^hello {2}running {2}2\/2 ready/);
+    terminal.press("+++"); // as quickly as they can be pressed
+    await terminal.shows(/5 workers from now on, 4 before/);
+    await terminal.shows(/^hello {2}running {2}5\/5 ready/);
+    for (const key of "---") terminal.press(key);
+    await terminal.shows(/2 workers from now on, 3 before/);
+    await terminal.shows(/^hello {2}running {2}2\/2 ready/);
     terminal.press("r");
     await terminal.shows(/generation 2 serves, with 2 workers/);
     await terminal.shows(/worker=0 gen=2 pid=\d+ is ready/);

@@ -33,12 +33,22 @@ export async function top(path: string): Promise<number> {
   return await screen.run();
 }
 
+/** A size that was asked for. */
+interface Sizing {
+  readonly workers: number;
+  isAnswered: boolean;
+}
+
 class Screen {
   readonly #path: string;
   readonly #ended = Promise.withResolvers<number>();
   #state: TopState;
   /** What a second key is to confirm. */
   #asked: Order | undefined;
+  /** The size asked for last, until a look shows what has come of it. */
+  #sizing: Sizing | undefined;
+  /** Resolves when all sizes are answered: of two connections a manager may hear the later one first. */
+  #sized: Promise<void> = Promise.resolve();
 
   constructor(path: string, state: TopState) {
     this.#path = path;
@@ -77,9 +87,11 @@ class Screen {
   async #lookOn(): Promise<void> {
     while (true) {
       await new Promise<void>((resolve) => currentHost.setTimer(LOOK_MS, resolve).unref());
+      const answered = this.#sizing?.isAnswered ? this.#sizing : undefined;
       try {
         const status = await findManager(currentHost, this.#path);
         this.#state = look(this.#state, status, currentHost.now());
+        if (this.#sizing === answered) this.#sizing = undefined;
       } catch (error) {
         if (!(error instanceof NoAnswerError)) throw error;
         this.#state = miss(this.#state, error.message);
@@ -103,14 +115,13 @@ class Screen {
     this.#asked = undefined;
     if (key === "q" || key === "\x03") return this.#ended.resolve(0);
     if (asked !== undefined) return key === "y" ? this.#do(asked) : this.#note("");
-    const { maxWorkers } = this.#state.status;
     switch (key) {
       case "r":
         return this.#do({ do: "reload" });
       case "+":
-        return this.#do({ do: "scale", workers: maxWorkers + 1 });
+        return this.#resize(1);
       case "-":
-        return this.#do({ do: "scale", workers: Math.max(0, maxWorkers - 1) });
+        return this.#resize(-1);
       case "s":
         this.#asked = { do: "stop", now: false };
         return this.#note(`stop ${this.#state.status.name}? y, or any other key`);
@@ -119,15 +130,35 @@ class Screen {
     }
   }
 
+  /** Counts from what was asked for: whoever presses a key three times in a second means three. */
+  #resize(by: number): void {
+    const workers = Math.max(0, (this.#sizing?.workers ?? this.#state.status.maxWorkers) + by);
+    const sizing: Sizing = { workers, isAnswered: false };
+    this.#sizing = sizing;
+    this.#note("scale...");
+    this.#sized = this.#sized.then(async () => {
+      const isDone = await this.#ask({ do: "scale", workers });
+      sizing.isAnswered = true;
+      if (!isDone && this.#sizing === sizing) this.#sizing = undefined;
+    });
+  }
+
   #do(order: Order): void {
     this.#note(`${order.do}...`);
-    ask(currentHost, this.#path, order).then(
-      (outcome) => {
-        if (outcome?.type === "done") this.#note(outcome.text);
-        if (outcome?.type === "failed") this.#note(outcome.reason);
-      },
-      (error: unknown) => this.#note(describeError(error)),
-    );
+    void this.#ask(order);
+  }
+
+  /** Has it done, and tells what has come of it, and whether that is what was asked for. */
+  async #ask(order: Order): Promise<boolean> {
+    try {
+      const outcome = await ask(currentHost, this.#path, order);
+      if (outcome?.type === "done") this.#note(outcome.text);
+      if (outcome?.type === "failed") this.#note(outcome.reason);
+      return outcome?.type === "done";
+    } catch (error) {
+      this.#note(describeError(error));
+      return false;
+    }
   }
 
   #note(note: string): void {
