@@ -358,6 +358,8 @@ describe(`a manager that tells its status on ${runtime}`, () => {
   it("says what is wrong with what it was given", options, async () => {
     await using dir = await tempDir();
     writeFileSync(dir.file("empty"), "\n");
+    writeFileSync(dir.file("umlaut"), "gr\u00fcn\n");
+    writeFileSync(dir.file("lines"), "a b\nc\n");
     const taken = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => taken.once("listening", resolve));
     const address = taken.address();
@@ -377,6 +379,11 @@ describe(`a manager that tells its status on ${runtime}`, () => {
       [["--status-listen", "unix:/x"], /Cannot use 'unix:\/x' for --status-listen: it must be PORT, HOST:PORT/],
       [["--status-listen", "0", "--status-token-file", dir.file("none")], /Cannot read .*none for --status-token-file/],
       [["--status-listen", "0", "--status-token-file", dir.file("empty")], /it is empty; write a secret into it/],
+      [
+        ["--status-listen", "0", "--status-token-file", dir.file("umlaut")],
+        /Cannot use .*umlaut for --status-token-file: no client can send character 3 of what it holds in an HTTP header; /,
+      ],
+      [["--status-listen", "0", "--status-token-file", dir.file("lines")], /no client can send character 4 /],
     ];
     for (const [args, message] of cases) {
       await using program = start(args);

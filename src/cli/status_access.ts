@@ -10,10 +10,13 @@ import type { IncomingHttpHeaders } from "node:http";
 import { describeError } from "../events.ts";
 import { UsageError } from "./usage_error.ts";
 
+/** What an HTTP header carries as it is, so that it arrives as what the file says. */
+const SENDABLE = /^[\t\x20-\x7e]$/;
+
 /**
  * What clients must know.
  *
- * @throws {UsageError} If the file cannot be read, or holds nothing.
+ * @throws {UsageError} If the file cannot be read, or holds nothing, or what no client can send.
  */
 export function readToken(file: string): string {
   let text: string;
@@ -22,8 +25,15 @@ export function readToken(file: string): string {
   } catch (error) {
     throw new UsageError(`Cannot read ${file} for --status-token-file: ${describeError(error)}`);
   }
-  if (text !== "") return text;
-  throw new UsageError(`Cannot use ${file} for --status-token-file: it is empty; write a secret into it`);
+  if (text === "") {
+    throw new UsageError(`Cannot use ${file} for --status-token-file: it is empty; write a secret into it`);
+  }
+  const at = [...text].findIndex((each) => !SENDABLE.test(each));
+  if (at < 0) return text;
+  throw new UsageError(
+    `Cannot use ${file} for --status-token-file: no client can send character ${at + 1} of what it holds in an HTTP ` +
+      "header; write a secret of one line into it, all of it ASCII",
+  );
 }
 
 /** Whether a client knows the token, in a time that tells nothing of where they differ. */
