@@ -6,13 +6,16 @@ import { Operations } from "../src/cli/operations.ts";
 import { FakePool, outcome } from "./support/pool_on_fake.ts";
 
 /** Operations on a pool that nobody starts. */
-function operate({ pm, host }: FakePool): { readonly operations: Operations; readonly stops: string[] } {
+function operate(
+  { pm, host }: FakePool,
+  reload = () => Promise.resolve(),
+): { readonly operations: Operations; readonly stops: string[] } {
   const stops: string[] = [];
   const operations = new Operations({
     pool: pm,
     host,
     facts: () => ({ name: "app", runtime: "deno", work: "app.ts" }),
-    changes: { reload: async () => {}, upgrade: async () => {} },
+    changes: { reload, upgrade: async () => {} },
     past: () => undefined,
     logFile: undefined,
     stop: () => void stops.push("stop"),
@@ -57,6 +60,20 @@ describe("a stop that an operator asks for", () => {
     assert.deepEqual([told, stops], [["the stop is under way already"], []]);
     operations.end("stopped");
     assert.deepEqual(await asked, { type: "done", text: "stopped" });
+    await pool.pm[Symbol.asyncDispose]();
+  });
+});
+
+describe("a reload that an operator asks for", () => {
+  it("tells where to look for what a worker printed, if one has ended", async () => {
+    const pool = new FakePool();
+    const reasons = ["worker=0 gen=2 pid=7 exited with status 1 before it was ready", "it asks for help"];
+    const told = await Promise.all(reasons.map(async (reason) => {
+      const { operations } = operate(pool, () => Promise.reject(new Error(reason)));
+      const reply = await operations.obey({ do: "reload" }, () => {}, new Promise(() => {}));
+      return reply.type === "failed" ? reply.reason.slice(reason.length) : reply;
+    }));
+    assert.deepEqual(told, [`; what was printed is on the standard error of the manager, pid=${pool.host.pid}`, ""]);
     await pool.pm[Symbol.asyncDispose]();
   });
 });

@@ -59,7 +59,9 @@ describe(`the operator's commands on ${runtime}`, () => {
     writeFileSync(file, "throws");
     const bad = await ask(program, "reload", "--wait");
     assert.equal(bad.code, 1);
-    assert.match(bad.errors, /prefork: Cannot reload: .*exited with status 1.* Generation 2 goes on serving$/);
+    const reason = /prefork: Cannot reload: .*exited with status 1.* Generation 2 goes on serving; /;
+    const where = `what was printed is on the standard error of the manager, pid=${program.pid}$`;
+    assert.match(bad.errors, new RegExp(reason.source + where));
     writeFileSync(file, "good");
     const begun = await ask(program, "reload");
     assert.deepEqual([begun.code, begun.out], [0, "the reload has begun; --wait waits for its end"]);

@@ -151,16 +151,19 @@ export class Operations {
     try {
       return { type: "done", text: await change() };
     } catch (error) {
-      return { type: "failed", reason: `${describeError(error)}${this.#whereToLook()}` };
+      const reason = describeError(error);
+      return { type: "failed", reason: `${reason}${this.#whereToLook(reason)}` };
     } finally {
       this.#followers.delete(tell);
     }
   }
 
-  /** Why a worker ended it has printed, and not to whoever asked for the change. */
-  #whereToLook(): string {
-    const { logFile, facts } = this.#parts;
-    return logFile === undefined ? "" : `; 'prefork logs ${facts().name}' shows what was printed`;
+  /** Why a worker ended it has printed, and not to whoever asked for the change. What was not tried printed nothing. */
+  #whereToLook(reason: string): string {
+    const { host, logFile, facts } = this.#parts;
+    if (logFile !== undefined) return `; 'prefork logs ${facts().name}' shows what was printed`;
+    const hasEnded = / exited with status \d/.test(reason);
+    return hasEnded ? `; what was printed is on the standard error of the manager, pid=${host.pid}` : "";
   }
 
   async #reopen(): Promise<Reply> {
