@@ -5,6 +5,7 @@ import { currentHost } from "../runtimes/current.ts";
 import { currentCommandLine } from "../runtimes/current_cli.ts";
 import { parseEnvFile } from "../src/cli/env_file.ts";
 import { HELP } from "../src/cli/help.ts";
+import { COMMAND_NAMES, meantBy } from "../src/cli/parse_order.ts";
 import { parse } from "../src/cli/parse.ts";
 import { poolOptions } from "../src/cli/pool_options.ts";
 import { prepare } from "../src/cli/prepare.ts";
@@ -217,6 +218,26 @@ test("a worker has as long to finish in a reload as to stop, and longer than to 
   assert.equal(await times(""), 30_000);
   assert.equal(await times("--drain-timeout 60s"), 90_000);
   assert.equal(await times("--drain-timeout 2s --stop-timeout 5s"), 5000);
+});
+
+test("the help names every command", () => {
+  for (const name of COMMAND_NAMES) assert.match(HELP, new RegExp(`\\b${name}\\b(?!-)`), name);
+});
+
+test("meantBy() knows slips, and what others call a command", () => {
+  const cases: readonly [string, string | undefined][] = [
+    ["staus", "the command 'status'"],
+    ["start", "the command 'run'"],
+    ["ps", "the command 'list'"],
+    ["restart", "the command 'reload'"],
+    ["help", "--help"],
+    ["version", "--version"],
+    ["run", undefined],
+    ["help.ts", undefined],
+    ["./ps", undefined],
+    ["constructor", undefined],
+  ];
+  for (const [word, meant] of cases) assert.equal(meantBy(word), meant, word);
 });
 
 test("the help fits on a screen", () => {

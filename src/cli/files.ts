@@ -8,7 +8,7 @@ import { accessSync, constants, existsSync, readdirSync, statSync } from "node:f
 import { basename, delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { nearest } from "../nearest.ts";
-import { nearestCommand } from "./parse_order.ts";
+import { meantBy } from "./parse_order.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** What Deno can load a worker from, besides files. */
@@ -41,9 +41,9 @@ function parseAddress(module: string): { readonly url: URL; readonly path: strin
 
 /** Whoever mistypes a command names a worker by it. */
 function requireWorker(path: string, cwd: string): string {
-  const command = existsSync(resolve(cwd, path)) ? undefined : nearestCommand(path);
-  if (command === undefined) return requireFile("the worker", path, cwd);
-  throw new UsageError(`Cannot find the worker '${path}'; did you mean the command '${command}'?`);
+  const meant = existsSync(resolve(cwd, path)) ? undefined : meantBy(path);
+  if (meant === undefined) return requireFile("the worker", path, cwd);
+  throw new UsageError(`Cannot find the worker '${path}'; did you mean ${meant}?`);
 }
 
 /** The absolute path of a file that must be there. */

@@ -9,6 +9,7 @@ export const HELP = `Keeps a pool of worker processes alive, and turns the signa
 
   prefork [run] WORKER [options] [-- args...]     a module (path or URL); options before or after it
   prefork [run] [options] -- COMMAND [args...]    any program
+  prefork list|status|top|reload|upgrade|scale|signal|logs|reopen|stop|check|completion  each has --help
   For "prefork" write "deno run -A mod.ts" or "bun run mod.ts".    -h, --help, -V, --version
 
 Pool

@@ -5,7 +5,7 @@
  */
 
 import type { ConfigArguments } from "./config.ts";
-import { isHelp, isOrder, nearestCommand, readOrder } from "./parse_order.ts";
+import { isHelp, isOrder, meantBy, readOrder } from "./parse_order.ts";
 import type { Given, Request, Target } from "./request.ts";
 import { isList, optionNamed } from "./run_options.ts";
 import { readTokens, type Said } from "./tokens.ts";
@@ -30,10 +30,10 @@ export function parse(args: readonly string[], config?: ConfigArguments): Reques
     return request.kind === "run" ? { kind: "check", run: request } : request;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    const command = nearestCommand(args[0]); // what follows was meant for it, and is wrong for a worker
+    const meant = meantBy(args[0]); // what follows was meant for it, and is wrong for a worker
     return {
       kind: "error",
-      message: command === undefined ? error.message : `${error.message}; did you mean the command '${command}'?`,
+      message: meant === undefined ? error.message : `${error.message}; did you mean ${meant}?`,
     };
   }
 }

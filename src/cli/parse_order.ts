@@ -75,9 +75,34 @@ export interface LogsRequest {
 /** All words that stand first, besides a worker. */
 export const COMMAND_NAMES: readonly string[] = ["run", "check", "completion", ...Object.keys(COMMANDS)];
 
-/** The command that a word is a slip of; what has a dot or a slash is a file. */
-export function nearestCommand(word = ""): string | undefined {
-  return /^\w+$/.test(word) && !COMMAND_NAMES.includes(word) ? nearest(word, COMMAND_NAMES) : undefined;
+/** What others call a command. */
+const SYNONYMS = new Map([
+  ["start", "run"],
+  ["serve", "run"],
+  ["ps", "list"],
+  ["ls", "list"],
+  ["info", "status"],
+  ["show", "status"],
+  ["monitor", "top"],
+  ["tail", "logs"],
+  ["restart", "reload"],
+  ["update", "upgrade"],
+  ["resize", "scale"],
+  ["kill", "stop"],
+  ["quit", "stop"],
+  ["shutdown", "stop"],
+  ["test", "check"],
+]);
+
+/** What stands first and is no command, but asks for one thing as an option does. */
+const QUESTIONS = ["help", "version"];
+
+/** What a word was meant for that is near to a command, or what others call it; what has a dot or a slash is a file. */
+export function meantBy(word = ""): string | undefined {
+  if (!/^\w+$/.test(word) || COMMAND_NAMES.includes(word)) return undefined;
+  if (QUESTIONS.includes(word)) return `--${word}`;
+  const command = SYNONYMS.get(word) ?? nearest(word, COMMAND_NAMES);
+  return command && `the command '${command}'`;
 }
 
 /** Whether a word asks what there is to say. */
