@@ -16,9 +16,10 @@ export async function main(args: readonly string[] = currentCommandLine.args): P
   try {
     return await obey(args);
   } catch (error) {
-    if (!isForbidden(error) && !isOfSystem(error)) throw error;
+    const isMistake = error instanceof UsageError || isForbidden(error);
+    if (!isMistake && !isOfSystem(error)) throw error;
     await print("stderr", `prefork: ${error.message}\n`).catch(() => false);
-    return isForbidden(error) ? 2 : 1;
+    return isMistake ? 2 : 1;
   }
 }
 
