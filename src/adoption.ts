@@ -7,9 +7,10 @@
  */
 
 import type { SocketAddress } from "./address.ts";
+import { endOfTable, readFile } from "./descriptors.ts";
 import { encodeEvent, EPOLL_CTL_ADD, EPOLL_CTL_DEL, type EpollEntry, parseFdinfo } from "./epoll.ts";
 import { refusal } from "./host_common.ts";
-import { type Bytes, cString, errnoText, int32, type Libc } from "./libc.ts";
+import { type Bytes, errnoText, int32, type Libc } from "./libc.ts";
 import type { Acceptor } from "./serving.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
 import { cookieOf, isListening, isStream, localAddress } from "./socket_facts.ts";
@@ -18,7 +19,7 @@ import type { ProcessHost } from "./types.ts";
 const FIRST_FD = 3;
 /** The runtimes open their epoll set as they start, so its number is small. */
 const MAX_EPOLL_FD = 1024;
-/** No process was seen to leave so many numbers unused in between. */
+/** Where nobody tells how far to look: no process was seen to leave so many numbers unused in between. */
 const MAX_GAP = 1024;
 const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
@@ -264,24 +265,11 @@ function countConnections(libc: Libc, shared: SocketAddress): number {
 /** The lowest descriptor for which `test` holds. */
 function findDescriptor(libc: Libc, test: (fd: number) => boolean): number | undefined {
   const F_GETFD = 1;
-  for (let fd = FIRST_FD, lastOpen = fd; fd - lastOpen < MAX_GAP; fd++) {
+  const end = endOfTable(libc);
+  for (let fd = FIRST_FD, lastOpen = fd; fd < (end ?? lastOpen + MAX_GAP); fd++) {
     if (libc.fcntl(fd, F_GETFD, 0) < 0) continue;
     lastOpen = fd;
     if (test(fd)) return fd;
   }
   return undefined;
-}
-
-/** By the C library, since Deno itself lets nobody read `/proc` but who may do everything. */
-function readFile(libc: Libc, path: string): string {
-  const fd = libc.open(cString(path), 0);
-  if (fd < 0) return "";
-  const decoder = new TextDecoder();
-  const buffer = new Uint8Array(4096);
-  let text = "";
-  for (let length = libc.read(fd, buffer, 4096); length > 0; length = libc.read(fd, buffer, 4096)) {
-    text += decoder.decode(buffer.subarray(0, length), { stream: true });
-  }
-  libc.close(fd);
-  return text;
 }

@@ -40,9 +40,9 @@ export class Generations implements Disposable {
 
   /** Makes the next generation. */
   add(asked: Work, work: ReadyWork, terms: Terms, rules?: Rules): Generation {
+    terms.sockets?.setBlocking(asked.type === "command");
     const generation = ++this.#newest;
     this.#known = [...this.#known, { generation, asked, work, terms, waits: false }];
-    terms.sockets?.setBlocking(asked.type === "command");
     return { number: generation, channel: asked.type !== "command", rules };
   }
 

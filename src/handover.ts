@@ -28,6 +28,8 @@ export interface HandedSocket {
   readonly file: string | undefined;
   /** Tells that file from another of its name. */
   readonly fileId?: string;
+  /** Whether an accept on it waits, as the workers have it that the old manager made last. */
+  readonly isBlocking?: boolean;
 }
 
 /** What a new manager is told by the one that started it. */
@@ -122,12 +124,13 @@ export function decodeTask(text: string): Task {
 }
 
 function readSocket(value: unknown): HandedSocket {
-  const { fd, asked, bound, name, file, fileId } = objectOf(value);
+  const { fd, asked, bound, name, file, fileId, isBlocking } = objectOf(value);
   if (typeof fd !== "number" || typeof asked !== "string" || typeof bound !== "string") {
     throw new TypeError(`Cannot use ${UPGRADE_VARIABLE}: ${JSON.stringify(value)} is no socket`);
   }
   const id = typeof fileId === "string" ? { fileId } : {};
-  return { fd, asked, bound, name: textOf(name), file: textOf(file), ...id };
+  const manner = typeof isBlocking === "boolean" ? { isBlocking } : {};
+  return { fd, asked, bound, name: textOf(name), file: textOf(file), ...id, ...manner };
 }
 
 function textOf(value: unknown): string | undefined {

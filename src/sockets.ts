@@ -8,6 +8,7 @@
 import { FIRST_FD } from "./activation.ts";
 import { formatAddress, type SocketAddress } from "./address.ts";
 import { describeError } from "./events.ts";
+import { endOfTable } from "./descriptors.ts";
 import { type HandedSocket, Inheritance } from "./handover.ts";
 import { type Libc, NoLibcError } from "./libc.ts";
 import type { ListenOptions } from "./listen.ts";
@@ -24,7 +25,7 @@ const F_SETFL = 4;
 const FD_CLOEXEC = 1;
 const O_NONBLOCK = 0o4000;
 
-/** Nobody hands a process so many descriptors that they go beyond this. */
+/** Where nobody tells how many there are. */
 const MAX_INHERITED_FD = 1024;
 
 /** A socket was closed or shut down. */
@@ -106,14 +107,32 @@ export class SharedSockets implements Disposable {
   /**
    * Says whether an accept waits until somebody comes: programs written for start_server or systemd rely on it, and an
    * event loop must not stand still when another worker was faster. All who have a socket share this.
+   *
+   * @throws {Error} If the workers of the manager before this one, which serve still, need it otherwise.
    */
   setBlocking(isBlocking: boolean): void {
     if (isBlocking === this.#isBlocking) return; // a command may be a manager itself, and have set what it needs
+    this.#refuseForOthers(isBlocking);
     this.#isBlocking = isBlocking;
-    for (const { fd } of this.#sockets) {
+    for (const { fd, claimed } of this.#sockets) {
+      if (claimed?.isBlocking === isBlocking) continue; // the same
       const flags = this.#libc.fcntl(fd, F_GETFL, 0);
       this.#libc.fcntl(fd, F_SETFL, isBlocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
     }
+  }
+
+  #refuseForOthers(isBlocking: boolean): void {
+    const other = this.#sockets.find(({ claimed }) => (claimed?.isBlocking ?? isBlocking) !== isBlocking);
+    if (other === undefined) return;
+    const why = isBlocking
+      ? "are no commands, and would stand still if an accept waited, as commands want it"
+      : "are commands, and would fail if an accept did not wait until somebody comes";
+    throw new Error(
+      `Cannot take over ${
+        formatAddress(other.address)
+      }: the workers there ${why}; stop that manager, and start this one ` +
+        "by itself",
+    );
   }
 
   /** Runs `spawn`: what it starts inherits the sockets, at the numbers they have here. */
@@ -192,7 +211,9 @@ export class SharedSockets implements Disposable {
 
   /** The sockets as the next manager has them, at their numbers here or from 3 on. */
   handed(atOwnNumbers: boolean): readonly HandedSocket[] {
-    return handedOver(this.#sockets, (index, fd) => atOwnNumbers ? fd : FIRST_FD + index);
+    const manner = this.#isBlocking === undefined ? {} : { isBlocking: this.#isBlocking };
+    return handedOver(this.#sockets, (index, fd) => atOwnNumbers ? fd : FIRST_FD + index)
+      .map((socket) => ({ ...socket, ...manner }));
   }
 
   /** The places of those that the manager before this one handed over, in its list. */
@@ -283,7 +304,8 @@ function isSameFile(a: SocketFile | undefined, b: SocketFile | undefined): boole
 
 /** What this process was given is not its workers', who get the sockets that are meant for them. */
 function keepToItself(libc: Libc): void {
-  for (let fd = FIRST_FD; fd < MAX_INHERITED_FD; fd++) {
+  const end = endOfTable(libc) ?? MAX_INHERITED_FD;
+  for (let fd = FIRST_FD; fd < end; fd++) {
     if (libc.fcntl(fd, F_GETFD, 0) === 0) libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
 }

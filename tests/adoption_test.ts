@@ -148,6 +148,8 @@ describe("adoption", () => {
     adopter.open({ address: at("127.0.0.1", 80), type: 2 }); // UDP
     adopter.open({ address: at("127.0.0.1", 81) });
     assert.equal(acceptor.connections(), 2);
+    adopter.open({ address: at("127.0.0.1", 80) }, 5000); // one of many is left
+    assert.equal(acceptor.connections(), 3);
     const other = begin(at("127.0.0.1", 80));
     const only = (await other.prepare())();
     other.adopter.open({ address: at("127.0.0.1", 80) });

@@ -90,9 +90,7 @@ export class FakeAdopter {
       addressOf: () => 0n,
       close: (fd) => (this.files.delete(fd), 0),
       open: (path) => {
-        const isEpoll = new TextDecoder().decode(path) === `/proc/self/fdinfo/${EPOLL_FD}\0`;
-        const lines = [...this.watched].map((fd) => `tfd: ${fd} events: 1 data: ${fd.toString(16)}\n`);
-        this.#info = new TextEncoder().encode(isEpoll ? lines.join("") : "");
+        this.#info = new TextEncoder().encode(this.#tell(new TextDecoder().decode(path).slice(0, -1)));
         return FDINFO_FD;
       },
       read: (_, buffer) => {
@@ -123,13 +121,23 @@ export class FakeAdopter {
     };
   }
 
-  /** Opens a socket, and gives its number. */
-  open(facts: Partial<FakeFile> & Pick<FakeFile, "address">): number {
-    return this.#add({ cookie: ++this.#cookies, type: 1, isListening: false, waiting: 0, deferral: 0, ...facts });
+  /** What stands in a file of the system. */
+  #tell(path: string): string {
+    if (path === "/proc/self/status") {
+      return `Name:\tfake\nFDSize:\t${Math.max(...this.files.keys()) + 1}\nThreads:\t1\n`;
+    }
+    if (path !== `/proc/self/fdinfo/${EPOLL_FD}`) return "";
+    return [...this.watched].map((fd) => `tfd: ${fd} events: 1 data: ${fd.toString(16)}\n`).join("");
   }
 
-  #add(file: FakeFile): number {
-    let fd = EPOLL_FD + 1;
+  /** Opens a socket at the first free number from `least` on, and gives that. */
+  open(facts: Partial<FakeFile> & Pick<FakeFile, "address">, least = EPOLL_FD + 1): number {
+    const file = { cookie: ++this.#cookies, type: 1, isListening: false, waiting: 0, deferral: 0, ...facts };
+    return this.#add(file, least);
+  }
+
+  #add(file: FakeFile, least = EPOLL_FD + 1): number {
+    let fd = least;
     while (this.files.has(fd)) fd++;
     this.files.set(fd, file);
     return fd;

@@ -19,7 +19,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { currentHost } from "../runtimes/current.ts";
 import { currentLibc } from "../runtimes/current_libc.ts";
-import { Inheritance } from "../src/handover.ts";
+import { decodeTask, encodeTask, Inheritance } from "../src/handover.ts";
 import { checkListen, type Listen, type ListenOptions } from "../src/listen.ts";
 import { cString, type Libc, NoLibcError } from "../src/libc.ts";
 import { encodeSockaddr } from "../src/sockaddr.ts";
@@ -30,6 +30,8 @@ import { type TempDir, tempDir } from "./support/run.ts";
 const options = { skip: process.platform !== "linux", timeout: 180_000 };
 const NONBLOCK = 0o4000;
 const CLOEXEC = 0o2000000;
+/** What a new manager is told besides its sockets. */
+const TASK = { dir: "/", token: "", pool: "", pid: 1, stays: true };
 
 function open(listen: Listen | readonly Listen[], host: ProcessHost = currentHost): SharedSockets {
   return SharedSockets.open(checkListen(listen), host, currentLibc);
@@ -205,6 +207,33 @@ describe("the sockets of a manager", () => {
     sockets.pass((fds) => fds.forEach((fd) => libc.fcntl(fd, F_SETFL, 0)));
     assert.deepEqual(areBlocking(), [true, false]);
   });
+
+  it(
+    "are left as they are to workers of the same kind, and refused to others while those before serve",
+    options,
+    () => {
+      const libc = currentLibc();
+      const F_SETFL = 4;
+      for (const isBlocking of [false, true]) {
+        using first = open(["127.0.0.1:0"]);
+        first.setBlocking(isBlocking);
+        const [fd = -1] = first.workerListeners(true).map((listener) => listener.fd);
+        libc.fcntl(fd, F_SETFL, isBlocking ? NONBLOCK : 0); // by a worker that knows better
+        const handed = first.handed(true).map((socket) => ({ ...socket, fd: libc.fcntl(socket.fd, 0, 100) }));
+        const inheritance = new Inheritance(decodeTask(encodeTask({ ...TASK, sockets: handed })).sockets);
+        using next = SharedSockets.open(
+          checkListen(first.listeners.map(({ text }) => text)),
+          currentHost,
+          currentLibc,
+          inheritance,
+        );
+        const message = /^Cannot take over 127\.0\.0\.1:\d+: the workers there are (no )?commands, and would /;
+        assert.throws(() => next.setBlocking(!isBlocking), { message });
+        next.setBlocking(isBlocking);
+        assert.equal((flagsOf(fd) & NONBLOCK) !== 0, isBlocking);
+      }
+    },
+  );
 
   it("give the file of a Unix socket its mode and its owner from the start", options, async () => {
     await using dir = await tempDir();

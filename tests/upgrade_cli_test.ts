@@ -149,6 +149,31 @@ describe("SIGUSR2 on the command line", () => {
     await stop(program, heir);
   });
 
+  it(
+    "is refused where a module would become a command on the same sockets, and leaves these as they are",
+    options,
+    async () => {
+      await using dir = await tempDir();
+      const write = (config: object) => writeFileSync(dir.file("prefork.config.json"), JSON.stringify(config));
+      write({ worker: loaded, listen: "127.0.0.1:0" });
+      await using program = start(["--config", dir.file("prefork.config.json")], { cwd: dir.path });
+      await program.waitForErrorLine("is ready", { count: 2 });
+      await using loads = loadOn({ port: await portOf(program) });
+      await answersByOthers(loads, () => {});
+      write({ command: ["/bin/sh", "-c", "exec sleep 1000"], listen: "127.0.0.1:0" });
+      program.kill("SIGUSR2");
+      await program.waitForErrorLine(
+        /Cannot take over 127\.0\.0\.1:\d+: the workers there are no commands, and would stand/,
+      );
+      await program.waitForErrorLine(/the upgrade failed, this manager goes on/);
+      const { answered } = loads.map(({ tally }) => tally)[0] ?? assert.fail("no load");
+      const before = answered["one shot"] ?? 0;
+      await waitFor(() => (answered["one shot"] ?? 0) > before + 20, { what: "more answers" });
+      await expectNoLoss(program, loads);
+      await stop(program, program.pid);
+    },
+  );
+
   it("replaces the manager of commands, whichever way they are written", options, async () => {
     await using dir = await tempDir();
     const script = dir.file("command.sh");
