@@ -417,6 +417,7 @@ export class Manager {
     if (isStop) this.#succession.abandon(`the pool was told to stop by ${event.signal}`);
     if (event.type === "spawn" || event.type === "reap") this.#generations.count(event);
     if (event.type === "reap") this.#generations.forget(this.#state);
+    if (event.type === "ready") this.#generations.termsOf(event.worker.generation).sockets?.keepBacklog();
     if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
     if (event.type === "reloaded") this.sockets?.settle();
     this.#lookouts.keep();

@@ -345,7 +345,9 @@ async function tryAdoption(
 }
 
 function kindOf({ host }: ServingSite, { address, fd }: WorkerListener): PrivateKind {
-  return address.type === "tcp" ? { type: "tcp" } : { type: "unix", path: `@prefork-${host.pid}-${fd}` };
+  if (address.type === "tcp") return { type: "tcp" };
+  // Whoever could guess the name might take it before.
+  return { type: "unix", path: `@prefork-${host.pid}-${fd}-${crypto.randomUUID()}` };
 }
 
 /** The kind of a server, where another one of it can be. */

@@ -64,6 +64,8 @@ export interface SharedSocket extends Omit<Listener, "text"> {
   readonly given?: number;
   /** How it was asked for, if it was open already: holds once it is known that this is to go on. */
   readonly change?: ListenOptions;
+  /** How many connections may wait, unless somebody else has said so. */
+  readonly backlog?: number;
 }
 
 /**
@@ -203,7 +205,9 @@ class Opener {
     const name = asked === INHERIT ? wanted.name ?? claimed.name : nameOf(wanted);
     this.#tryAccess(claimed, wanted);
     const fd = duplicate(this.#libc, claimed.fd, claimed.bound);
-    this.#keep({ fd, name, file: undefined, asked, claimed, change: wanted });
+    const isGiven = asked === INHERIT || asked.startsWith("fd:");
+    const backlog = wanted.backlog ?? (isGiven ? undefined : BACKLOG);
+    this.#keep({ fd, name, file: undefined, asked, claimed, change: wanted, ...backlog !== undefined && { backlog } });
   }
 
   #tryAccess(claimed: Claimed, { mode, owner }: ListenOptions): void {
@@ -228,7 +232,8 @@ class Opener {
     // Workers get their own; no other process that is started from here is to have it.
     this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
     const own = duplicate(this.#libc, fd, `fd:${fd}`);
-    this.#keep({ fd: own, name, file: undefined, asked, given: fd, change: wanted }, `fd:${fd}`);
+    const backlog = wanted.backlog === undefined ? {} : { backlog: wanted.backlog };
+    this.#keep({ fd: own, name, file: undefined, asked, given: fd, change: wanted, ...backlog }, `fd:${fd}`);
   }
 
   #bind({ name, address }: Pick<Listener, "name" | "address">, options: ListenOptions, asked: string): void {
@@ -241,7 +246,7 @@ class Opener {
     try {
       const isFile = place.type === "unix" && !place.path.startsWith("@");
       const file = isFile ? this.#listenAt(fd, place.path, options) : this.#listenOn(fd, place, options);
-      this.#keep({ fd, name, file, asked });
+      this.#keep({ fd, name, file, asked, backlog: options.backlog ?? BACKLOG });
     } catch (error) {
       this.#libc.close(fd);
       throw error;

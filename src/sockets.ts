@@ -121,6 +121,13 @@ export class SharedSockets implements Disposable {
     }
   }
 
+  /** A server that listens on what it is given may have said for itself how many connections may wait. */
+  keepBacklog(): void {
+    for (const { fd, backlog, change } of this.#sockets) {
+      if (backlog !== undefined && change === undefined) this.#libc.listen(fd, backlog);
+    }
+  }
+
   #refuseForOthers(isBlocking: boolean): void {
     const other = this.#sockets.find(({ claimed }) => (claimed?.isBlocking ?? isBlocking) !== isBlocking);
     if (other === undefined) return;

@@ -1,5 +1,6 @@
 /** The command line serves: real processes, real sockets, the real start_server and systemd-socket-activate. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, lstatSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
@@ -198,6 +199,20 @@ describe("prefork -l", () => {
       await stop(program);
     },
   );
+
+  it("has as many connections wait as it was told, whatever a server makes of that", options, async () => {
+    for (const more of [[], ["--no-adoption"]]) {
+      await using program = start([hello, "-l", "127.0.0.1:0", "-w", "1", "--backlog", "77", ...more]);
+      const port = await portOf(program);
+      await program.waitForErrorLine(/is ready$/);
+      const queue = () =>
+        execFileSync("ss", ["-ltnH", `sport = :${port}`], { encoding: "utf8" }).trim().split(/\s+/)[2];
+      await waitFor(() => queue() === "77", { what: "a queue of 77" }).catch((error) => {
+        assert.fail(`${error.message}: it is ${queue()}`);
+      });
+      await stop(program);
+    }
+  });
 
   it("says in one sentence what it cannot listen on", options, async () => {
     await using dir = await tempDir();
