@@ -1,4 +1,4 @@
-// A manager of WORKERS such workers, which passes SIGUSR2 on.
+// A manager of WORKERS such workers, which passes SIGUSR2 on, and replaces them by SIGHUP.
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { Prefork } from "../../mod.ts";
@@ -6,9 +6,8 @@ import { Prefork } from "../../mod.ts";
 await using pool = new Prefork({
   maxWorkers: Number(process.env["WORKERS"]),
   maxSurge: 8,
-  trapSignals: { SIGTERM: "SIGTERM", SIGUSR2: "SIGUSR2" },
+  trapSignals: { SIGTERM: "SIGTERM", SIGUSR2: "SIGUSR2", SIGHUP: { signal: "SIGTERM", replace: "before" } },
 });
-process.on("SIGHUP", () => void pool.reload().catch(() => {}));
 do await pool.startModule(fileURLToPath(new URL("./many_worker.ts", import.meta.url))); while (
   pool.signalReceived !== "SIGTERM"
 );
