@@ -67,8 +67,8 @@ const BOOT_FAILURES = 3;
  * Workers that do jobs, one after the other: the form that people want in JavaScript of what {@linkcode ForkManager} does.
  *
  * A worker runs this program again up to the first job that is given to any pool; from there on it does jobs, and what
- * comes after awaiting that one is not run in it. So all pools must be made before that. Or the job is a module of its own, whose default export
- * is a function.
+ * comes after awaiting that one is not run in it. So all pools must be made before that. Or the job is a module of its
+ * own, whose default export is a function.
  *
  * @typeParam Item What a job is given: anything that the structured clone algorithm knows.
  * @typeParam Result What it gives, likewise.
