@@ -11,12 +11,13 @@ import type { Child, ProcessHost, Timer } from "./types.ts";
 /**
  * `c PID` and `w PID` enter a command and a worker of the library, `- PID` takes one out. At the end commands are told
  * to stop at once, unless SIGURG said that they were told; workers of the library see it for themselves and drain. What
- * is left after `$1` or `t` tenths of a second is killed, and the directory of the control socket, `$2` or `d DIR`, goes. A signal
- * ends a `read` as an end of file does, but leaves its mark. Whoever stops all of a service at once does not stop the guard.
+ * is left after `$1` or `t` tenths of a second is killed, and the directory of the control socket, `$2` or `d DIR`,
+ * goes. A signal ends a `read` as an end of file does, but leaves its mark. Whoever stops all of a service at once does
+ * not stop the guard.
  *
  * A command that was made, and is not entered yet, cannot see that its manager is gone. But it has a mark, of which the
- * guard knows the number that was entered last, `n NUMBER`: those that come after it are commands, too. No command has the pipe,
- * so that all of them have their environment by the time of its end.
+ * guard knows the number that was entered last, `n NUMBER`: those that come after it are commands, too. No command has
+ * the pipe, so that all of them have their environment by the time of its end.
  */
 const SCRIPT = `
 commands=' ' workers=' ' tenths=$1 dir=$2 last=0 told= signalled=
