@@ -64,8 +64,8 @@ export interface SharedSocket extends Omit<Listener, "text"> {
   readonly given?: number;
   /** How it was asked for, if it was open already: holds once it is known that this is to go on. */
   readonly change?: ListenOptions;
-  /** How many connections may wait, unless somebody else has said so. */
-  readonly backlog?: number;
+  /** How many connections may wait; undefined if somebody else has said so. */
+  readonly backlog: number | undefined;
 }
 
 /**
@@ -207,7 +207,7 @@ class Opener {
     const fd = duplicate(this.#libc, claimed.fd, claimed.bound);
     const isGiven = asked === INHERIT || asked.startsWith("fd:");
     const backlog = wanted.backlog ?? (isGiven ? undefined : BACKLOG);
-    this.#keep({ fd, name, file: undefined, asked, claimed, change: wanted, ...backlog !== undefined && { backlog } });
+    this.#keep({ fd, name, file: undefined, asked, claimed, change: wanted, backlog });
   }
 
   #tryAccess(claimed: Claimed, { mode, owner }: ListenOptions): void {
@@ -232,8 +232,8 @@ class Opener {
     // Workers get their own; no other process that is started from here is to have it.
     this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
     const own = duplicate(this.#libc, fd, `fd:${fd}`);
-    const backlog = wanted.backlog === undefined ? {} : { backlog: wanted.backlog };
-    this.#keep({ fd: own, name, file: undefined, asked, given: fd, change: wanted, ...backlog }, `fd:${fd}`);
+    const { backlog } = wanted;
+    this.#keep({ fd: own, name, file: undefined, asked, given: fd, change: wanted, backlog }, `fd:${fd}`);
   }
 
   #bind({ name, address }: Pick<Listener, "name" | "address">, options: ListenOptions, asked: string): void {

@@ -7,8 +7,8 @@
 
 import { FIRST_FD } from "./activation.ts";
 import { formatAddress, type SocketAddress } from "./address.ts";
-import { describeError } from "./events.ts";
 import { endOfTable } from "./descriptors.ts";
+import { describeError } from "./events.ts";
 import { type HandedSocket, Inheritance } from "./handover.ts";
 import { type Libc, NoLibcError } from "./libc.ts";
 import type { ListenOptions } from "./listen.ts";
@@ -121,10 +121,14 @@ export class SharedSockets implements Disposable {
     }
   }
 
-  /** A server that listens on what it is given may have said for itself how many connections may wait. */
+  /**
+   * A server that listens on what it is given may have said for itself how many connections may wait. A socket that was
+   * lost stays so, for {@linkcode check} to tell.
+   */
   keepBacklog(): void {
     for (const { fd, backlog, change } of this.#sockets) {
-      if (backlog !== undefined && change === undefined) this.#libc.listen(fd, backlog);
+      if (backlog === undefined || change !== undefined || !isListening(this.#libc, fd)) continue;
+      this.#libc.listen(fd, backlog);
     }
   }
 
@@ -134,11 +138,9 @@ export class SharedSockets implements Disposable {
     const why = isBlocking
       ? "are no commands, and would stand still if an accept waited, as commands want it"
       : "are commands, and would fail if an accept did not wait until somebody comes";
+    const address = formatAddress(other.address);
     throw new Error(
-      `Cannot take over ${
-        formatAddress(other.address)
-      }: the workers there ${why}; stop that manager, and start this one ` +
-        "by itself",
+      `Cannot take over ${address}: the workers there ${why}; stop that manager, and start this one by itself`,
     );
   }
 

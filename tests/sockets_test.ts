@@ -235,6 +235,14 @@ describe("the sockets of a manager", () => {
     },
   );
 
+  it("are not brought back by how many connections may wait", options, () => {
+    using sockets = open(["127.0.0.1:0"]);
+    const [fd = -1] = sockets.workerListeners(true).map((listener) => listener.fd);
+    currentLibc().shutdown(fd, 2);
+    sockets.keepBacklog();
+    assert.throws(() => sockets.check(), { name: "LostSocketError" });
+  });
+
   it("give the file of a Unix socket its mode and its owner from the start", options, async () => {
     await using dir = await tempDir();
     const address = `unix:${dir.file("m.sock")}`;
