@@ -7,7 +7,7 @@
  */
 
 import type { SocketAddress } from "./address.ts";
-import { endOfTable, readFile } from "./descriptors.ts";
+import { endOfTable, pollOne, readFile } from "./descriptors.ts";
 import { encodeEvent, EPOLL_CTL_ADD, EPOLL_CTL_DEL, type EpollEntry, parseFdinfo } from "./epoll.ts";
 import { refusal } from "./host_common.ts";
 import { type Bytes, errnoText, int32, type Libc } from "./libc.ts";
@@ -234,10 +234,7 @@ function openSocket(libc: Libc, own: SocketAddress): number {
 
 /** Whether a connection waits in the queue of a listening socket. */
 function isReadable(libc: Libc, fd: number): boolean {
-  const entry = new Uint8Array(8);
-  entry.set(int32(fd));
-  entry[4] = POLLIN;
-  return libc.poll(entry, 1, 0) > 0;
+  return pollOne(libc, fd, POLLIN, 0) !== undefined;
 }
 
 function isAt(address: SocketAddress | undefined, wanted: SocketAddress): boolean {

@@ -5,6 +5,7 @@
  */
 
 import type { SocketAddress } from "./address.ts";
+import { pollOne } from "./descriptors.ts";
 import { int32, type Libc, readInt32 } from "./libc.ts";
 import { decodeSockaddr } from "./sockaddr.ts";
 
@@ -31,11 +32,7 @@ export function isListening(libc: Libc, fd: number): boolean {
 
 /** A Unix socket says that it listens even then. */
 function isShutDown(libc: Libc, fd: number): boolean {
-  const entry = new Uint8Array(8); // struct pollfd
-  const view = new DataView(entry.buffer);
-  view.setInt32(0, fd, true);
-  view.setInt16(4, POLLRDHUP, true);
-  return libc.poll(entry, 1, 0) > 0 && (view.getInt16(6, true) & (POLLRDHUP | POLLHUP)) !== 0;
+  return ((pollOne(libc, fd, POLLRDHUP, 0) ?? 0) & (POLLRDHUP | POLLHUP)) !== 0;
 }
 
 /** Whether a descriptor is a socket of connections, and not one of UDP. */

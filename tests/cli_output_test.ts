@@ -102,6 +102,16 @@ test("byRecord() makes one record of each line, and of a piece of one", () => {
   assert.deepEqual(named("x"), ['["x",1,42,"stderr"]', ""]);
 });
 
+/** A reader that takes all at once. */
+class EagerReader {
+  written = "";
+
+  readonly write = (block: Uint8Array): Promise<number> => {
+    this.written += text(block);
+    return Promise.resolve(block.length);
+  };
+}
+
 /** A reader that takes bytes only when it is told to. */
 class StuckReader {
   written = "";
@@ -235,11 +245,8 @@ test("Outlet takes lines again when it was full and its disk is not any more", a
 });
 
 test("Outlet ends a line that one worker left unfinished before another begins one", async () => {
-  let written = "";
-  const outlet = new Outlet((block) => {
-    written += text(block);
-    return Promise.resolve(block.length);
-  }, { describeDropped });
+  const reader = new EagerReader();
+  const outlet = new Outlet(reader.write, { describeDropped });
   const [one, two] = [{}, {}];
   outlet.print(one, bytes("half"));
   assert.equal(outlet.isMidLine(one), true);
@@ -248,7 +255,7 @@ test("Outlet ends a line that one worker left unfinished before another begins o
   outlet.print(one, bytes("rest\n"));
   outlet.log("log\n");
   await outlet.drain(1000);
-  assert.equal(written, "half more\nother\nrest\nlog\n");
+  assert.equal(reader.written, "half more\nother\nrest\nlog\n");
 });
 
 test("Outlet.drain() gives up on a reader that takes nothing", async () => {
@@ -258,12 +265,8 @@ test("Outlet.drain() gives up on a reader that takes nothing", async () => {
 });
 
 test("OutputRelay passes whole lines with their worker's name, and knows when all is read", async () => {
-  const written = { stdout: "", stderr: "" };
-  const outletOf = (stream: "stdout" | "stderr"): Outlet =>
-    new Outlet((block) => {
-      written[stream] += text(block);
-      return Promise.resolve(block.length);
-    }, { describeDropped });
+  const read = { stdout: new EagerReader(), stderr: new EagerReader() };
+  const outletOf = (stream: "stdout" | "stderr"): Outlet => new Outlet(read[stream].write, { describeDropped });
   const stdout = { outlet: outletOf("stdout"), naming: byPrefix(false) };
   const relay = new OutputRelay({ stdout, stderr: { outlet: outletOf("stderr"), naming: unnamed } });
   const worker: WorkerInfo = { pid: 42, slot: 3, generation: 1, state: "ready", status: "_" };
@@ -277,16 +280,14 @@ test("OutputRelay passes whole lines with their worker's name, and knows when al
   assert.equal(ended, false);
   await out(new Uint8Array(0));
   await end;
-  await waitFor(() => written.stdout !== "one\n", { what: "the last line" });
+  await waitFor(() => read.stdout.written !== "one\n", { what: "the last line" });
+  const written = { stdout: read.stdout.written, stderr: read.stderr.written };
   assert.deepEqual(written, { stdout: "[3 42] one\n[3 42] tw", stderr: "oops\n" });
 });
 
 test("OutputRelay writes nothing into the line of a worker's other stream", async () => {
-  let written = "";
-  const outlet = new Outlet((block) => {
-    written += text(block);
-    return Promise.resolve(block.length);
-  }, { describeDropped });
+  const reader = new EagerReader();
+  const outlet = new Outlet(reader.write, { describeDropped });
   const both = { outlet, naming: byPrefix(false) };
   const relay = new OutputRelay({ stdout: both, stderr: both });
   const worker: WorkerInfo = { pid: 42, slot: 3, generation: 1, state: "ready", status: "_" };
@@ -298,7 +299,7 @@ test("OutputRelay writes nothing into the line of a worker's other stream", asyn
   await out(bytes("50 %"));
   await out(new Uint8Array(0));
   await err(bytes("crash\n"));
-  assert.equal(written, `[3 42] ${long}\n[3 42] oops\n[3 42] 50 %\n[3 42] crash\n`);
+  assert.equal(reader.written, `[3 42] ${long}\n[3 42] oops\n[3 42] 50 %\n[3 42] crash\n`);
 });
 
 test("Log.format() gives a line as tell() writes it", () => {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { pollOne } from "../descriptors.ts";
 import type { Bytes, Libc } from "../libc.ts";
 import { encodeSockaddr } from "../sockaddr.ts";
 
@@ -47,11 +48,7 @@ export class NotifySocket implements Disposable {
   /** Stands still until more can be sent, for so long at most; says whether it can. */
   awaitRoom(ms: number): boolean {
     if (ms <= 0) return false;
-    const entry = new Uint8Array(8); // struct pollfd
-    const view = new DataView(entry.buffer);
-    view.setInt32(0, this.#fd, true);
-    view.setInt16(4, POLLOUT, true);
-    return this.#libc.poll(entry, 1, Math.ceil(ms)) > 0;
+    return pollOne(this.#libc, this.#fd, POLLOUT, Math.ceil(ms)) !== undefined;
   }
 
   /** The clock that systemd compares reloads by, in microseconds. */

@@ -54,8 +54,9 @@ export function openOutlets({ logFormat, name, output }: RunOptions, file?: LogF
     if ((output ?? (isTerminal ? "named" : "lines")) !== "named") return unnamed;
     return format === "json" ? byRecord(stream, log.line) : byPrefix(isTerminal && wantsColor(stream));
   };
-  const ownStderr = openOutlet("stderr", areOne() ? "the stream of stdout and stderr" : "stderr", log);
-  const ownStdout = areOne() ? ownStderr : openOutlet("stdout", "stdout", log);
+  const isOne = areOne();
+  const ownStderr = openOutlet("stderr", isOne ? "the stream of stdout and stderr" : "stderr", log);
+  const ownStdout = isOne ? ownStderr : openOutlet("stdout", "stdout", log);
   const filed = file && new Outlet((bytes) => file.write(bytes), describing("the log file", log));
   const stdout = { outlet: filed ?? ownStdout, naming: naming("stdout") };
   const stderr = { outlet: filed ?? ownStderr, naming: naming("stderr") };
