@@ -45,7 +45,8 @@ export class Init implements Disposable {
   /**
    * The kernel drops what process 1 does not listen for; and Deno, once it listens for anything, crashes there by TERM,
    * INT and HUP, and by whatever it does not listen for any more. So this does from the beginning to the end, whoever
-   * else listens meanwhile.
+   * else listens meanwhile. (A TERM that comes while the first of these is being set up still crashes Deno: an instant
+   * within the runtime, which stops it, too.)
    */
   private constructor(host: ProcessHost) {
     this.#host = host;
