@@ -4,8 +4,9 @@
  * @module
  */
 
+import { checkData } from "./data.ts";
 import type { EventHub } from "./event_hub.ts";
-import { checkData, type PreforkOptions } from "./options.ts";
+import type { PreforkOptions } from "./options.ts";
 import type { Prefork } from "./prefork.ts";
 import type { ExitStatus, Json, ProcessHost } from "./types.ts";
 

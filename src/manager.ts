@@ -10,20 +10,14 @@ import { Alarms } from "./alarms.ts";
 import { bootFailure } from "./boot_failure.ts";
 import { checkKeys, checkTime, checkWorkers } from "./checks.ts";
 import type { TakeStream } from "./control_server.ts";
+import { encodeData } from "./data.ts";
 import { EventHub } from "./event_hub.ts";
 import type { PreforkEvent } from "./events.ts";
 import type { PoolFigures } from "./figures.ts";
 import { Generations } from "./generations.ts";
 import { Inbox, type SpawnEffect } from "./inbox.ts";
 import { Lookouts } from "./lookouts.ts";
-import {
-  type CheckedOptions,
-  checkOptions,
-  encodeData,
-  leftSignals,
-  type PreforkOptions,
-  trappedSignals,
-} from "./options.ts";
+import { type CheckedOptions, checkOptions, type PreforkOptions } from "./options.ts";
 import { Outputs } from "./outputs.ts";
 import { step } from "./pool.ts";
 import {
@@ -45,6 +39,7 @@ import { type Owner, Staff } from "./staff.ts";
 import { Succession } from "./succession.ts";
 import type { Tracer } from "./telemetry.ts";
 import { changeTerms, firstTerms, type PoolChanges, rulesOf, type Terms } from "./terms.ts";
+import { leftSignals, trappedSignals } from "./trap_options.ts";
 import { Traps, warnOfInspector } from "./traps.ts";
 import { findWorker, workerInfo } from "./turn.ts";
 import type { ProcessHost, Signal, StandbyInfo, WorkerInfo } from "./types.ts";

@@ -11,19 +11,9 @@ import { fixedPool, type Policy } from "./policy.ts";
 import type { PoolConfig, Recycling } from "./pool_state.ts";
 import type { Prefork } from "./prefork.ts";
 import { checkReadyWhen, isShared, type Readiness, type ReadyWhen } from "./ready_when.ts";
-import { isReplacing, isSignal, isStopSignal, isUncatchable, parseSignal } from "./signals.ts";
 import type { Tracer } from "./telemetry.ts";
-import type {
-  ExitStatus,
-  Json,
-  OutputReader,
-  ProcessHost,
-  Relay,
-  Relays,
-  Signal,
-  TrapSignals,
-  WorkerInfo,
-} from "./types.ts";
+import { trapsOf } from "./trap_options.ts";
+import type { ExitStatus, Json, OutputReader, ProcessHost, TrapSignals, WorkerInfo } from "./types.ts";
 
 /** Anything that logs: `console`, LogTape's `getLogger()`, the `getLogger()` of `@std/log`. */
 export interface Logger {
@@ -247,7 +237,7 @@ export function checkOptions(options: PreforkOptions, host: ProcessHost): Checke
     maxWorkers,
     readyWhen,
     probeIntervalMs: readyWhen?.by === "manager" ? readyWhen.intervalMs : undefined,
-    trapSignals: trapsOf(options),
+    trapSignals: trapsOf(options.trapSignals),
     policy: options.policy ?? fixedPool(),
     spawnIntervalMs: checkTime("spawnIntervalMs", options.spawnIntervalMs ?? 0),
     errRespawnIntervalMs: checkTime("errRespawnIntervalMs", options.errRespawnIntervalMs ?? 1000),
@@ -374,90 +364,4 @@ function checkPolicy({ decide, intervalMs, retireAfterMs = 0 }: Policy): void {
   }
   checkSpan("policy.intervalMs", intervalMs);
   checkSpan("policy.retireAfterMs", retireAfterMs);
-}
-
-function trapsOf({ trapSignals = { SIGTERM: "SIGTERM" } }: PreforkOptions): Relays {
-  checkTraps(trapSignals);
-  return Object.fromEntries(Object.entries(trapSignals).filter(([, relay]) => relay !== false));
-}
-
-function checkTraps(traps: TrapSignals): void {
-  if (typeof traps !== "object" || traps === null) {
-    throw new TypeError(`Cannot use 'trapSignals': it must map signals to what workers get, not ${show(traps)}`);
-  }
-  for (const [name, relay] of Object.entries(traps)) {
-    const signal = parseSignal(name, "a key of 'trapSignals'");
-    if (isUncatchable(signal) || signal === "SIGCHLD") {
-      throw new TypeError(`Cannot trap ${signal}: ${signal === "SIGCHLD" ? "the runtime needs it" : "nothing can"}`);
-    }
-    checkRelay(signal, relay);
-    if (isStopSignal(signal) && relay && isReplacing(relay)) {
-      throw new TypeError(`Cannot replace workers on ${signal}: it stops the pool; give the signal alone`);
-    }
-  }
-}
-
-function checkRelay(trapped: Signal, relay: Relay | false | undefined): void {
-  if (relay === null || relay === false) return;
-  if (typeof relay !== "object") {
-    parseSignal(relay, `what workers get for ${trapped}`);
-    return;
-  }
-  const replacing = isReplacing(relay);
-  checkKeys(`trapSignals.${trapped}`, relay, ["signal", replacing ? "replace" : "intervalMs"]);
-  parseSignal(relay.signal, `what workers get for ${trapped}`);
-  if (replacing) return checkReplace(trapped, relay.replace);
-  checkTime(`trapSignals.${trapped}.intervalMs`, relay.intervalMs);
-}
-
-function checkReplace(trapped: Signal, replace: unknown): void {
-  if (replace === "before") return;
-  throw new TypeError(`Cannot use 'trapSignals.${trapped}.replace': it must be 'before', not ${show(replace)}`);
-}
-
-/**
- * Checks that `data` reaches a worker as it is, and gives it as JSON.
- *
- * @throws {TypeError} Names the first part that JSON would lose or change.
- */
-export function encodeData(data: unknown): string {
-  checkData(data, "data");
-  return JSON.stringify(data ?? null);
-}
-
-/**
- * Checks that a value reaches a worker as it is; nothing reaches it as null.
- *
- * @throws {TypeError} Names the first part that JSON would lose or change.
- */
-export function checkData(value: unknown, name: string): void {
-  if (value !== undefined) checkJson(value, name, []);
-}
-
-function checkJson(value: unknown, path: string, above: readonly object[]): void {
-  if (value === null || typeof value === "string" || typeof value === "boolean") return;
-  if (typeof value === "number" && Number.isFinite(value)) return;
-  if (typeof value !== "object") {
-    throw new TypeError(`Cannot send ${path} to workers: ${show(value)} does not survive JSON`);
-  }
-  if (above.includes(value)) throw new TypeError(`Cannot send ${path} to workers: it contains itself`);
-  const within = [...above, value];
-  if (Array.isArray(value)) return value.forEach((item, index) => checkJson(item, `${path}[${index}]`, within));
-  const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== null) {
-    throw new TypeError(`Cannot send ${path} to workers: ${show(value)} does not survive JSON`);
-  }
-  for (const [key, item] of Object.entries(value)) {
-    if (item !== undefined) checkJson(item, `${path}.${key}`, within);
-  }
-}
-
-/** The signals a manager traps. */
-export function trappedSignals(traps: Relays): readonly Signal[] {
-  return Object.keys(traps).filter(isSignal);
-}
-
-/** The signals that it leaves to the program. */
-export function leftSignals(traps: TrapSignals = {}): readonly Signal[] {
-  return Object.keys(traps).filter(isSignal).filter((signal) => traps[signal] === false);
 }
