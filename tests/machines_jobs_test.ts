@@ -148,7 +148,12 @@ class Yard {
 
   async waitUntilDone(count: number): Promise<void> {
     await waitFor(() => this.done().size >= count, { what: `${count} jobs`, intervalMs: 500, timeoutMs: 180_000 })
-      .catch((error) => assert.fail(`${error.message}: ${this.done().size} are done\n${this.story.join("\n")}`));
+      .catch((error) => assert.fail(`${error.message}: ${this.done().size} are done\n${this.#report()}`));
+  }
+
+  /** What happened, and what the servers say that are there now. */
+  #report(): string {
+    return [...this.story, ...this.#servers.map((server) => server.report())].join("\n");
   }
 
   /** How many pools have done something. */

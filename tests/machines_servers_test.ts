@@ -44,10 +44,12 @@ ${servers.join("\n")}
 class Site {
   readonly managers: readonly Manager[];
   readonly clients: Program;
+  readonly #proxy: Program;
 
-  private constructor(managers: readonly Manager[], clients: Program) {
+  private constructor(managers: readonly Manager[], clients: Program, proxy: Program) {
     this.managers = managers;
     this.clients = clients;
+    this.#proxy = proxy;
   }
 
   static async open(stack: AsyncDisposableStack, dir: TempDir): Promise<Site> {
@@ -61,9 +63,9 @@ class Site {
     for (const manager of managers) await manager.ready();
     const file = dir.file("haproxy.cfg");
     writeFileSync(file, configure(hosts));
-    stack.use(front.run("/usr/sbin/haproxy", ["-db", "-f", file]));
+    const proxy = stack.use(front.run("/usr/sbin/haproxy", ["-db", "-f", file]));
     const { command, args } = runtimeCommand();
-    return new Site(managers, stack.use(front.run(command, [...args, clients, String(FRONT_PORT)])));
+    return new Site(managers, stack.use(front.run(command, [...args, clients, String(FRONT_PORT)])), proxy);
   }
 
   /** Waits until some worker of a manager, of those that came last, has answered a client through the proxy. */
@@ -78,7 +80,8 @@ class Site {
     const tally = JSON.parse((await this.clients.waitForLine(/^tally /)).slice("tally ".length));
     const { sent, answered, failures, cutShort, heldUp } = tally;
     assert.deepEqual(heldUp, {}, "the proxy closes no connection of a client");
-    assert.deepEqual(failures.slice(0, 10), [], `${failures.length} requests failed of ${JSON.stringify(sent)}`);
+    const how = `${failures.length} requests failed of ${JSON.stringify(sent)}\n${this.#proxy.report()}`;
+    assert.deepEqual(failures.slice(0, 10), [], how);
     for (const kind of KINDS) {
       assert.ok(answered[kind] > 10, `${kind}: ${answered[kind]} were answered`);
       assert.equal(sent[kind], answered[kind] + (kind === "web socket" ? cutShort : 0), kind);
