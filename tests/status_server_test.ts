@@ -1,5 +1,6 @@
 /** What a manager tells over HTTP: to probes, to Prometheus, to scripts. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
@@ -54,10 +55,20 @@ function parseMetrics(text: string): Map<string, number> {
   return samples;
 }
 
+/** Prometheus itself reads it, and knows no better. */
+function expectPrometheusReads(text: string): void {
+  const { status, stdout, stderr, error } = spawnSync("promtool", ["check", "metrics"], {
+    input: text,
+    encoding: "utf8",
+  });
+  assert.equal(error, undefined, "promtool is missing: apt-get install prometheus");
+  assert.deepEqual([status, stdout, stderr], [0, "", ""], text);
+}
+
 test("formatMetrics() writes what Prometheus reads", () => {
-  const samples = parseMetrics(
-    formatMetrics(statusOf([7, null], { name: 'a "b" \\ c\nd', memoryBytes: null, cpuMs: null })),
-  );
+  const text = formatMetrics(statusOf([7, null], { name: 'a "b" \\ c\nd', memoryBytes: null, cpuMs: null }));
+  const samples = parseMetrics(text);
+  expectPrometheusReads(text);
   const expected: readonly [string, number | undefined][] = [
     ['prefork_info{name="a \\"b\\" \\\\ c\\nd",version="0.1.0",runtime="deno 2.9.6"}', 1],
     ["prefork_uptime_seconds", 2.5],
@@ -126,7 +137,9 @@ describe(`a manager that tells its status on ${runtime}`, () => {
       assert.deepEqual([told.schema, told.pid, told.requests], [1, program.pid, count]);
       assert.ok(Math.abs(told.latency.count - count) < 0.05 * count, `${told.latency.count} of ${count} were timed`);
       assert.ok(told.workers.every(({ p50Ms, p99Ms }) => p50Ms !== null && p99Ms !== null && p50Ms <= p99Ms), text);
-      const samples = parseMetrics(`${(await get(`${status}metrics`))[1]}\n`);
+      const metrics = `${(await get(`${status}metrics`))[1]}\n`;
+      expectPrometheusReads(metrics);
+      const samples = parseMetrics(metrics);
       assert.equal(samples.get("prefork_requests_total"), count);
       assert.equal(samples.get('prefork_workers{state="ready"}'), 2);
       await stop(program);
