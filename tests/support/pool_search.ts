@@ -27,7 +27,7 @@ interface Place {
 /** So many moves lead any world to rest, or it will never be. */
 const FAR = 60;
 
-/** More worlds than this differ in something that grows without end, and would be looked at for ever. */
+/** More worlds than this, by any number of moves, differ in something that grows without end. */
 const MANY = 50_000;
 
 /** Goes through all that up to `most` moves can lead to, and from each world on to rest. Tells how many worlds it met. */
@@ -37,6 +37,7 @@ export function search(world: World, most: number, checks: Checks): number {
   let edge = [first];
   for (let moves = 0; moves < most && edge.length > 0; moves++) {
     edge = edge.flatMap((place) => lookAround(place, met, checks));
+    if (most === Infinity && met.size > MANY) tooMany(edge);
   }
   const calm = new Set<string>();
   for (const place of met.values()) comeToRest(place, calm, checks);
@@ -49,11 +50,14 @@ function lookAround(place: Place, met: Map<string, Place>, checks: Checks): Plac
   for (const move of movesOf(place.world)) {
     const next = go(place, move, checks);
     if (met.has(next.name)) continue;
-    if (met.size >= MANY) explain(next, () => assert.fail(`There are more than ${MANY} worlds, as ${next.name}`));
     met.set(next.name, next);
     found.push(next);
   }
   return found;
+}
+
+function tooMany([place]: readonly Place[]): void {
+  if (place) explain(place, () => assert.fail(`There are more than ${MANY} worlds, as ${place.name}`));
 }
 
 /** From here on all goes well: workers boot, those told to stop do, the program calls `start` again, time goes by. */
