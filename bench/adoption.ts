@@ -6,10 +6,10 @@
  *
  * @module
  */
-import { readdirSync, readFileSync } from "node:fs";
 import process from "node:process";
 import { descendants } from "../tests/support/processes.ts";
-import { type Peer, PEERS } from "./peers/peers.ts";
+import { findPeer } from "./peers/peers.ts";
+import { meterProcessor } from "./processor.ts";
 import { loadServer, type Mode, type Server, startServer } from "./servers.ts";
 import { median, quantile, report } from "./table.ts";
 
@@ -33,22 +33,10 @@ interface Row {
   readonly bursts: readonly Burst[];
 }
 
-/** Processor time of a process and all below it so far. */
-function microsecondsOf(pid: number): number {
-  return [pid, ...descendants(pid)].flatMap((one) =>
-    readdirSync(`/proc/${one}/task`).map((task) => {
-      const [nanoseconds] = readFileSync(`/proc/${one}/task/${task}/schedstat`, "utf8").split(" ");
-      return Number(nanoseconds) / 1000;
-    })
-  ).reduce((sum, each) => sum + each, 0);
-}
-
-const spent = ({ pids }: Server): number => pids.map(microsecondsOf).reduce((sum, each) => sum + each, 0);
-
 async function burst(server: Server, mode: Mode): Promise<Burst> {
-  const before = spent(server);
+  const spent = meterProcessor(server.pids.flatMap((pid) => [pid, ...descendants(pid)]));
   const { requests, seconds } = await loadServer(server, "/", mode, SECONDS, CLIENT_CORE);
-  return { rate: requests / seconds, microseconds: (spent(server) - before) / requests };
+  return { rate: requests / seconds, microseconds: spent() / requests };
 }
 
 /** Servers of one runtime take turns, each round in the other order. */
@@ -72,18 +60,12 @@ function ratio({ bursts }: Row, base: Row, of: (one: Burst, bare: Burst) => numb
   return `${median(ratios).toFixed(2)} (${quantile(ratios, 0.25).toFixed(2)} to ${quantile(ratios, 0.75).toFixed(2)})`;
 }
 
-function find(name: string): Peer {
-  const peer = PEERS.find((one) => one.name === name);
-  if (peer === undefined) throw new Error(`Cannot measure '${name}': there is no such server`);
-  return peer;
-}
-
 async function measureRuntime(title: string): Promise<readonly (readonly string[])[]> {
   const rows: string[][] = [];
   for (const workers of [1, 2]) {
     await using stack = new AsyncDisposableStack();
     const start = async (name: string): Promise<Server> =>
-      stack.use(await startServer(find(`${title}, ${name}`), workers, SERVER_CORE));
+      stack.use(await startServer(findPeer(`${title}, ${name}`), workers, SERVER_CORE));
     const servers = new Map([
       ["bare", await start("bare")],
       ["bare again", await start("bare")],

@@ -1,9 +1,9 @@
 /**
- * What a manager costs over the bare runtime: memory, and how often it wakes while nothing happens. All programs stand
- * side by side in one run; what counts is the difference. Linux only.
+ * What a manager costs over the bare runtime: memory, how often it wakes and what it takes of a processor while nothing
+ * happens, all side by side in one run, where the difference counts; and what of a processor while its workers answer.
+ * Linux only.
  *
- *     deno run -A bench/manager.ts [SECONDS]
- *     bun run bench/manager.ts [SECONDS]
+ *     bench/run manager
  *
  * @module
  */
@@ -11,6 +11,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { currentHost } from "../runtimes/current.ts";
+import { findPeer } from "./peers/peers.ts";
+import { meterProcessor } from "./processor.ts";
+import { loadServer, startServer } from "./servers.ts";
 import { median, report } from "./table.ts";
 
 const COPIES = 3;
@@ -63,10 +66,12 @@ for (let copy = 0; copy < COPIES; copy++) {
 }
 await wait(SETTLE_MS);
 const before = running.map(({ child }) => sleeps(child.pid));
+const meters = running.map(({ child }) => meterProcessor([child.pid]));
 await wait(SECONDS * 1000);
 const seen = running.map(({ name, child: { pid } }, at) => ({
   name,
   wakes: wakesSince(before[at], pid) / SECONDS,
+  busyMs: (meters[at]?.() ?? NaN) / 1000,
   rssMb: figure(`/proc/${pid}/smaps_rollup`, "Rss") / 1024,
   ownMb: figure(`/proc/${pid}/smaps_rollup`, "Anonymous") / 1024,
   pssMb: figure(`/proc/${pid}/smaps_rollup`, "Pss") / 1024,
@@ -76,8 +81,8 @@ await Promise.all(running.map(({ child }) => child.exited));
 
 const rows = PROGRAMS.map(({ name }) => {
   const own = seen.filter((each) => each.name === name);
-  const of = (key: "rssMb" | "ownMb" | "pssMb" | "wakes") => median(own.map((each) => each[key]));
-  return { name, rssMb: of("rssMb"), ownMb: of("ownMb"), pssMb: of("pssMb"), wakes: of("wakes") };
+  const of = (key: Exclude<keyof (typeof own)[number], "name">) => median(own.map((each) => each[key]));
+  return { name, rssMb: of("rssMb"), ownMb: of("ownMb"), pssMb: of("pssMb"), wakes: of("wakes"), busyMs: of("busyMs") };
 });
 const [bare, , one, many] = rows;
 if (bare === undefined || one === undefined || many === undefined) throw new Error("Cannot compare: a row is missing");
@@ -86,13 +91,14 @@ const over = (value: number, least: number) =>
 report({
   key: "manager",
   title: `medians of ${COPIES} processes each, side by side, ${SECONDS} s at rest (difference to the bare runtime)`,
-  head: ["", "resident MB", "of that its own MB", "proportional MB", "wakes a second"],
-  rows: rows.map(({ name, rssMb, ownMb, pssMb, wakes }) => [
+  head: ["", "resident MB", "of that its own MB", "proportional MB", "wakes a second", "processor ms"],
+  rows: rows.map(({ name, rssMb, ownMb, pssMb, wakes, busyMs }) => [
     name,
     over(rssMb, bare.rssMb),
     over(ownMb, bare.ownMb),
     over(pssMb, bare.pssMb),
     over(wakes, bare.wakes),
+    over(busyMs, bare.busyMs),
   ]),
 });
 const perWorker = (many.rssMb - one.rssMb) / 100 * 1024;
@@ -101,4 +107,30 @@ report({
   title: "what one more command costs its manager",
   head: ["", "resident kB"],
   rows: [["a worker", perWorker.toFixed(0)]],
+});
+
+/** What the manager of two workers takes of a processor, in milliseconds: at rest, and while they answer. */
+async function measureServing() {
+  await using server = await startServer(findPeer(currentHost.name === "deno" ? "Deno, prefork" : "Bun, prefork"), 2);
+  await loadServer(server, "/", "keep-alive", 1); // to warm up
+  const atRest = meterProcessor(server.pids);
+  await wait(SECONDS * 1000);
+  const restingMs = atRest() / 1000 / SECONDS;
+  const underLoad = meterProcessor(server.pids);
+  const { requests, seconds } = await loadServer(server, "/", "keep-alive", SECONDS);
+  return { restingMs, busyMs: underLoad() / 1000 / seconds, rate: requests / seconds };
+}
+
+const { restingMs, busyMs, rate } = await measureServing();
+report({
+  key: "manager-requests",
+  title: `what a manager takes of a processor, ${SECONDS} s each`,
+  head: ["", "ms a second, at rest", "while they answer", "requests/s", "ms for 10 000 requests"],
+  rows: [[
+    "2 workers that serve",
+    restingMs.toFixed(2),
+    busyMs.toFixed(2),
+    rate.toFixed(0),
+    ((busyMs - restingMs) / rate * 10_000).toFixed(3),
+  ]],
 });

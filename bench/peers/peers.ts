@@ -175,6 +175,17 @@ export const PEERS: readonly Peer[] = [
   },
 ];
 
+/**
+ * One of them, by its name.
+ *
+ * @throws {Error} If there is none.
+ */
+export function findPeer(name: string): Peer {
+  const peer = PEERS.find((one) => one.name === name);
+  if (peer === undefined) throw new Error(`Cannot measure '${name}': there is no such server`);
+  return peer;
+}
+
 function nginxConf(port: number, workers: number, dir: string): string {
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) =>
     `${name}_temp_path ${dir}/${name};`
