@@ -82,6 +82,22 @@ describe(`ForkManager on ${runtime}`, () => {
     assert.ok(errorLines.some((line) => line.includes("no good")));
   });
 
+  for (const [when, more] of [["at once", ""], ["later", "later"]] as const) {
+    it(`waits for children whose start nobody has waited for, ${when}, and for them in the parent alone`, async () => {
+      const { lines } = await play("unawaited", more);
+      assert.deepEqual(lines.toSorted(), ['"all" false', '0 "a" "a"', '0 "b" "b"', '0 "c" "c"']);
+      assert.equal(lines.at(-1), '"all" false');
+    });
+  }
+
+  it("has callbacks wait, but not start what could not come to its call", async () => {
+    const { lines } = await play("again");
+    const refused =
+      '1 "Cannot start a process in a callback: it would not come to this call, for callbacks are called in ' +
+      'the parent alone; note what is to be started, and start it where the others are"';
+    assert.deepEqual(lines, [refused, '"waited" []', refused, '"waited" []', '"all"']);
+  });
+
   it("is given data of any kind and any size", async () => {
     const { lines } = await play("data");
     assert.deepEqual(

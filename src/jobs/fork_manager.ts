@@ -4,12 +4,14 @@
  * @module
  */
 
+import { AsyncLocalStorage } from "node:async_hooks";
 import { currentHost } from "../../runtimes/current.ts";
 import { checkCount, checkKeys, checkTime, checkWorkers, show } from "../checks.ts";
 import { describeStatus } from "../events.ts";
 import { takeOrdinal } from "../prefork.ts";
 import type { ProcessHost, Signal } from "../types.ts";
 import { session, type WorkerSession } from "../worker.ts";
+import { never } from "./arrival.ts";
 import { Change } from "./change.ts";
 import { Children, type Ended } from "./children.ts";
 import { decode, encode, type Encoded } from "./codec.ts";
@@ -47,6 +49,12 @@ export type FinishCallback<Ident = string, Data = unknown> = (
 const NOT_BEGUN = 255;
 
 type Work<Data> = () => Data | Promise<Data>;
+
+/** What a callback does, and what goes on of that. */
+const inCallback = new AsyncLocalStorage<true>();
+
+/** What a job that is a function does, and what goes on of that: not what its program does beside it. */
+const inJob = new AsyncLocalStorage<true>();
 
 /** A process that runs, or has ended and was not told of yet. */
 interface Running<Ident> {
@@ -91,6 +99,10 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
   #maxProcs: number;
   #calls = 0;
   #isChild = false;
+  /** Whether this process has come to the call of `start` that it is for. */
+  #isComing = false;
+  /** Whether its job is a function. */
+  #isFunction = false;
   /** Whether a process that is a worker itself makes processes by this. */
   #isManager = session === undefined;
   /** The job that runs in this process, where no other is to be made. */
@@ -124,12 +136,19 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
    * @param ident What the job is called; the callbacks are told.
    * @returns The id of its process; 0 in that process itself.
    * @throws {Error} If the process cannot be made, in a process that has a job already, and after a process that did not
-   * come to its call.
+   * come to its call; and in a callback.
    */
   async start(ident?: Ident): Promise<number> {
+    if (inCallback.getStore()) {
+      throw new Error(
+        "Cannot start a process in a callback: it would not come to this call, for callbacks are called in the parent " +
+          "alone; note what is to be started, and start it where the others are",
+      );
+    }
     const call = this.#calls++;
     const key = `${this.#key}#${call}`;
     if (this.#isChild) {
+      if (this.#isBesideJob) return await never();
       throw new Error("Cannot start another process while you are in the child process: end it with finish()");
     }
     if (session !== undefined && !this.#isManager) {
@@ -144,6 +163,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
 
   /** This process was made for that call, if the program comes to the same job at it. */
   async #become(session: WorkerSession, key: string, ident: Ident | undefined): Promise<number> {
+    this.#isComing = true;
     session.channel.stayAlive(true);
     const { job } = await session.channel.welcomed;
     const isOwn = session.way.length === 1; // and not one of those that the process which this one belongs to has come by
@@ -168,13 +188,13 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
       this.#ended.push({ one, how });
       this.#changed.tell();
     });
-    await this.#onStart?.(pid, ident);
+    await callBack(() => this.#onStart?.(pid, ident));
     return pid;
   }
 
   async #beginHere(ident: Ident | undefined): Promise<number> {
     this.#own = { ident };
-    await this.#onStart?.(this.#host.pid, ident);
+    await callBack(() => this.#onStart?.(this.#host.pid, ident));
     return 0;
   }
 
@@ -196,7 +216,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     const own = this.#own;
     if (own !== undefined) {
       this.#own = undefined;
-      await this.#finishCallback(this.#host.pid)?.(this.#host.pid, code, own.ident, "", data);
+      await callBack(() => this.#finishCallback(this.#host.pid)?.(this.#host.pid, code, own.ident, "", data));
       return 0;
     }
     if (!this.#isChild || session === undefined) return 0;
@@ -217,7 +237,9 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     const [ident, job] = given.length === 1 ? [undefined, given[0]] : given;
     if (typeof job !== "function") throw new TypeError(`Cannot start a child by ${show(job)}: give a function`);
     const pid = await this.start(ident);
-    return pid === 0 ? await this.finish(0, await job()) : pid;
+    if (pid !== 0) return pid;
+    this.#isFunction = this.#isChild;
+    return await inJob.run(true, async () => await this.finish(0, await job()));
   }
 
   /** Tells `callback` of each process that begins. */
@@ -242,11 +264,26 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     this.#onWait = { callback, periodMs };
   }
 
-  /** Waits until all jobs are done, and tells of each. */
+  /** Waits until all jobs are done, those too whose `start` nobody has waited for, and tells of each. */
   async waitAllChildren(): Promise<void> {
-    await this.#until(() => this.#running.size === 0, true);
-    await this.#children.cleared();
+    if (this.#isBesideJob) return await never();
+    let turn: Promise<unknown> | undefined;
+    while (turn !== this.#turn) {
+      turn = this.#turn;
+      if (!inCallback.getStore()) await turn; // which may wait for this callback
+      await this.#until(() => this.#running.size === 0, true);
+      await this.#children.cleared();
+    }
     if (this.#running.size === 0) this.#children[Symbol.dispose]();
+  }
+
+  /**
+   * Whether this process is there for a job, and this is none of it: its program did not wait for the call that began it,
+   * and goes on. It is the parent's to do what it comes to.
+   */
+  get #isBesideJob(): boolean {
+    if (!this.#isComing) return false;
+    return !this.#isChild || (this.#isFunction && inJob.getStore() === undefined);
   }
 
   /**
@@ -329,7 +366,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
   /** Waits, and tells of jobs that are done, until something is so. */
   async #until(isSo: () => boolean, tells: boolean): Promise<void> {
     while (!isSo()) {
-      if (tells) await this.#onWait?.callback();
+      if (tells) await callBack(() => this.#onWait?.callback());
       await this.#untilEnded(tells ? this.#onWait?.periodMs : undefined);
       await this.#reapOne();
     }
@@ -355,7 +392,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     const code = status.type === "exited" ? status.code : 0;
     const signal = status.type === "signaled" ? status.signal : "";
     const isMissed = !hasBegun && (signal === "" || killedFor !== undefined);
-    await callback?.(pid, isMissed && code === 0 ? NOT_BEGUN : code, ident, signal, data);
+    await callBack(() => callback?.(pid, isMissed && code === 0 ? NOT_BEGUN : code, ident, signal, data));
     this.#changed.tell(); // there is room for another one
     if (isMissed) throw missed(call, ident, killedFor ?? describeStatus(status));
     if (unread !== undefined) throw unread;
@@ -365,6 +402,11 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
   #finishCallback(pid: number): FinishCallback<Ident, Data> | undefined {
     return this.#onFinishOf.get(pid) ?? this.#onFinish;
   }
+}
+
+/** Calls a callback; what it gives is nobody's. */
+async function callBack(callback: () => unknown): Promise<void> {
+  await inCallback.run(true, callback);
 }
 
 /** What a job gave; or why it cannot be read here. */
