@@ -223,9 +223,9 @@ describe(`a pool of jobs on ${runtime}`, () => {
     );
   });
 
-  it("fails all jobs if no worker ever comes to do one", async () => {
+  it("fails all jobs if no worker ever comes to do one, and has nobody wait for room", async () => {
     const { lines } = await play("none");
-    assert.deepEqual(lines, ['"BootFailureError"', '"BootFailureError"']);
+    assert.deepEqual(lines, ['"BootFailureError"', '"BootFailureError" 0']);
   });
 
   it("tells how far it has come", async () => {

@@ -392,7 +392,9 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   #failAll(reason: unknown): void {
     this.#end = { reason };
+    this.#dispatcher.takeAll();
     for (const { id } of this.#pending.values()) this.#over(id, false, reason);
+    for (const tell of this.#room.splice(0)) tell(); // run() tells them why
   }
 
   /** A worker has opened its stream. */
