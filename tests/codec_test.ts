@@ -1,7 +1,7 @@
 /** What jobs are given and what they give, as it arrives in another process. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { decode, encode } from "../src/jobs/codec.ts";
+import { decode, encode, encodeThrown } from "../src/jobs/codec.ts";
 
 function copy(value: unknown): unknown {
   const encoded = encode(value);
@@ -76,6 +76,26 @@ describe("a value that is sent to another process", () => {
     assert.deepEqual([arrived.name, arrived.message, arrived.stack], [error.name, error.message, error.stack]);
     assert.ok(arrived.cause instanceof Error && arrived.cause.message === "for this");
     assert.ok(copy(new TypeError("wrong")) instanceof TypeError);
+  });
+
+  it("keeps what an error of many is made of, and the code of one of the system", () => {
+    const many = copy(new AggregateError([new TypeError("a"), "b"], "", { cause: 1 }));
+    assert.ok(many instanceof AggregateError);
+    assert.deepEqual([many.name, many.message, many.cause], ["AggregateError", "", 1]);
+    assert.ok(many.errors[0] instanceof TypeError && many.errors[1] === "b");
+    const none = copy(Object.assign(new Error("none"), { code: "ENOENT", file() {} }));
+    assert.deepEqual(none, Object.assign(new Error("none"), { code: "ENOENT" }));
+  });
+
+  it("is what was thrown, as much of it as can be sent", () => {
+    const thrown = (value: unknown) => decode(encodeThrown(value));
+    assert.deepEqual(thrown({ a: 1 }), { a: 1 });
+    const error = new RangeError("too far", { cause: { call() {} } });
+    const arrived = thrown(error);
+    assert.ok(arrived instanceof RangeError);
+    assert.deepEqual([arrived.message, arrived.stack, arrived.cause], ["too far", error.stack, undefined]);
+    assert.equal(thrown(Symbol("no good")), "Symbol(no good)");
+    assert.equal(thrown(Object.assign(Object.create(null), { call() {} })), "an object of class null");
   });
 
   it("has of objects of a class their properties, as by structuredClone", () => {

@@ -5,6 +5,7 @@
  */
 
 import { DevalueError, parse, stringify } from "devalue";
+import { show } from "../checks.ts";
 
 /** A value on its way. */
 export interface Encoded {
@@ -24,6 +25,10 @@ interface ToldError {
   readonly message: string;
   readonly stack: string | undefined;
   readonly cause: unknown;
+  /** Those that an `AggregateError` is made of, which has often no words of its own. */
+  readonly errors?: readonly unknown[];
+  /** What errors of the system are told apart by. */
+  readonly code?: unknown;
 }
 
 /** What stands for bytes: which they are, and what kind of view they had. */
@@ -44,6 +49,29 @@ export function encode(value: unknown): Encoded {
     if (!(error instanceof DevalueError)) throw error;
     const place = error.path === "" ? "" : ` (at ${error.path})`;
     throw new TypeError(`Cannot send this value to another process: ${error.message}${place}`);
+  }
+}
+
+/** Encodes what was thrown, whatever that is: as much of it as can be sent. */
+export function encodeThrown(thrown: unknown): Encoded {
+  try {
+    return encode(thrown);
+  } catch {
+    return encode(thrown instanceof Error ? alone(thrown) : textOf(thrown));
+  }
+}
+
+/** An error without what it holds. */
+function alone({ name, message, stack }: Error): Error {
+  return reviveError({ name: textOf(name), message: textOf(message), stack, cause: undefined });
+}
+
+/** What cannot be sent may not have words either. */
+function textOf(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return show(value);
   }
 }
 
@@ -126,7 +154,10 @@ function reviveBytes(blobs: readonly Uint8Array<ArrayBuffer>[]) {
 
 function reduceError(value: unknown): ToldError | false {
   if (!(value instanceof Error)) return false;
-  return { name: value.name, message: value.message, stack: value.stack, cause: value.cause };
+  const { name, message, stack, cause } = value;
+  const errors = value instanceof AggregateError ? { errors: value.errors } : {};
+  const code = "code" in value && ["string", "number"].includes(typeof value.code) ? { code: value.code } : {};
+  return { name, message, stack, cause, ...errors, ...code };
 }
 
 const ERRORS = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError } as const;
@@ -135,12 +166,13 @@ function isKnown(name: string): name is keyof typeof ERRORS {
   return Object.hasOwn(ERRORS, name);
 }
 
-function reviveError({ name, message, stack, cause }: ToldError): Error {
+function reviveError({ name, message, stack, cause, errors, code }: ToldError): Error {
   const kind = isKnown(name) ? ERRORS[name] : Error;
-  const error = new kind(message, cause === undefined ? {} : { cause });
+  const options = cause === undefined ? {} : { cause };
+  const error = errors === undefined ? new kind(message, options) : new AggregateError(errors, message, options);
   if (error.name !== name) Object.defineProperty(error, "name", { value: name, configurable: true, writable: true });
   Object.defineProperty(error, "stack", { value: stack, configurable: true, writable: true });
-  return error;
+  return code === undefined ? error : Object.assign(error, { code });
 }
 
 /** An object of a class arrives as a plain one, with the same properties, as by `structuredClone`. */

@@ -7,7 +7,7 @@
 import type { ControlConnection } from "../types.ts";
 import { session, type Worker, type WorkerSession } from "../worker.ts";
 import { doInJob } from "./arrival.ts";
-import { decode, encode, type Encoded } from "./codec.ts";
+import { decode, encode, type Encoded, encodeThrown } from "./codec.ts";
 import { type Frame, sendFrame, TAKES_FILES } from "./frames.ts";
 import type { JobFunction } from "./job.ts";
 import { Parcels } from "./parcels.ts";
@@ -120,16 +120,7 @@ async function answer(
     value = encode(await work());
     sendFrame(connection, "done", id, value, parcels);
   } catch (error) {
-    sendFrame(connection, "failed", id, sendable(error));
+    sendFrame(connection, "failed", id, encodeThrown(error));
   }
   await connection.flush();
-}
-
-/** What was thrown may hold what cannot be sent. */
-function sendable(error: unknown): Encoded {
-  try {
-    return encode(error);
-  } catch {
-    return encode(error instanceof Error ? new Error(error.message) : String(error));
-  }
 }
