@@ -10,6 +10,8 @@ import type { Signal } from "../src/types.ts";
 export interface BunRuntime {
   /** Path of the main module. */
   readonly main: string;
+  /** Whether this is the thread that the program began with. */
+  readonly isMainThread: boolean;
   /** Starts a process. */
   spawn(command: string[], options: BunSpawnOptions): BunChild;
   /** Listens on a Unix socket. */

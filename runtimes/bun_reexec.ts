@@ -33,6 +33,12 @@ export interface BunOrigin {
  * @throws {Error} A sentence, if that cannot be.
  */
 export function bunSelfCommand({ executable, directory }: BunOrigin, write = bunArguments): SelfCommand {
+  if (!Bun.isMainThread) {
+    throw new Error(
+      "A worker thread cannot be run again as a worker, its program would begin with the main thread: make the pool " +
+        "there, or use a worker module.",
+    );
+  }
   const args = process.argv.slice(2);
   if (isCompiled()) return { command: executable, args, cwd: directory };
   const unnamed = /\/\[(eval|stdin)\]$/.exec(Bun.main)?.[1];

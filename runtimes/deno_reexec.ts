@@ -16,12 +16,13 @@ import { checkCompiled, denoManagerFlags, denoWorkerFlags } from "./deno_grants.
  * @throws {Error} A sentence, if that cannot be.
  */
 export async function denoSelfCommand(origin: DenoOrigin, grant: ControlGrant): Promise<SelfCommand> {
+  const main = mainModule();
   if (Deno.build.standalone) {
     checkCompiled(grant, granted);
     return { command: origin.executable, args: [...Deno.args], cwd: origin.directory };
   }
   const line = await ownLine(origin);
-  return runAgain(origin, line, () => workerFlags(line, "self", grant));
+  return runAgain(origin, line, main, () => workerFlags(line, "self", grant));
 }
 
 /**
@@ -30,20 +31,35 @@ export async function denoSelfCommand(origin: DenoOrigin, grant: ControlGrant): 
  * @throws {Error} A sentence, if that cannot be.
  */
 export async function denoManagerCommand(origin: DenoOrigin): Promise<ManagerCommand> {
+  const main = mainModule();
   const env = await startEnvironment(origin);
   if (Deno.build.standalone) return { command: origin.executable, args: [...Deno.args], cwd: origin.directory, env };
   const line = await ownLine(origin);
-  return { ...runAgain(origin, line, () => managerFlags(line)), env };
+  return { ...runAgain(origin, line, main, () => managerFlags(line)), env };
 }
 
-function runAgain(origin: DenoOrigin, line: DenoLine | undefined, flags: () => readonly string[]): SelfCommand {
-  checkRepeatable(line, Deno.mainModule);
+function mainModule(): string {
+  const main: string | undefined = Deno.mainModule; // a thread has none
+  if (main !== undefined) return main;
+  throw new Error(
+    "A worker thread cannot be run again as a worker, its program would begin with the main thread: make the pool " +
+      "there, or use a worker module.",
+  );
+}
+
+function runAgain(
+  origin: DenoOrigin,
+  line: DenoLine | undefined,
+  main: string,
+  flags: () => readonly string[],
+): SelfCommand {
+  checkRepeatable(line, main);
   const named = line?.script ?? "";
   // What a package's specifier stands for is resolved again: its main module alone lacks the package's own settings.
-  const main = /^(jsr|npm):/.test(named) && line?.subcommand === "run" ? named : Deno.mainModule;
+  const script = /^(jsr|npm):/.test(named) && line?.subcommand === "run" ? named : main;
   return {
     command: runnable(origin),
-    args: ["run", ...flags(), main, ...Deno.args],
+    args: ["run", ...flags(), script, ...Deno.args],
     cwd: origin.directory,
   };
 }

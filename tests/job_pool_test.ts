@@ -137,6 +137,15 @@ describe(`a pool of jobs on ${runtime}`, () => {
     });
   }
 
+  it("is refused to a thread, which cannot run again, but for the jobs of a module", async () => {
+    const { lines } = await play("thread");
+    assert.deepEqual(lines, [
+      '"Error: A worker thread cannot be run again as a worker, its program would begin with the main thread: make the ' +
+      'pool there, or use a worker module."',
+      JSON.stringify({ square: 49, runtime }),
+    ]);
+  });
+
   it("loses no job as its workers come and go, and does the rest here if there are to be none", async () => {
     await using dir = await tempDir();
     const { lines } = await play("resized", dir.path);
