@@ -240,9 +240,10 @@ describe(`a pool of jobs on ${runtime}`, () => {
 
   it("tells how far it has come", async () => {
     const { lines } = await play("progress");
-    const [seen = []] = lines.map((line) => JSON.parse(line));
+    const [seen = [], totals] = lines.map((line) => JSON.parse(line));
     assert.deepEqual(seen.at(-1), [2, 1, 3]);
     assert.equal(seen.length, 3);
+    assert.deepEqual(totals, [3, 8, 8, 8, null]);
   });
 
   it(`holds as much memory with ${ITEMS} items as with a few`, { timeout: 600_000 }, async () => {
@@ -321,7 +322,18 @@ describe("a pool of jobs", () => {
     const bar = new ProgressBar(host, true);
     for (; now < 250; now += 10) bar.show(progress);
     assert.equal(written.length, 3);
-    bar.show({ ...progress, waiting: 0, running: 0 });
-    assert.ok(written.join("").endsWith("\n"));
+    bar.show({ ...progress, waiting: 0, running: 0, done: 8 });
+    assert.equal(written.length, 4);
+    assert.ok(written.join("").endsWith("10 of 10, 2 failed\x1b[K\n"));
+    bar.end();
+    assert.equal(written.length, 4, "the line was left already");
+  });
+
+  it("leaves the line in the end alone where nobody knows how many jobs there are", () => {
+    const written: string[] = [];
+    const bar = new ProgressBar({ now: () => 0, write: (text) => void written.push(text) }, true);
+    for (let done = 1; done <= 3; done++) bar.show({ waiting: 0, running: 0, done, failed: 0, total: undefined });
+    bar.end();
+    assert.deepEqual(written.map((text) => text.replace(/^\r.*\] /, "")), ["1 of 1\x1b[K", "3 of 3\x1b[K\n"]);
   });
 });

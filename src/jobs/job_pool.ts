@@ -91,13 +91,17 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   readonly #dispatcher: Dispatcher<Line>;
   readonly #pending = new Table<number, Pending>();
   readonly #progress: ((progress: Progress) => void) | undefined;
+  readonly #bar: ProgressBar | undefined;
   #maxProcs: number;
   #made = 0;
   /** How many workers have opened a stream. */
   #lines = 0;
   #done = 0;
   #failed = 0;
-  #total: number | undefined;
+  /** Of each map that is not over, how many items are still to be taken; undefined if nobody knows. */
+  readonly #ahead = new Set<{ left: number | undefined }>();
+  /** How many jobs there were when the last map was over. */
+  #lastTotal: number | undefined;
   #begun: Promise<void> | undefined;
   /** Why no job can be done any more. */
   #end: { readonly reason: unknown } | undefined;
@@ -149,7 +153,8 @@ export class JobPool<Item, Result> implements AsyncDisposable {
       ...(options.bootTimeoutMs === undefined ? {} : { bootTimeoutMs: options.bootTimeoutMs }),
     });
     const { progress } = options;
-    this.#progress = progress === true ? new ProgressBar(this.#host).show : progress || undefined;
+    this.#bar = progress === true ? new ProgressBar(this.#host) : undefined;
+    this.#progress = progress === true ? this.#bar?.show : progress || undefined;
     comeBy(this.#key, () => this.#become());
   }
 
@@ -206,6 +211,22 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     while (this.#waiting >= maxQueue && this.#end === undefined) {
       await new Promise<void>((resolve) => void this.#room.push(resolve));
     }
+  }
+
+  /** How many jobs were given. */
+  get #given(): number {
+    return this.#done + this.#failed + this.#pending.size;
+  }
+
+  /** How many there are to be, as long as that is known: of jobs without a map it is not. */
+  get #total(): number | undefined {
+    let total = this.#given;
+    if (this.#ahead.size === 0) return total === this.#lastTotal ? total : undefined;
+    for (const { left } of this.#ahead) {
+      if (left === undefined) return undefined;
+      total += left;
+    }
+    return total;
   }
 
   /** How many jobs have not begun. */
@@ -265,13 +286,24 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     checkKeys("map", options, ["ordered", "signal", "timeoutMs", "total"]);
     if (job !== undefined) this.#learn(job);
     if (isOnItsWay() || isBesideJobs()) return await arrive();
-    const total = options.total ?? (Array.isArray(items) ? items.length : undefined);
-    if (total !== undefined) this.#total = this.#done + this.#failed + this.#pending.size + total;
-    yield* convey(items, options, {
-      submit: (item) => this.#submit(item, options),
-      giveUp: (id, reason) => this.#giveUp(id, reason),
-      mostAtOnce: () => 2 * Math.max(1, this.#maxProcs) * this.#dispatcher.depth,
-    });
+    const ahead = { left: options.total ?? (Array.isArray(items) ? items.length : undefined) };
+    this.#ahead.add(ahead);
+    try {
+      yield* convey(items, options, {
+        submit: (item) => {
+          if (ahead.left !== undefined) ahead.left = Math.max(0, ahead.left - 1);
+          return this.#submit(item, options);
+        },
+        giveUp: (id, reason) => {
+          if (ahead.left !== undefined) ahead.left = 0; // there are none after it
+          this.#giveUp(id, reason);
+        },
+        mostAtOnce: () => 2 * Math.max(1, this.#maxProcs) * this.#dispatcher.depth,
+      });
+    } finally {
+      this.#ahead.delete(ahead);
+      this.#lastTotal = ahead.left === undefined ? undefined : this.#given;
+    }
   }
 
   /** Waits until all jobs are over, and ends the workers. */
@@ -284,6 +316,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     }
     this.#end ??= { reason: new Error("Cannot take this job: the pool was closed") };
     await this.#here.ended();
+    this.#bar?.end();
     await this.#pool[Symbol.asyncDispose]();
     await this.#begun;
   }

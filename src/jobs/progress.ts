@@ -32,6 +32,8 @@ export class ProgressBar {
   readonly #host: Pick<ProcessHost, "now" | "write">;
   readonly #isShown: boolean;
   #drawnAt = -Infinity;
+  /** What the line is to say; undefined if none is begun. */
+  #last: Progress | undefined;
 
   constructor(
     host: Pick<ProcessHost, "now" | "write">,
@@ -41,18 +43,31 @@ export class ProgressBar {
     this.#isShown = isShown;
   }
 
-  /** Draws it anew, if it is time; the last one always. */
+  /** Draws it anew, if it is time; where it is known how many jobs there are, the last one always. */
   readonly show = (progress: Progress): void => {
     if (!this.#isShown) return;
-    const isOver = progress.waiting + progress.running === 0;
+    this.#last = progress;
+    if (progress.done + progress.failed === progress.total) return this.end();
     const now = this.#host.now();
-    if (!isOver && now - this.#drawnAt < DRAW_MS) return;
+    if (now - this.#drawnAt < DRAW_MS) return;
     this.#drawnAt = now;
-    this.#host.write(`\r${draw(progress)}\x1b[K${isOver ? "\n" : ""}`);
+    this.#host.write(lineOf(progress));
   };
+
+  /** Draws the last of it, and leaves the line. */
+  end(): void {
+    if (this.#last === undefined) return;
+    this.#host.write(`${lineOf(this.#last)}\n`);
+    this.#last = undefined;
+    this.#drawnAt = -Infinity;
+  }
 }
 
-/** One line. */
+function lineOf(progress: Progress): string {
+  return `\r${draw(progress)}\x1b[K`;
+}
+
+/** A bar, and what it says in numbers. */
 export function draw({ running, waiting, done, failed, total }: Progress): string {
   const over = done + failed;
   const all = total ?? over + running + waiting;
