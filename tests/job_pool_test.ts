@@ -306,6 +306,17 @@ describe("a pool of jobs", () => {
       /^TypeError: Cannot do another job: the workers of a pool do the /,
     );
     const pool = new JobPool(() => {}, { maxProcs: 0 });
+    await assert.rejects(pool.map(5 as never).next(), {
+      name: "TypeError",
+      message: "Cannot map 5: give a list, or something else that can be iterated over",
+    });
+    await assert.rejects(pool.map(undefined as never).next(), /^TypeError: Cannot map undefined/);
+    await assert.rejects(
+      pool.map([], { signal: {} as never }).next(),
+      /^TypeError: Cannot use 'signal': it must be an A/,
+    );
+    await assert.rejects(pool.run(undefined as never, { signal: 5 as never }), /^TypeError: Cannot use 'signal'/);
+    await assert.rejects(pool.map([], { total: "3" as never }).next(), /^TypeError: Cannot use 'total'/);
     await pool.close();
     await assert.rejects(pool.run(undefined as never), { message: "Cannot take this job: the pool was closed" });
   });

@@ -72,6 +72,27 @@ export function checkOptions(options: JobPoolOptions): void {
   throw new TypeError(`Cannot do jobs on ${show(runtime)}: the runtimes are 'deno' and 'bun'`);
 }
 
+/**
+ * Checks what is to be mapped.
+ *
+ * @throws {TypeError} If nothing can come from it.
+ */
+export function checkItems(items: unknown): void {
+  const from: object = Object(items ?? {});
+  if (Symbol.iterator in from || Symbol.asyncIterator in from) return;
+  throw new TypeError(`Cannot map ${show(items)}: give a list, or something else that can be iterated over`);
+}
+
+/**
+ * Checks what gives jobs up.
+ *
+ * @throws {TypeError} If it cannot.
+ */
+export function checkSignal(signal: unknown): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw new TypeError(`Cannot use 'signal': it must be an AbortSignal, not ${show(signal)}`);
+}
+
 /** Where a module is: a path is one from a directory. */
 export function locate(module: URL | string, directory: string): URL {
   if (module instanceof URL) return module;

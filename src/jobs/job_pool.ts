@@ -5,7 +5,7 @@
  */
 
 import { currentHost } from "../../runtimes/current.ts";
-import { checkKeys, checkTime, checkWorkers } from "../checks.ts";
+import { checkCount, checkKeys, checkTime, checkWorkers } from "../checks.ts";
 import { Prefork, takeStreams } from "../prefork.ts";
 import { Table } from "../table.ts";
 import type { ControlConnection, ControlHandlers, ProcessHost, Timer } from "../types.ts";
@@ -16,7 +16,7 @@ import { Dispatcher, type Job, type Outcome } from "./dispatcher.ts";
 import { sendFrame, TAKES_FILES } from "./frames.ts";
 import { Here } from "./here.ts";
 import { JobDiedError, type JobFunction } from "./job.ts";
-import { checkOptions, isJob, type JobPoolOptions, locate } from "./job_options.ts";
+import { checkItems, checkOptions, checkSignal, isJob, type JobPoolOptions, locate } from "./job_options.ts";
 import { convey, type MapOptions, type Settled, type Submitted } from "./map.ts";
 import { Parcels } from "./parcels.ts";
 import { type Progress, ProgressBar } from "./progress.ts";
@@ -192,6 +192,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
    */
   async run(item: Item, options: RunOptions = {}): Promise<Result> {
     checkKeys("run", options, ["signal", "timeoutMs"]);
+    checkSignal(options.signal);
     if (isOnItsWay() || isBesideJobs()) return await arrive();
     const { maxQueue } = this.#options;
     if (maxQueue !== undefined && this.#waiting >= maxQueue) {
@@ -284,6 +285,9 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   ): AsyncGenerator<Settled<Result>, void, undefined> {
     const [job, options = {}] = typeof more[0] === "function" ? [more[0], more[1]] : [undefined, more[0]];
     checkKeys("map", options, ["ordered", "signal", "timeoutMs", "total"]);
+    checkItems(items);
+    checkSignal(options.signal);
+    if (options.total !== undefined) checkCount("total", options.total, 0);
     if (job !== undefined) this.#learn(job);
     if (isOnItsWay() || isBesideJobs()) return await arrive();
     const ahead = { left: options.total ?? (Array.isArray(items) ? items.length : undefined) };

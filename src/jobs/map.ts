@@ -37,6 +37,13 @@ export interface MapEffects<Item, Result> {
   mostAtOnce(): number;
 }
 
+/** What is at its end is not to be closed. */
+const nothing = (): void => {};
+
+function isAsync<Item>(items: Iterable<Item> | AsyncIterable<Item>): items is AsyncIterable<Item> {
+  return typeof items === "object" && Symbol.asyncIterator in items;
+}
+
 /** Items on their way to being results. */
 class Conveyor<Item, Result> {
   readonly #effects: MapEffects<Item, Result>;
@@ -49,6 +56,8 @@ class Conveyor<Item, Result> {
   #held = 0;
   #isLoaded = false;
   #stopped: { readonly reason: unknown } | undefined;
+  /** Has where items come from give none more, even if it is asked for one. */
+  #leave = nothing;
   /** Whoever waits looks again. */
   readonly #changed = new Change();
 
@@ -61,16 +70,30 @@ class Conveyor<Item, Result> {
   async load(items: Iterable<Item> | AsyncIterable<Item>): Promise<void> {
     let index = 0;
     try {
-      for await (const item of items) {
+      for await (const item of this.#taken(items)) {
         while (this.#held >= this.#effects.mostAtOnce() && this.#stopped === undefined) await this.#changed.next;
         if (this.#stopped !== undefined) return;
         this.#give(item, index++);
       }
+      this.#leave = nothing;
       this.#isLoaded = true;
       this.#changed.tell();
     } catch (error) {
+      this.#leave = nothing;
       this.stop(error);
     }
+  }
+
+  /** An item that comes late, or never, is not waited for: what it was to come from is closed as soon as all is given up. */
+  #taken(items: Iterable<Item> | AsyncIterable<Item>): Iterable<Item> | AsyncIterable<Item> {
+    if (!isAsync(items)) return items;
+    const source = items[Symbol.asyncIterator]();
+    let closed: Promise<IteratorResult<Item>> | undefined;
+    const close = async (): Promise<IteratorResult<Item>> =>
+      await source.return?.() ?? { done: true, value: undefined };
+    const taken = { next: () => source.next(), return: () => closed ??= close() };
+    this.#leave = () => void taken.return().catch(() => {}); // nobody is there any more to be told
+    return { [Symbol.asyncIterator]: () => taken };
   }
 
   /** Resolves with the next result; undefined if there is none more. */
@@ -89,6 +112,7 @@ class Conveyor<Item, Result> {
     if (this.#stopped !== undefined) return;
     this.#stopped = { reason };
     for (const id of this.#given) this.#effects.giveUp(id, reason);
+    this.#leave();
     this.#changed.tell();
   }
 
