@@ -1,6 +1,6 @@
 /** Workers that do jobs, by real processes. `PREFORK_TEST_ITEMS` says how many the longest list has. */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -236,6 +236,18 @@ describe(`a pool of jobs on ${runtime}`, () => {
   it("fails all jobs if no worker ever comes to do one, and has nobody wait for room", async () => {
     const { lines } = await play("none");
     assert.deepEqual(lines, ['"BootFailureError"', '"BootFailureError" 0']);
+  });
+
+  it("says so if workers come no more, and goes on when they do", async () => {
+    await using dir = await tempDir();
+    await using program = scene("gone", dir.path);
+    await program.waitForErrorLine(
+      "prefork: 3 workers in a row have failed before they could do a job, the last one exited with status 7 without " +
+        "reaching the start() it was made for; jobs wait until one can",
+    );
+    rmSync(dir.file("gone"));
+    assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null });
+    assert.deepEqual(program.lines, ['"a"', '"JobDiedError" "b"']);
   });
 
   it("tells how far it has come", async () => {

@@ -11,6 +11,7 @@ import { Table } from "../table.ts";
 import type { ControlConnection, ControlHandlers, ProcessHost, Timer } from "../types.ts";
 import type { Worker } from "../worker.ts";
 import { arrive, comeBy, isBesideJobs, isOnItsWay, never, refuse } from "./arrival.ts";
+import { tellOfBoots } from "./boots.ts";
 import { decode, encode } from "./codec.ts";
 import { Dispatcher, type Job, type Outcome } from "./dispatcher.ts";
 import { sendFrame, TAKES_FILES } from "./frames.ts";
@@ -412,6 +413,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     const flags = denoArgs === undefined ? {} : { denoArgs };
     try {
       await takeStreams(this.#pool, (connection, dir) => this.#take(connection, dir));
+      void tellOfBoots(this.#pool, (text) => this.#host.write(text));
       const job = this.#job;
       if (typeof job === "function") await this.#pool.start(() => {}, { ...flags, data: String(job) });
       else {
