@@ -306,6 +306,18 @@ describe("a pool of jobs", () => {
     assert.throws(make({ progress: 1 }), { message: "Cannot use 'progress': it must be true or a function, not 1" });
     assert.throws(make({ runtime: "node" }), /^TypeError: Cannot do jobs on 'node': the runtimes are 'deno' and 'bun'/);
     assert.throws(() => new JobPool(1 as never), /^TypeError: Cannot use 1 as the options of JobPool: give an object/);
+    assert.throws(make({ runtime: "deno" }), {
+      name: "TypeError",
+      message:
+        "Cannot use 'runtime' for a job that is a function: its workers run this program again, as it was started; " +
+        "give a module in its place",
+    });
+    assert.throws(make({ executable: "deno" }), /^TypeError: Cannot use 'executable' for a job that is a function/);
+    const module = new URL("./support/run.ts", import.meta.url);
+    await assert.rejects(new JobPool<number, number>(module, { maxProcs: 0 }).run(1), {
+      name: "TypeError",
+      message: `Cannot do jobs by ${module}: its default export is undefined, and must be a function`,
+    });
     const none = new JobPool({ maxProcs: 0 });
     await assert.rejects(
       none.run(1),

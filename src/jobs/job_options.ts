@@ -73,6 +73,20 @@ export function checkOptions(options: JobPoolOptions): void {
 }
 
 /**
+ * Checks what else is given with a job that is a function.
+ *
+ * @throws {TypeError} If it is only for one that is a module.
+ */
+export function checkFunction({ runtime, executable }: JobPoolOptions): void {
+  const given = runtime !== undefined ? "runtime" : executable !== undefined ? "executable" : undefined;
+  if (given === undefined) return;
+  throw new TypeError(
+    `Cannot use '${given}' for a job that is a function: its workers run this program again, as it was started; give a ` +
+      "module in its place",
+  );
+}
+
+/**
  * Checks what is to be mapped.
  *
  * @throws {TypeError} If nothing can come from it.

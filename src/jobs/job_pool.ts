@@ -17,10 +17,19 @@ import { Dispatcher, type Job, type Outcome } from "./dispatcher.ts";
 import { sendFrame, TAKES_FILES } from "./frames.ts";
 import { Here } from "./here.ts";
 import { JobDiedError, type JobFunction } from "./job.ts";
-import { checkItems, checkOptions, checkSignal, isJob, type JobPoolOptions, locate } from "./job_options.ts";
+import {
+  checkFunction,
+  checkItems,
+  checkOptions,
+  checkSignal,
+  isJob,
+  type JobPoolOptions,
+  locate,
+} from "./job_options.ts";
 import { convey, type MapOptions, type Settled, type Submitted } from "./map.ts";
 import { Parcels } from "./parcels.ts";
 import { type Progress, ProgressBar } from "./progress.ts";
+import { loadJob } from "./run_module.ts";
 import { byFrames } from "./stream.ts";
 import { doJobs } from "./worker.ts";
 
@@ -128,6 +137,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   ) {
     const [job, options = {}] = isJob(given[0]) ? [given[0], given[1]] : [undefined, given[0]];
     checkOptions(options);
+    if (typeof job === "function") checkFunction(options);
     this.#job = typeof job === "function" || job === undefined ? job : locate(job, this.#host.directory);
     this.#options = options;
     this.#maxProcs = options.maxProcs ?? this.#host.cpuCount;
@@ -363,6 +373,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   /** Workers come to the first call alone, so that they know no other job; nor what another function closes over. */
   #learn(job: JobFunction<Item, Result>): void {
+    checkFunction(this.#options);
     this.#job ??= job;
     if (this.#job === job) return;
     throw new TypeError(
@@ -397,8 +408,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     const job = this.#job;
     const context = { signal, worker: undefined };
     if (typeof job === "function") return await job(item, context);
-    const { default: exported } = await import(String(job));
-    return await exported(item, context);
+    return await (await loadJob(String(job)))(item, context);
   }
 
   /** Where there are to be no workers any more, this process does what they leave. */
