@@ -115,12 +115,15 @@ describe(`a pool of jobs on ${runtime}`, () => {
   });
 
   it("does jobs in this process where there are to be no workers, for debugging", async () => {
-    const { lines } = await play("here");
+    await using dir = await tempDir();
+    const { lines } = await play("here", dir.path);
     assert.deepEqual(lines, [
       'true "RangeError: no good"',
       '["a","b"]',
       '1 1 0 ["Error: not wanted","Error: not wanted"]',
       '"TimeoutError: Cannot wait for this job any longer: it took more than 100 ms" "after"',
+      '"TimeoutError: Cannot wait for this job any longer: it took more than 100 ms" "next"',
+      '"closed" 0 0',
     ]);
   });
 

@@ -9,6 +9,8 @@ export interface HereEffects<Item> {
   /** A job has begun. */
   begins(id: number): void;
   work(item: Item, signal: AbortSignal): Promise<unknown>;
+  /** Resolves when a job that nobody wants any more has had the time that it has to heed its signal. */
+  patience(): Promise<void>;
   /** What a job gave, or what it threw. */
   over(id: number, isDone: boolean, value: unknown): void;
 }
@@ -62,12 +64,20 @@ export class Here<Item> {
     if (stop === undefined) return; // it was given up
     this.#current = id;
     this.#effects.begins(id);
-    const [isDone, value] = await this.#effects.work(item, stop.signal).then(
+    const work = this.#effects.work(item, stop.signal).then(
       (value): [boolean, unknown] => [true, value],
       (error): [boolean, unknown] => [false, error],
     );
+    const [isDone, value] = await Promise.race([work, this.#untilLeft(stop.signal)]);
     this.#current = undefined;
     this.#stops.delete(id);
     this.#effects.over(id, isDone, value);
+  }
+
+  /** A job cannot be killed here; but those behind it do not wait for one that does not heed its signal. */
+  async #untilLeft(signal: AbortSignal): Promise<[boolean, unknown]> {
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    await this.#effects.patience();
+    return [false, signal.reason];
   }
 }

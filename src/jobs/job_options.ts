@@ -21,7 +21,8 @@ export interface JobPoolOptions {
   /** How often a job is tried again whose worker died of it. @default {0} */
   readonly retries?: number;
   /**
-   * How long a job that nobody wants any more has to heed its `signal` before its worker is killed, in milliseconds.
+   * How long a job that nobody wants any more has to heed its `signal` before its worker is killed, in milliseconds;
+   * where jobs are done in this process, before the next one begins beside it.
    *
    * @default {1000}
    */

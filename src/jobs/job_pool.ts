@@ -153,6 +153,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     this.#here = new Here({
       begins: (id) => this.#begins(id),
       work: (item, signal) => this.#work(item, signal),
+      patience: () => new Promise((resolve) => void this.#host.setTimer(this.#killAfterMs, resolve)),
       over: (id, isDone, value) => this.#over(id, isDone, value),
     });
     this.#pool = new Prefork({
@@ -504,11 +505,14 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     this.#over(id, false, reason);
   }
 
+  get #killAfterMs(): number {
+    return this.#options.killAfterMs ?? 1000;
+  }
+
   /** Nobody wants a job any more that a worker has. */
   #endJob(line: Line, id: number): void {
     sendFrame(line.connection, "end", id);
-    const { killAfterMs = 1000 } = this.#options;
-    this.#host.setTimer(killAfterMs, () => {
+    this.#host.setTimer(this.#killAfterMs, () => {
       if (this.#dispatcher.isAt(line, id)) this.#host.kill(-line.pid, "SIGKILL");
     }).unref();
   }
