@@ -241,6 +241,15 @@ describe(`a pool of jobs on ${runtime}`, () => {
     assert.deepEqual(lines, ['"BootFailureError"', '"BootFailureError" 0']);
   });
 
+  it("says what is asked of the program if its workers do not come to their first job", async () => {
+    const { lines } = await play("asked");
+    assert.deepEqual(lines, [
+      '"BootFailureError: Cannot keep this pool: 3 workers failed and none ever became ready; the last one exited with ' +
+      "status 0 without reaching the start() it was made for, which in a pool of jobs is where the program gives its " +
+      'first job: it must come to that in workers, too, and not ask isWorker() before"',
+    ]);
+  });
+
   it("says so if workers come no more, and goes on when they do", async () => {
     await using dir = await tempDir();
     await using program = scene("gone", dir.path);

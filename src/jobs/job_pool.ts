@@ -5,6 +5,7 @@
  */
 
 import { currentHost } from "../../runtimes/current.ts";
+import { BootFailureError } from "../boot_failure.ts";
 import { checkCount, checkKeys, checkTime, checkWorkers } from "../checks.ts";
 import { Prefork, takeStreams } from "../prefork.ts";
 import { Table } from "../table.ts";
@@ -436,7 +437,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
         });
       }
     } catch (error) {
-      if (this.#end === undefined) this.#failAll(error);
+      if (this.#end === undefined) this.#failAll(explain(error));
     }
   }
 
@@ -559,6 +560,16 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     const { maxQueue = Infinity } = this.#options;
     for (let places = maxQueue - this.#waiting; places > 0 && this.#room.length > 0; places--) this.#room.shift()?.();
   }
+}
+
+/** Who has given a job has called no start() that could be reached. */
+function explain(error: unknown): unknown {
+  if (!(error instanceof BootFailureError && error.message.endsWith("start() it was made for"))) return error;
+  return new BootFailureError(
+    `${error.message}, which in a pool of jobs is where the program gives its first job: it must come to that in workers, ` +
+      "too, and not ask isWorker() before",
+    { cause: error },
+  );
 }
 
 /** What comes of a job whose answer cannot be had. */
