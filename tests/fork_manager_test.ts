@@ -291,6 +291,12 @@ describe("ForkManager, on a virtual clock", () => {
       name: "TypeError",
       message: "Unknown option 'bootTimeout' for ForkManager; did you mean 'bootTimeoutMs'?",
     });
+    const named = new ForkManager<unknown>(1, { host: new FakeHost() });
+    await assert.rejects(named.start({ a: new Uint8Array(1) }), {
+      name: "TypeError",
+      message: "Cannot call a job by what has bytes in it: give a text, a number, or an object of such",
+    });
+    await assert.rejects(named.start(() => {}), /^TypeError: Cannot send this value to another process/);
     const pm = new ForkManager(0);
     await assert.rejects(pm.finish(256), /^RangeError: Cannot use 'code'/);
     assert.throws(() => pm.runOnWait(() => {}, -1), /^RangeError: Cannot use 'periodMs'/);

@@ -135,6 +135,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
    *
    * @param ident What the job is called; the callbacks are told.
    * @returns The id of its process; 0 in that process itself.
+   * @throws {TypeError} If `ident` cannot be sent, or has bytes in it.
    * @throws {Error} If the process cannot be made, in a process that has a job already, and after a process that did not
    * come to its call; and in a callback.
    */
@@ -168,7 +169,7 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
     const { job } = await session.channel.welcomed;
     const isOwn = session.way.length === 1; // and not one of those that the process which this one belongs to has come by
     const was = job?.ident ?? null;
-    if (isOwn && was !== null && was !== encode(ident).text) {
+    if (isOwn && was !== null && was !== textOf(ident)) {
       return await session.fail(otherJob(key, ident, was), String);
     }
     await session.pass(key, true, "fallThrough");
@@ -177,11 +178,12 @@ export class ForkManager<Ident = string, Data = unknown> implements AsyncDisposa
   }
 
   async #begin(call: number, key: string, ident: Ident | undefined): Promise<number> {
+    const text = textOf(ident);
     await this.#until(() => this.#maxProcs === 0 || this.#running.size < this.#maxProcs, true);
     if (this.#maxProcs === 0) return await this.#beginHere(ident);
     await this.reapFinishedChildren();
     const slot = this.#freeSlot();
-    const { pid, ended } = await this.#children.fork({ key, slot, ident: encode(ident).text });
+    const { pid, ended } = await this.#children.fork({ key, slot, ident: text });
     const one = { pid, call, slot, ident };
     this.#running.set(pid, one);
     void ended.then((how) => {
@@ -416,6 +418,13 @@ function read<Data>(given: Encoded | undefined): { readonly data: Data | undefin
   } catch (error) {
     return { data: undefined, unread: error instanceof Error ? error : new Error(String(error)) };
   }
+}
+
+/** What a job is called by, as it is compared: bytes would not be. */
+function textOf(ident: unknown): string {
+  const { text, blobs } = encode(ident);
+  if (blobs.length === 0) return text;
+  throw new TypeError("Cannot call a job by what has bytes in it: give a text, a number, or an object of such");
 }
 
 function otherJob(key: string, ident: unknown, text: string): string {
