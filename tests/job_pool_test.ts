@@ -173,11 +173,13 @@ describe(`a pool of jobs on ${runtime}`, () => {
     assert.deepEqual(lines, ["true", '"after" 0']);
   });
 
-  it("goes on where who is told of its progress throws, and says so", async () => {
-    const { lines, errorLines } = await play("throwing");
-    assert.deepEqual(lines, ['"a"']);
-    assert.match(errorLines[0] ?? "", /^prefork: what is told of the progress of jobs threw: Error: no screen/);
-  });
+  for (const when of ["at once", "later"]) {
+    it(`goes on where who is told of its progress throws ${when}, and says so`, async () => {
+      const { lines, errorLines } = await play("throwing", when);
+      assert.deepEqual(lines, ['"a"']);
+      assert.match(errorLines[0] ?? "", /^prefork: what is told of the progress of jobs threw: Error: no screen/);
+    });
+  }
 
   it("says so if a program with two of them is late to give one its job", async () => {
     await using program = scene("unnamed");

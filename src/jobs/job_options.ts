@@ -30,7 +30,7 @@ export interface JobPoolOptions {
   /** How long a worker may take until it can do jobs, in milliseconds. @default {30_000} */
   readonly bootTimeoutMs?: number;
   /** Called whenever a job is over. `true` shows a bar on standard error, if that is a terminal. @default nothing */
-  readonly progress?: boolean | ((progress: Progress) => void);
+  readonly progress?: boolean | ((progress: Progress) => unknown);
   /** The runtime of the workers, where the job is a module. @default that of this process */
   readonly runtime?: RuntimeName;
   /** The executable of that runtime. @default this process's own, or what `PATH` has */

@@ -101,7 +101,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   readonly #pool: Prefork;
   readonly #dispatcher: Dispatcher<Line>;
   readonly #pending = new Table<number, Pending>();
-  readonly #progress: ((progress: Progress) => void) | undefined;
+  readonly #progress: ((progress: Progress) => unknown) | undefined;
   readonly #bar: ProgressBar | undefined;
   #maxProcs: number;
   #made = 0;
@@ -539,16 +539,17 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     else this.#failed++;
     if (isDone) pending.resolve(value);
     else pending.reject(value);
-    this.#tellProgress();
+    void this.#tellProgress();
     this.#tellRoom();
     if (this.#pending.size > 0) return;
     this.#emptied?.resolve();
     this.#emptied = undefined;
   }
 
-  #tellProgress(): void {
+  async #tellProgress(): Promise<void> {
+    if (this.#progress === undefined) return;
     try {
-      this.#progress?.(this.progress);
+      await this.#progress(this.progress);
     } catch (error) {
       const what = error instanceof Error ? error.stack ?? error.message : String(error);
       this.#host.write(`prefork: what is told of the progress of jobs threw: ${what}\n`);
