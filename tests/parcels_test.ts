@@ -1,8 +1,9 @@
-/** Bytes that go through files, and messages that name them. */
+/** Bytes that go through files, and messages that name them. `PREFORK_TEST_HUGE=1` tries more of them than take 31 bits. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import process from "node:process";
 import { describe, it } from "node:test";
 import { FrameReader, sendFrame } from "../src/jobs/frames.ts";
 import { Parcels } from "../src/jobs/parcels.ts";
@@ -41,6 +42,18 @@ describe("bytes of a message", () => {
     assert.deepEqual(read(`${String(line).replace(",200000", "")}`, worker), [MANY, MANY]);
     assert.deepEqual(readdirSync(dir.path), []);
   });
+
+  if (process.env["PREFORK_TEST_HUGE"] !== undefined) {
+    it("go through a file, however many there are", { timeout: 300_000 }, async () => {
+      await using dir = await tempDir();
+      const bytes = new Uint8Array(2 ** 31 + 1);
+      bytes[2 ** 31] = 7;
+      const name = new Parcels(dir.path, 4711, "manager").put(bytes) ?? assert.fail("no file");
+      const taken = new Parcels(dir.path, 4711, "worker").take(name, bytes.length);
+      assert.deepEqual([taken.length, taken[2 ** 31]], [bytes.length, 7]);
+      assert.deepEqual(readdirSync(dir.path), []);
+    });
+  }
 
   it("go through the stream where files cannot be made", async () => {
     await using dir = await tempDir();

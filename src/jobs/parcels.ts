@@ -5,10 +5,13 @@
  * @module
  */
 
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, rmSync, writeSync } from "node:fs";
 
 /** From so many bytes on. */
 const LEAST = 2 ** 18;
+
+/** So many at a time: Deno reads no more than 2 GiB at once, and writes more without end. */
+const PART = 2 ** 30;
 
 /** What is opened is to be a file, and no way to another one, nor one at whose end somebody else has to be. */
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -79,7 +82,7 @@ export class Parcels {
     let file: number | undefined;
     try {
       file = openSync(this.#pathOf(name), "wx", 0o600);
-      writeFileSync(file, bytes);
+      for (let at = 0; at < bytes.length;) at += writeSync(file, bytes.subarray(at, at + PART));
       return name;
     } catch {
       if (file !== undefined) this.#remove(name);
@@ -97,7 +100,10 @@ export class Parcels {
         throw new SyntaxError(`sent no file of ${size} bytes by the name '${name}'`);
       }
       const bytes = new Uint8Array(size);
-      for (let at = 0; at < size;) at += readSync(file, bytes, at, size - at, at) || size;
+      for (let at = 0; at < size;) {
+        const part = bytes.subarray(at, at + PART);
+        at += readSync(file, part, 0, part.length, at) || size;
+      }
       return bytes;
     } finally {
       closeSync(file);
