@@ -9,15 +9,13 @@ import { BootFailureError } from "../boot_failure.ts";
 import { checkCount, checkKeys, checkTime, checkWorkers } from "../checks.ts";
 import { Prefork, takeStreams } from "../prefork.ts";
 import { Table } from "../table.ts";
-import type { ControlConnection, ControlHandlers, ProcessHost, Timer } from "../types.ts";
+import type { ProcessHost, Timer } from "../types.ts";
 import type { Worker } from "../worker.ts";
 import { arrive, comeBy, isBesideJobs, isOnItsWay, never, refuse } from "./arrival.ts";
 import { tellOfBoots } from "./boots.ts";
 import { decode, encode } from "./codec.ts";
-import { Dispatcher, type Job, type Outcome } from "./dispatcher.ts";
-import { sendFrame, TAKES_FILES } from "./frames.ts";
 import { Here } from "./here.ts";
-import { JobDiedError, type JobFunction } from "./job.ts";
+import type { JobFunction } from "./job.ts";
 import {
   checkFunction,
   checkItems,
@@ -27,11 +25,11 @@ import {
   type JobPoolOptions,
   locate,
 } from "./job_options.ts";
+import { Lines } from "./lines.ts";
 import { convey, type MapOptions, type Settled, type Submitted } from "./map.ts";
-import { Parcels } from "./parcels.ts";
-import { type Progress, ProgressBar } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { loadJob } from "./run_module.ts";
-import { byFrames } from "./stream.ts";
+import { Tally } from "./tally.ts";
 import { doJobs } from "./worker.ts";
 
 /** What {@linkcode JobPool.run} may be given. */
@@ -40,14 +38,6 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** How long the job may take, in milliseconds. @default {JobPoolOptions.timeoutMs} */
   readonly timeoutMs?: number;
-}
-
-/** A worker's stream. */
-interface Line {
-  readonly connection: ControlConnection;
-  pid: number;
-  /** Where many bytes go, unless its worker cannot use files. */
-  parcels: Parcels | undefined;
 }
 
 /** A job that is not over. */
@@ -62,9 +52,6 @@ interface Pending {
 type JobAndOptions<Item, Result> =
   | [JobFunction<Item, Result>, (MapOptions | undefined)?]
   | [(MapOptions | undefined)?];
-
-/** A worker that is at a job for longer than this has back what it was given in advance. */
-const LOOK_MS = 20;
 
 let made = 0;
 
@@ -99,27 +86,17 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   readonly #options: JobPoolOptions;
   readonly #key = `jobs-${made++}`;
   readonly #pool: Prefork;
-  readonly #dispatcher: Dispatcher<Line>;
+  readonly #lines: Lines;
   readonly #pending = new Table<number, Pending>();
-  readonly #progress: ((progress: Progress) => unknown) | undefined;
-  readonly #bar: ProgressBar | undefined;
+  readonly #tally: Tally;
   #maxProcs: number;
   #made = 0;
-  /** How many workers have opened a stream. */
-  #lines = 0;
-  #done = 0;
-  #failed = 0;
-  /** Of each map that is not over, how many items are still to be taken; undefined if nobody knows. */
-  readonly #ahead = new Set<{ left: number | undefined }>();
-  /** How many jobs there were when the last map was over. */
-  #lastTotal: number | undefined;
   #begun: Promise<void> | undefined;
   /** Why no job can be done any more. */
   #end: { readonly reason: unknown } | undefined;
   #emptied: PromiseWithResolvers<void> | undefined;
   readonly #room: (() => void)[] = [];
   readonly #here: Here<Item>;
-  #looking: Timer | undefined;
 
   /**
    * Makes a pool. Its workers come with the first job.
@@ -142,19 +119,18 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     this.#job = typeof job === "function" || job === undefined ? job : locate(job, this.#host.directory);
     this.#options = options;
     this.#maxProcs = options.maxProcs ?? this.#host.cpuCount;
-    this.#dispatcher = new Dispatcher({
-      give: ({ connection, parcels }, { id, item }) => {
-        sendFrame(connection, "do", id, item, parcels);
-        this.#tellRoom();
-      },
-      begins: (_, { id }) => this.#begins(id),
-      returns: ({ id }) => this.#pending.get(id)?.timer?.[Symbol.dispose](),
-      settle: (job, outcome) => this.#settle(job, outcome),
-    }, () => this.#host.now());
+    const { killAfterMs = 1000 } = options;
+    this.#lines = new Lines(this.#host, killAfterMs, {
+      given: () => this.#tellRoom(),
+      begins: (id) => this.#begins(id),
+      returns: (id) => this.#pending.get(id)?.timer?.[Symbol.dispose](),
+      over: (id, isDone, value) => this.#over(id, isDone, value),
+      left: () => this.#rest(),
+    });
     this.#here = new Here({
       begins: (id) => this.#begins(id),
       work: (item, signal) => this.#work(item, signal),
-      patience: () => new Promise((resolve) => void this.#host.setTimer(this.#killAfterMs, resolve)),
+      patience: () => new Promise((resolve) => void this.#host.setTimer(killAfterMs, resolve)),
       over: (id, isDone, value) => this.#over(id, isDone, value),
     });
     this.#pool = new Prefork({
@@ -165,9 +141,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
       maxBootFailures: BOOT_FAILURES,
       ...(options.bootTimeoutMs === undefined ? {} : { bootTimeoutMs: options.bootTimeoutMs }),
     });
-    const { progress } = options;
-    this.#bar = progress === true ? new ProgressBar(this.#host) : undefined;
-    this.#progress = progress === true ? this.#bar?.show : progress || undefined;
+    this.#tally = new Tally(this.#host, options.progress);
     comeBy(this.#key, () => this.#become());
   }
 
@@ -184,13 +158,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   /** How many jobs wait for a worker, are being done, were done and have failed. */
   get progress(): Progress {
-    return {
-      waiting: this.#waiting,
-      running: this.#dispatcher.running + this.#here.running,
-      done: this.#done,
-      failed: this.#failed,
-      total: this.#total,
-    };
+    return this.#tally.progress(this.#waiting, this.#lines.running + this.#here.running, this.#pending.size);
   }
 
   /**
@@ -227,25 +195,9 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     }
   }
 
-  /** How many jobs were given. */
-  get #given(): number {
-    return this.#done + this.#failed + this.#pending.size;
-  }
-
-  /** How many there are to be, as long as that is known: of jobs without a map it is not. */
-  get #total(): number | undefined {
-    let total = this.#given;
-    if (this.#ahead.size === 0) return total === this.#lastTotal ? total : undefined;
-    for (const { left } of this.#ahead) {
-      if (left === undefined) return undefined;
-      total += left;
-    }
-    return total;
-  }
-
   /** How many jobs have not begun. */
   get #waiting(): number {
-    return this.#dispatcher.waiting + this.#here.waiting;
+    return this.#lines.waiting + this.#here.waiting;
   }
 
   /**
@@ -303,8 +255,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     if (options.total !== undefined) checkCount("total", options.total, 0);
     if (job !== undefined) this.#learn(job);
     if (isOnItsWay() || isBesideJobs()) return await arrive();
-    const ahead = { left: options.total ?? (Array.isArray(items) ? items.length : undefined) };
-    this.#ahead.add(ahead);
+    const ahead = this.#tally.begin(options.total ?? (Array.isArray(items) ? items.length : undefined));
     try {
       yield* convey(items, options, {
         submit: (item) => {
@@ -315,11 +266,10 @@ export class JobPool<Item, Result> implements AsyncDisposable {
           if (ahead.left !== undefined) ahead.left = 0; // there are none after it
           this.#giveUp(id, reason);
         },
-        mostAtOnce: () => 2 * Math.max(1, this.#maxProcs) * this.#dispatcher.depth,
+        mostAtOnce: () => 2 * Math.max(1, this.#maxProcs) * this.#lines.depth,
       });
     } finally {
-      this.#ahead.delete(ahead);
-      this.#lastTotal = ahead.left === undefined ? undefined : this.#given;
+      this.#tally.end(ahead, this.#pending.size);
     }
   }
 
@@ -333,7 +283,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     }
     this.#end ??= { reason: new Error("Cannot take this job: the pool was closed") };
     await this.#here.ended();
-    this.#bar?.end();
+    this.#tally.close();
     await this.#pool[Symbol.asyncDispose]();
     await this.#begun;
   }
@@ -399,9 +349,8 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     this.#pending.set(id, { id, resolve, reject, timeoutMs, timer: undefined });
     if (encoded === undefined) this.#here.add(id, item);
     else {
-      this.#dispatcher.add({ id, item: encoded, tries: 1 + (this.#options.retries ?? 0) });
+      this.#lines.add({ id, item: encoded, tries: 1 + (this.#options.retries ?? 0) });
       this.#begun ??= this.#begin();
-      this.#look();
     }
     return { id, result };
   }
@@ -416,7 +365,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
   /** Where there are to be no workers any more, this process does what they leave. */
   #rest(): void {
     if (this.#maxProcs > 0) return;
-    for (const { id, item } of this.#dispatcher.takeAll()) this.#here.add(id, decode(item) as Item);
+    for (const { id, item } of this.#lines.takeAll()) this.#here.add(id, decode(item) as Item);
   }
 
   /** Has workers made, for as long as the pool is not closed. */
@@ -424,7 +373,7 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     const { denoArgs, runtime, executable } = this.#options;
     const flags = denoArgs === undefined ? {} : { denoArgs };
     try {
-      await takeStreams(this.#pool, (connection, dir) => this.#take(connection, dir));
+      await takeStreams(this.#pool, (connection, dir) => this.#lines.take(connection, dir));
       void tellOfBoots(this.#pool, (text) => this.#host.write(text));
       const job = this.#job;
       if (typeof job === "function") await this.#pool.start(() => {}, { ...flags, data: String(job) });
@@ -443,49 +392,9 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   #failAll(reason: unknown): void {
     this.#end = { reason };
-    this.#dispatcher.takeAll();
+    this.#lines.takeAll();
     for (const { id } of this.#pending.values()) this.#over(id, false, reason);
     for (const tell of this.#room.splice(0)) tell(); // run() tells them why
-  }
-
-  /** A worker has opened its stream. */
-  #take(connection: ControlConnection, dir: string): ControlHandlers {
-    const line: Line = { connection, pid: 0, parcels: undefined };
-    const key = ++this.#lines;
-    sendFrame(connection, "ok", key);
-    return {
-      data: byFrames(({ kind, id, value, failure }) => {
-        if (kind === "here") {
-          line.pid = id;
-          if (value.text === TAKES_FILES.text) line.parcels = new Parcels(dir, key, "manager");
-          this.#dispatcher.join(line);
-        } else if (kind === "last") this.#dispatcher.close(line, id);
-        else if (kind === "back") {
-          this.#dispatcher.giveBack(line, id);
-          this.#rest();
-        } else if (kind === "done" || kind === "failed") {
-          this.#dispatcher.answer(line, id, failure === undefined ? { type: kind, value } : unread(failure));
-        }
-      }, () => line.parcels),
-      closed: () => {
-        this.#dispatcher.leave(line);
-        line.parcels?.clear();
-        this.#rest();
-      },
-    };
-  }
-
-  /** Now and then, as long as there are jobs: what waits behind a job that takes long is for somebody else to do. */
-  #look(): void {
-    if (this.#looking !== undefined) return;
-    this.#looking = this.#host.setTimer(LOOK_MS, () => {
-      this.#looking = undefined;
-      for (const { worker, jobs } of this.#dispatcher.behind(LOOK_MS)) {
-        for (const { id } of jobs) sendFrame(worker.connection, "back", id);
-      }
-      if (this.#pending.size > 0) this.#look();
-    });
-    this.#looking.unref();
   }
 
   /** A job may take so long from now on; if it takes longer, it is given up. */
@@ -501,33 +410,8 @@ export class JobPool<Item, Result> implements AsyncDisposable {
 
   #giveUp(id: number, reason: unknown): void {
     if (this.#pending.get(id) === undefined) return;
-    const line = this.#here.cancel(id, reason) ? undefined : this.#dispatcher.cancel(id);
-    if (line !== undefined) this.#endJob(line, id);
+    if (!this.#here.cancel(id, reason)) this.#lines.cancel(id);
     this.#over(id, false, reason);
-  }
-
-  get #killAfterMs(): number {
-    return this.#options.killAfterMs ?? 1000;
-  }
-
-  /** Nobody wants a job any more that a worker has. */
-  #endJob(line: Line, id: number): void {
-    sendFrame(line.connection, "end", id);
-    this.#host.setTimer(this.#killAfterMs, () => {
-      if (this.#dispatcher.isAt(line, id)) this.#host.kill(-line.pid, "SIGKILL");
-    }).unref();
-  }
-
-  #settle({ id }: Job, outcome: Outcome): void {
-    if (this.#pending.get(id) === undefined) return; // it was given up before
-    if (outcome.type === "died") return this.#over(id, false, new JobDiedError(outcome.times));
-    let value: unknown;
-    try {
-      value = decode(outcome.value);
-    } catch (error) {
-      return this.#over(id, false, error); // of what cannot be read here
-    }
-    this.#over(id, outcome.type === "done", value);
   }
 
   #over(id: number, isDone: boolean, value: unknown): void {
@@ -535,25 +419,14 @@ export class JobPool<Item, Result> implements AsyncDisposable {
     if (pending === undefined) return;
     this.#pending.delete(id);
     pending.timer?.[Symbol.dispose]();
-    if (isDone) this.#done++;
-    else this.#failed++;
+    this.#tally.count(isDone);
     if (isDone) pending.resolve(value);
     else pending.reject(value);
-    void this.#tellProgress();
+    void this.#tally.tell(() => this.progress);
     this.#tellRoom();
     if (this.#pending.size > 0) return;
     this.#emptied?.resolve();
     this.#emptied = undefined;
-  }
-
-  async #tellProgress(): Promise<void> {
-    if (this.#progress === undefined) return;
-    try {
-      await this.#progress(this.progress);
-    } catch (error) {
-      const what = error instanceof Error ? error.stack ?? error.message : String(error);
-      this.#host.write(`prefork: what is told of the progress of jobs threw: ${what}\n`);
-    }
   }
 
   /** Whoever waits for room gets as many places as there are. */
@@ -571,12 +444,4 @@ function explain(error: unknown): unknown {
       "too, and not ask isWorker() before",
     { cause: error },
   );
-}
-
-/** What comes of a job whose answer cannot be had. */
-function unread(failure: unknown): Outcome {
-  const error = new Error("Cannot read what this job gave: it came in a file, which could not be read", {
-    cause: failure,
-  });
-  return { type: "failed", value: encode(error) };
 }
