@@ -30,6 +30,8 @@ export interface HandedSocket {
   readonly fileId?: string;
   /** Whether an accept on it waits, as the workers have it that the old manager made last. */
   readonly isBlocking?: boolean;
+  /** How many connections may wait, if the old manager knows. */
+  readonly backlog?: number;
 }
 
 /** What a new manager is told by the one that started it. */
@@ -124,13 +126,14 @@ export function decodeTask(text: string): Task {
 }
 
 function readSocket(value: unknown): HandedSocket {
-  const { fd, asked, bound, name, file, fileId, isBlocking } = objectOf(value);
+  const { fd, asked, bound, name, file, fileId, isBlocking, backlog } = objectOf(value);
   if (typeof fd !== "number" || typeof asked !== "string" || typeof bound !== "string") {
     throw new TypeError(`Cannot use ${UPGRADE_VARIABLE}: ${JSON.stringify(value)} is no socket`);
   }
   const id = typeof fileId === "string" ? { fileId } : {};
   const manner = typeof isBlocking === "boolean" ? { isBlocking } : {};
-  return { fd, asked, bound, name: textOf(name), file: textOf(file), ...id, ...manner };
+  const queue = typeof backlog === "number" ? { backlog } : {};
+  return { fd, asked, bound, name: textOf(name), file: textOf(file), ...id, ...manner, ...queue };
 }
 
 function textOf(value: unknown): string | undefined {

@@ -28,7 +28,7 @@ export interface ListenOptions {
   /**
    * How many connections may wait to be accepted; the system has a limit of its own.
    *
-   * @default {4096} for what is bound here; what was open already stays as it is
+   * @default {4096} for what is bound here; what was open already stays as it is, whatever a server makes of it
    */
   readonly backlog?: number;
   /** Permissions of a Unix socket's file that is made here, such as `0o660`. @default what the umask leaves */

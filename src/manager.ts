@@ -415,6 +415,7 @@ export class Manager {
     if (event.type === "ready") this.#generations.termsOf(event.worker.generation).sockets?.keepBacklog();
     if (event.type !== "reloaded" && event.type !== "reloadFailed") return;
     if (event.type === "reloaded") this.sockets?.settle();
+    else this.sockets?.keepBacklog(); // for those that did not come to serve may have cut it
     this.#lookouts.keep();
     this.#generations.forget(this.#state);
     this.#reloads.end(event);

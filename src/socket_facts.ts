@@ -14,6 +14,9 @@ const SO_TYPE = 3;
 const SO_ACCEPTCONN = 30;
 const SO_COOKIE = 57;
 const SOCK_STREAM = 1;
+const IPPROTO_TCP = 6;
+const TCP_INFO = 11;
+const TCP_LISTEN = 10;
 const POLLHUP = 0x10;
 const POLLRDHUP = 0x2000;
 
@@ -43,6 +46,15 @@ export function isStream(libc: Libc, fd: number): boolean {
 function option(libc: Libc, fd: number, name: number): number | undefined {
   const value = int32(0);
   return libc.getsockopt(fd, SOL_SOCKET, name, value, int32(4)) < 0 ? undefined : readInt32(value);
+}
+
+/** How many connections may wait at a socket that listens; undefined if the system does not tell, as of a Unix socket. */
+export function backlogOf(libc: Libc, fd: number): number | undefined {
+  const info = new Uint8Array(32); // the beginning of struct tcp_info
+  const length = int32(info.length);
+  if (libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, length) < 0 || readInt32(length) < info.length) return undefined;
+  // Of a socket that listens this is no number of packets.
+  return info[0] === TCP_LISTEN ? new DataView(info.buffer).getUint32(28, true) : undefined;
 }
 
 /** What tells a socket from all others, by whatever descriptor it is asked for; undefined if that is no socket. */

@@ -12,7 +12,7 @@ import { type Bytes, cString, errnoText, int32, type Libc } from "./libc.ts";
 import { INHERIT, type ListenOptions } from "./listen.ts";
 import type { Listener } from "./serving.ts";
 import { encodeSockaddr } from "./sockaddr.ts";
-import { isListening, localAddress } from "./socket_facts.ts";
+import { backlogOf, isListening, localAddress } from "./socket_facts.ts";
 import {
   fileOf,
   giveAccess,
@@ -64,7 +64,7 @@ export interface SharedSocket extends Omit<Listener, "text"> {
   readonly given?: number;
   /** How it was asked for, if it was open already: holds once it is known that this is to go on. */
   readonly change?: ListenOptions;
-  /** How many connections may wait; undefined if somebody else has said so. */
+  /** How many connections may wait, as it was said last; undefined if nobody tells. */
   readonly backlog: number | undefined;
 }
 
@@ -115,11 +115,11 @@ export function giveUp(libc: Libc, given: number): void {
  *
  * @throws {Error} If that cannot be.
  */
-export function applyChange(libc: Libc, { fd, address, file, change }: SharedSocket): void {
+export function applyChange(libc: Libc, { fd, address, file, backlog, change }: SharedSocket): void {
   if (change === undefined) return;
   if (file !== undefined) giveAccess(libc, file, change);
-  const { backlog } = change;
-  if (backlog === undefined || libc.listen(fd, backlog) === 0) return;
+  // A server of the new workers may have said for itself how many may wait, though nobody has asked for a change.
+  if (backlog === undefined || !isListening(libc, fd) || libc.listen(fd, backlog) === 0) return;
   const errno = libc.errno();
   throw new Error(`Cannot have ${backlog} connections wait at ${formatAddress(address)}: ${errnoText(errno)}`);
 }
@@ -205,8 +205,7 @@ class Opener {
     const name = asked === INHERIT ? wanted.name ?? claimed.name : nameOf(wanted);
     this.#tryAccess(claimed, wanted);
     const fd = duplicate(this.#libc, claimed.fd, claimed.bound);
-    const isGiven = asked === INHERIT || asked.startsWith("fd:");
-    const backlog = wanted.backlog ?? (isGiven ? undefined : BACKLOG);
+    const backlog = wanted.backlog ?? claimed.backlog ?? backlogOf(this.#libc, fd);
     this.#keep({ fd, name, file: undefined, asked, claimed, change: wanted, backlog });
   }
 
@@ -232,7 +231,7 @@ class Opener {
     // Workers get their own; no other process that is started from here is to have it.
     this.#libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
     const own = duplicate(this.#libc, fd, `fd:${fd}`);
-    const { backlog } = wanted;
+    const backlog = wanted.backlog ?? backlogOf(this.#libc, own);
     this.#keep({ fd: own, name, file: undefined, asked, given: fd, change: wanted, backlog }, `fd:${fd}`);
   }
 

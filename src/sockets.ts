@@ -296,13 +296,14 @@ function handedOver(
   sockets: readonly SharedSocket[],
   number: (index: number, fd: number) => number,
 ): readonly HandedSocket[] {
-  return sockets.map(({ fd, asked, address, name, file }, index) => ({
+  return sockets.map(({ fd, asked, address, name, file, backlog }, index) => ({
     fd: number(index, fd),
     asked,
     bound: formatAddress(address),
     name,
     file: file?.path,
     ...(file?.id === undefined ? {} : { fileId: file.id }),
+    ...(backlog === undefined ? {} : { backlog }),
   }));
 }
 

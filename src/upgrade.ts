@@ -82,10 +82,11 @@ export class Upgrade {
    * @throws {UpgradeError} If it has not, and is gone.
    */
   async run(): Promise<void> {
-    const { host, hub } = this.#parts;
+    const { host, hub, sockets } = this.#parts;
     const failed = await this.#attempt().catch((error): Failed => failure(describeError(error)));
     if (failed === undefined) return;
     const { cause, reason } = failed;
+    sockets?.keepBacklog(); // the new manager's workers may have cut it
     hub.publish({ type: "upgradeFailed", cause, reason });
     const goesOn = cause === "failed" ? `. This manager, pid=${host.pid}, goes on` : "";
     throw new UpgradeError(`Cannot upgrade: ${reason}${goesOn}`);

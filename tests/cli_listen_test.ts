@@ -160,7 +160,7 @@ describe("prefork -l", () => {
 
   it("stops with status 1 when its socket is lost, and says so once", options, async () => {
     const shutItDown =
-      `print "begins\\n"; open my $socket, "+<&=3"; accept my $client, $socket; shutdown $socket, 2; sleep 60`;
+      `print "begins\\n"; open my $socket, "+<&=3"; accept my $client, $socket; shutdown $socket, 2; sleep 600`;
     await using program = start(["-w", "2", "-l", "127.0.0.1:0", "--", "perl", "-e", `$| = 1; ${shutItDown}`]);
     const port = await portOf(program);
     await program.waitForErrorLine(/is ready$/, { count: 2 });
@@ -213,6 +213,36 @@ describe("prefork -l", () => {
       await stop(program);
     }
   });
+
+  it(
+    "has as many wait as before when a reload or an upgrade fails whose workers had it otherwise",
+    options,
+    async () => {
+      await using dir = await tempDir();
+      const isBad = dir.file("bad");
+      const work = `open my $socket, "+<&=3" or die; listen $socket, 5 or die; exit if -e $ARGV[0]; sleep 600`;
+      const command = ["--", "perl", "-e", work, isBad];
+      await using program = start(["-w", "1", "-l", "127.0.0.1:0", "--backlog", "77", ...command]);
+      const port = await portOf(program);
+      await program.waitForErrorLine(/is ready$/);
+      const queue = () =>
+        execFileSync("ss", ["-ltnH", `sport = :${port}`], { encoding: "utf8" }).trim().split(/\s+/)[2];
+      const waitForQueue = async () => {
+        await waitFor(() => queue() === "77", { what: "a queue of 77" }).catch((error) => {
+          assert.fail(`${error.message}: it is ${queue()}\n${program.report()}`);
+        });
+      };
+      await waitForQueue();
+      writeFileSync(isBad, "");
+      program.kill("SIGHUP");
+      await program.waitForErrorLine(/the reload failed/);
+      await waitForQueue();
+      program.kill("SIGUSR2");
+      await program.waitForErrorLine(/the upgrade failed/);
+      await waitForQueue();
+      await stop(program);
+    },
+  );
 
   it("says in one sentence what it cannot listen on", options, async () => {
     await using dir = await tempDir();

@@ -62,6 +62,13 @@ function flagsOf(fd: number): number {
   return Number.parseInt(/^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "", 8);
 }
 
+/** How many connections may wait at a port. */
+function queueOf(port: number): number {
+  return Number(
+    execFileSync("ss", ["-Hltn", `sport = :${port}`], { encoding: "utf8" }).trim().split(/\s+/)[2],
+  );
+}
+
 /** What an open descriptor of this process is; undefined if it is none by now, such as that of the look itself. */
 function openAs(fd: string | number): string | undefined {
   try {
@@ -241,6 +248,12 @@ describe("the sockets of a manager", () => {
     currentLibc().shutdown(fd, 2);
     sockets.keepBacklog();
     assert.throws(() => sockets.check(), { name: "LostSocketError" });
+
+    using others = open(["127.0.0.1:0"]);
+    using same = others.reopen(checkListen({ address: `127.0.0.1:${portOf(others)}`, backlog: 9 }), currentHost);
+    currentLibc().shutdown(same.workerListeners(true)[0]?.fd ?? -1, 2);
+    same.settle();
+    assert.throws(() => same.check(), { name: "LostSocketError" });
   });
 
   it("give the file of a Unix socket its mode and its owner from the start", options, async () => {
@@ -633,7 +646,45 @@ describe("the sockets of a manager", () => {
     next.settle();
     using same = next.reopen(checkListen([address, `127.0.0.1:${port}`]), currentHost);
     same.settle();
-    assert.deepEqual(state().slice(0, 1), [0o640], "what is not given stays as it is");
+    same.keepBacklog();
+    assert.deepEqual(state(), [0o640, isRoot ? 65_534 : before[1], "6", "5"], "what is not given stays as it is");
+  });
+
+  it("that stay have as many connections wait as before, whatever a new server made of it", options, () => {
+    using given = open({ address: "127.0.0.1:0", backlog: 1234 });
+    const address = `fd:${given.workerListeners(true)[0]?.fd}`;
+    using first = open([address, { address: "127.0.0.1:0", backlog: 77 }]);
+    const queues = () => [portOf(given), portOf(first, 1)].map(queueOf);
+    const cut = (sockets: SharedSockets) => {
+      for (const { fd } of sockets.workerListeners(true)) currentLibc().listen(fd, 5);
+      assert.deepEqual(queues(), [5, 5]);
+    };
+    first.settle();
+    assert.deepEqual(queues(), [1234, 77]);
+    cut(first);
+    first.keepBacklog();
+    assert.deepEqual(queues(), [1234, 77]);
+    using next = first.reopen(checkListen([address, `127.0.0.1:${portOf(first, 1)}`]), currentHost);
+    cut(next);
+    next.settle();
+    assert.deepEqual(queues(), [1234, 77]);
+    cut(next);
+    next.keepBacklog();
+    assert.deepEqual(queues(), [1234, 77]);
+  });
+
+  it("that are handed over have as many connections wait as the manager before had said", options, () => {
+    using first = open({ address: "127.0.0.1:0", backlog: 77 });
+    const port = portOf(first);
+    const task = decodeTask(encodeTask({ ...TASK, sockets: first.handed(true) }));
+    const fd = task.sockets[0]?.fd ?? -1;
+    currentLibc().listen(fd, 5);
+    const copy = currentLibc().fcntl(fd, 1030, 64);
+    const inheritance = new Inheritance(task.sockets.map((socket) => ({ ...socket, fd: copy })));
+    using next = SharedSockets.open(checkListen(`127.0.0.1:${port}`), currentHost, currentLibc, inheritance);
+    next.own();
+    next.settle();
+    assert.equal(queueOf(port), 77);
   });
 
   it("are refused, before anything is touched, a mode or an owner that they cannot get", options, async () => {
