@@ -93,11 +93,12 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     }
   };
   const dress = (options: Given): object => {
-    const { fetch, routes, error, websocket } = options;
+    const { fetch, routes, static: byOldName, error, websocket } = options;
     return {
       ...options,
       ...(fetch === undefined ? {} : { fetch: ending(fetch) }),
       ...(isRoutes(routes) ? { routes: mapRoutes(routes, ending, draining) } : {}),
+      ...(isRoutes(byOldName) ? { static: mapRoutes(byOldName, ending, draining) } : {}),
       // Bun's own answer shows what threw, but keeps its connection.
       ...(error === undefined && !draining ? {} : { error: rescue(error) }),
       ...(isObject(websocket) ? { websocket: tracked(websocket, sockets, () => draining) } : {}),
@@ -205,13 +206,15 @@ function tracked(
 }
 
 /**
- * Routes are answered before `fetch`: by functions, by one function a method, or by responses that are there already.
- * Those Bun sends on its own, so only a function in their place can end the connection.
+ * Routes are answered before `fetch`: by functions, by one function a method, or by what is there already: responses and
+ * files. Those Bun sends on its own, and leaves it to the client to end the connection, as they ask it to. A function in
+ * their place would end it itself, but for a file that is gone it would fail, where Bun goes on to `fetch`.
  */
 function mapRoutes(routes: object, ending: Ending, draining: boolean): object {
   const map = (route: unknown): unknown => {
     if (typeof route === "function") return ending((request, info) => route(request, info));
-    if (draining && route instanceof Response) return ending(() => route.clone());
+    if (draining && route instanceof Response) return closing(route.clone());
+    if (draining && route instanceof Blob) return closing(new Response(route));
     return isMethods(route) ? mapValues(route, map) : route;
   };
   return mapValues(routes, map);

@@ -37,8 +37,20 @@ const ANSWERS: Readonly<Record<string, string>> = {
 /** What one of them takes on top: Deno whatever can be waited for, Bun routes. */
 const MORE: Readonly<Record<TestRuntime, Readonly<Record<string, string>>>> = {
   deno: { "/thenable": "thenable" },
-  bun: { "/response": "response", "/function": "function", "/method": "method" },
+  bun: {
+    "/response": "response",
+    "/function": "function",
+    "/method": "method",
+    "/file": "file",
+    "/of-method": "file",
+    "/of-response": "file",
+    "/absent": "absent",
+    "/absent-too": "absent-too",
+  },
 };
+
+/** What routes are called there. */
+const ROUTES: Readonly<Record<TestRuntime, readonly string[]>> = { deno: ["none"], bun: ["routes", "static"] };
 
 const MB = 1024 * 1024;
 
@@ -110,30 +122,32 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
       assert.deepEqual(await program.waitForEnd(), { code: 0, signal: null }, program.report());
     });
 
-    it("ends each connection with its answer, whoever gave that", options, async () => {
-      await using program = runApp(on, {}, "exported");
-      const port = await portOf(program);
-      using inHand = new Client({ port }).send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf-");
-      const answers = Object.entries({ ...ANSWERS, ...MORE[on] });
-      const clients = answers.map(([path, text]) => ({ path, text, client: new Client({ port }) }));
-      for (const { client, path, text } of clients) {
-        client.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
-        assert.doesNotMatch(await client.waitFor(new RegExp(`^[^]*\r\n\r\n${text}$`)), /connection: close/i, path);
-        client.text = "";
-      }
-      program.kill("SIGHUP");
-      const [first, ...others] = clients;
-      if (first !== undefined) await untilItDrains(first.client);
-      for (const { client, path, text } of others) {
-        client.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
-        assert.match(await client.waitFor(new RegExp(`^[^]*\r\n\r\n${text}$`)), /connection: close/i, path);
-        client[Symbol.dispose]();
-      }
-      inHand.send("whole");
-      await inHand.waitFor(/connection: close[^]*half-whole$/i);
-      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
-      await stopPool(program);
-    });
+    for (const routes of ROUTES[on]) {
+      it(`ends each connection with its answer, whoever gave that (${routes})`, options, async () => {
+        await using program = runApp(on, {}, "exported", { TEST_ROUTES: routes });
+        const port = await portOf(program);
+        using inHand = new Client({ port }).send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf-");
+        const answers = Object.entries({ ...ANSWERS, ...MORE[on] });
+        const clients = answers.map(([path, text]) => ({ path, text, client: new Client({ port }) }));
+        for (const { client, path, text } of clients) {
+          client.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+          assert.doesNotMatch(await client.waitFor(new RegExp(`^[^]*\r\n\r\n${text}$`)), /connection: close/i, path);
+          client.text = "";
+        }
+        program.kill("SIGHUP");
+        const [first, ...others] = clients;
+        if (first !== undefined) await untilItDrains(first.client);
+        for (const { client, path, text } of others) {
+          client.send(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+          assert.match(await client.waitFor(new RegExp(`^[^]*\r\n\r\n${text}$`)), /connection: close/i, path);
+          client[Symbol.dispose]();
+        }
+        inHand.send("whole");
+        await inHand.waitFor(/connection: close[^]*half-whole$/i);
+        await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+        await stopPool(program);
+      });
+    }
 
     it("gives a client of IPv4 on a socket of IPv6 the time for a last request", options, async () => {
       await using program = runApp(on, { listen: "[::]:0" });
