@@ -62,9 +62,16 @@ async function open(handler: ServeHandler<never>, options: ServeOptions, kind: P
     endLater(info); // by what is answered for it
     throw error;
   };
+  const attemptFinish = (info: Deno.ServeHandlerInfo, response: Response): Response => {
+    try {
+      return finish(response);
+    } catch (error) {
+      return fail(info, error); // such as that of Response.error(), of which no other can be made
+    }
+  };
   const settle = (info: Deno.ServeHandlerInfo, response: Response | undefined | void): Response => {
     if (!(response instanceof Response)) return fail(info, new TypeError("The handler gave no Response"));
-    const finished = finish(response);
+    const finished = attemptFinish(info, response);
     // By the answer to an upgrade the request was over before.
     if (isWhole(finished) || finished.status === 101) end();
     else endLater(info);

@@ -149,6 +149,24 @@ for (const on of ["deno", "bun"] as const satisfies readonly TestRuntime[]) {
       });
     }
 
+    it("takes no request for open that had a response which cannot be sent", options, async () => {
+      await using program = runApp(on, { drainTimeoutMs: 5000 }, "exported");
+      const port = await portOf(program);
+      using inHand = new Client({ port }).send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf-");
+      using first = new Client({ port });
+      using kept = new Client({ port }).send("GET /plain HTTP/1.1\r\nhost: x\r\n\r\n");
+      await kept.waitFor(/plain$/);
+      program.kill("SIGHUP");
+      await untilItDrains(first);
+      kept.send("GET /error HTTP/1.1\r\nhost: x\r\n\r\n");
+      await kept.waitFor(/HTTP\/1.1 500 /);
+      inHand.send("whole");
+      await inHand.waitFor(/half-whole$/);
+      await program.waitForLine(/"type":"reap".*"exited with status 0"/);
+      assert.deepEqual(program.errorLines.filter((line) => line.includes("cut off")), []);
+      await stopPool(program);
+    });
+
     it("gives a client of IPv4 on a socket of IPv6 the time for a last request", options, async () => {
       await using program = runApp(on, { listen: "[::]:0" });
       using kept = new Client({ port: await portOf(program) }).send("GET /pid HTTP/1.1\r\nhost: x\r\n\r\n");
