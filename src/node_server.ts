@@ -12,6 +12,8 @@ import type { Stopwatch } from "./stopwatch.ts";
 interface NodeResponse {
   readonly headersSent: boolean;
   setHeader(name: string, value: string): unknown;
+  /** Called by the response itself, too, by whatever sends its headers. */
+  writeHead: (...given: readonly unknown[]) => unknown;
   once(event: "close" | "finish", listener: () => void): unknown;
 }
 
@@ -197,7 +199,7 @@ class HttpWork {
 
   drain(): void {
     this.#draining = true;
-    for (const response of this.#responses) if (!response.headersSent) response.setHeader("connection", "close");
+    for (const response of this.#responses) endConnection(response);
     for (const socket of this.#upgraded.keys()) this.#sayGoingAway(socket);
   }
 
@@ -240,7 +242,7 @@ class HttpWork {
     this.pulse++;
     this.begins();
     this.#responses.add(response);
-    if (this.#draining) response.setHeader("connection", "close");
+    if (this.#draining) endConnection(response);
     const stop = this.#watch?.isDue() ? this.#watch.start() : undefined;
     const end = (): void => {
       if (this.#responses.has(response)) stop?.();
@@ -250,6 +252,36 @@ class HttpWork {
     response.once("finish", end);
     response.once("close", end);
   }
+}
+
+/**
+ * Has a response tell its client to send no other request on this connection, whatever its program says of that: a proxy
+ * passes on that the connection behind it is kept.
+ */
+function endConnection(response: NodeResponse): void {
+  if (response.headersSent) return;
+  response.setHeader("connection", "close"); // for whoever looks
+  const writeHead = response.writeHead.bind(response);
+  response.writeHead = (...given) => {
+    if (!response.headersSent) response.setHeader("connection", "close");
+    return writeHead(...given.map(withoutConnection));
+  };
+}
+
+/** Headers that were given, in any of the shapes there are; anything else as it is. */
+function withoutConnection(given: unknown): unknown {
+  if (Array.isArray(given)) return withoutPairs(given);
+  if (typeof given !== "object" || given === null || !Object.keys(given).some(isConnection)) return given;
+  return Object.fromEntries(Object.entries(given).filter(([name]) => !isConnection(name)));
+}
+
+/** A list holds names and values in turn, or pairs of them. */
+function withoutPairs(list: readonly unknown[]): readonly unknown[] {
+  return list.filter((item, index) => !isConnection(Array.isArray(item) ? item[0] : list[index - index % 2]));
+}
+
+function isConnection(name: unknown): boolean {
+  return String(name).toLowerCase() === "connection";
 }
 
 /** Of a server of `node:net` only its connections are known. Its user is told of the stop by `worker.signal`. */

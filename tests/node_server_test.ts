@@ -1,6 +1,6 @@
 /** A server of `node:http` that is to be shared, by itself: real connections. */
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { describe, it } from "node:test";
 import { openNodeServer } from "../src/node_server.ts";
@@ -125,4 +125,46 @@ describe("a handshake of a WebSocket that is under way as its server drains", ()
     await client.waitForEnd();
     assert.equal(client.text, "");
   });
+});
+
+/** Programs that say themselves that the connection is to be kept, by when they do. */
+const KEEPERS: Readonly<Record<string, (response: ServerResponse) => unknown>> = {
+  "by a header": (response) => response.setHeader("Connection", "keep-alive").end("answered"),
+  "with the status": (response) => response.writeHead(200, { Connection: "keep-alive", "x-own": "1" }).end("answered"),
+  "with the status and its text": (response) =>
+    response.writeHead(200, "Fine", { "x-own": "1", connection: "keep-alive" }).end("answered"),
+  "in a list": (response) =>
+    response.writeHead(200, ["x-own", "connection", "Connection", "keep-alive"]).end("answered"),
+  "by taking away what it finds": (response) => {
+    response.removeHeader("connection");
+    response.flushHeaders();
+    response.end("answered");
+  },
+};
+
+describe("a response of a server that drains", () => {
+  for (const [way, keep] of Object.entries(KEEPERS)) {
+    it(`ends its connection though its program would keep it (${way})`, async () => {
+      const begun = Promise.withResolvers<ServerResponse>();
+      const server = createServer((request, response) =>
+        request.url === "/early" ? begun.resolve(response) : keep(response)
+      );
+      const native = await openNodeServer(server, { type: "tcp" }, () => false);
+      const port = native.address.type === "tcp" ? native.address.port : assert.fail("no port");
+      using early = new Client({ port }).send("GET /early HTTP/1.1\r\nhost: x\r\n\r\n");
+      using late = new Client({ port });
+      const response = await begun.promise;
+      native.drain();
+      keep(response);
+      late.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+      for (const client of [early, late]) {
+        await client.waitForEnd();
+        assert.match(client.text, /^HTTP\/1.1 200 [^]*answered/);
+        const said = client.text.match(/^connection: \S+/gim)?.map((line) => line.toLowerCase());
+        assert.deepEqual(said, ["connection: close"]);
+        assert.equal(/^x-own: /im.test(client.text), /status|list/.test(way));
+      }
+      await native.close();
+    });
+  }
 });
