@@ -143,7 +143,6 @@ export function parseOutput(text: string): OutputMode {
 /** The signals one can sensibly write on a command line, for the nearest name. */
 const COMMON = ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "TTIN", "TTOU", "WINCH", "ALRM", "CONT", "KILL", "STOP"];
 
-/** Reads the name of a signal, with or without `SIG`, in any case; undefined if it is none. */
 /** Those numbers that mean the same everywhere, as POSIX has them for kill(1). */
 const NUMBERED: Readonly<Record<string, Signal>> = {
   1: "SIGHUP",
@@ -155,6 +154,7 @@ const NUMBERED: Readonly<Record<string, Signal>> = {
   15: "SIGTERM",
 };
 
+/** Reads the name of a signal, with or without `SIG`, in any case; undefined if it is none. */
 function signalOf(text: string): Signal | undefined {
   if (NUMBERED[text] !== undefined) return NUMBERED[text];
   const upper = text.toUpperCase();
