@@ -83,6 +83,8 @@ describe("prefork on the command line", () => {
       [["htp:foo"], /Cannot use 'htp:foo' as the worker: htp: is none of file:, http:,/],
       [[dir.file("what?.ts"), "--runtime", "bun"], /on Bun: it takes no path with a '\?'/],
       [[worker, "--runtime", dir.file("bundle.sh")], /does not answer --version as Deno or Bun do/],
+      [[worker, "-w", "2000000"], /Cannot use --workers: it must be a whole number from 0 to 1000000, not 2000000$/],
+      [[worker, "--max-lifetime", "0"], /Cannot use --max-lifetime: it must be 1 or more milliseconds, not 0$/],
       [[worker, "--surge", "0"], /Cannot replace workers with --surge and --unavailable both 0/],
       [
         [worker, "--ready-when", "/healthz"],

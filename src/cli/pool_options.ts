@@ -105,6 +105,10 @@ export async function makePool(options: PreforkOptions, log: Log): Promise<Prefo
 
 /** Options of the library, and what was typed for them. */
 const FLAGS: Readonly<Record<string, string>> = {
+  maxWorkers: "--workers",
+  "recycle.maxRequests": "--max-requests",
+  "recycle.maxLifetimeMs": "--max-lifetime",
+  "recycle.maxMemoryBytes": "--max-memory",
   listen: "-l",
   maxSurge: "--surge",
   maxUnavailable: "--unavailable",
@@ -119,7 +123,7 @@ const FLAGS: Readonly<Record<string, string>> = {
 
 /** What the library says of its options, in the words of the command line. */
 function inFlags(text: string): string {
-  return text.replace(/'(\w+)(\.(http|tcp))?'/g, (word, name: string) => FLAGS[name] ?? word);
+  return text.replace(/'((\w+)(\.\w+)?)'/g, (word, path: string, name: string) => FLAGS[path] ?? FLAGS[name] ?? word);
 }
 
 /** Runs the pool until a trapped signal comes. */
