@@ -70,6 +70,8 @@ describe("prefork on the command line", () => {
       [[worker, "--env-file", dir.file("none.env")], /Cannot find the --env-file/],
       [[worker, "--env-file", dir.file("bad.env")], /bad\.env, line 2: it is not NAME=value/],
       [[worker, "--runtime", "nodee"], /it must be deno, bun, or the path of one of them/],
+      [[worker, "--runtime", "/none/deno"], /Cannot find the --runtime '\/none\/deno': there is no directory \/none$/],
+      [[`/${"x".repeat(300)}`], /Cannot look for the worker '.*': its name is too long$/],
       [[worker, "--runtime", "/bin/true"], /does not answer --version as Deno or Bun do/],
       [[worker, "--runtime", "bun", "--allow-net"], /for workers on Bun/],
       [[worker, "--runtime", "deno", "-t", "USR2=USR1"], /Cannot send SIGUSR1 to workers on Deno/],

@@ -390,7 +390,10 @@ describe(`a manager that tells its status on ${runtime}`, () => {
         /Cannot listen on 198.51.100.1:80 for --status-listen: this machine has no such address; choose another address$/,
       ],
       [["--status-listen", "unix:/x"], /Cannot use 'unix:\/x' for --status-listen: it must be PORT, HOST:PORT/],
-      [["--status-listen", "0", "--status-token-file", dir.file("none")], /Cannot read .*none for --status-token-file/],
+      [
+        ["--status-listen", "0", "--status-token-file", dir.file("none")],
+        /Cannot find the --status-token-file '.*none'/,
+      ],
       [["--status-listen", "0", "--status-token-file", dir.file("empty")], /it is empty; write a secret into it/],
       [
         ["--status-listen", "0", "--status-token-file", dir.file("umlaut")],

@@ -4,12 +4,14 @@
  * @module
  */
 
-import { accessSync, constants, existsSync, readdirSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, existsSync, openSync, readdirSync, type Stats, statSync } from "node:fs";
 import { basename, delimiter, dirname, join, resolve } from "node:path";
+import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { nearest } from "../nearest.ts";
 import { meantBy } from "./parse_order.ts";
-import { UsageError } from "./usage_error.ts";
+import { codeOf, inWords } from "./system_error.ts";
+import { isForbidden, UsageError } from "./usage_error.ts";
 
 /** What Deno can load a worker from, besides files. */
 const SCHEMES = ["http:", "https:", "data:", "npm:", "jsr:"];
@@ -46,25 +48,42 @@ function requireWorker(path: string, cwd: string): string {
   throw new UsageError(`Cannot find the worker '${path}'; did you mean ${meant}?`);
 }
 
-/** The absolute path of a file that must be there. */
+/** The absolute path of a file that must be there, and that this user must be able to read. */
 export function requireFile(what: string, path: string, cwd: string): string {
-  const { absolute, isDirectory } = requirePath(what, path, cwd);
-  if (isDirectory) throw new UsageError(`Cannot use '${path}' as ${what}: it is a directory`);
+  const { absolute, stats } = requirePath(what, path, cwd);
+  if (stats.isDirectory()) throw new UsageError(`Cannot use '${path}' as ${what}: it is a directory`);
+  // To open a pipe is to take it from whoever reads it.
+  if (stats.isFile()) {
+    asUsage(`Cannot read ${what} '${path}'`, "let this user read it", () => closeSync(openSync(absolute, "r")));
+  }
   return absolute;
 }
 
-/** The absolute path of a directory that must be there. */
+/** The absolute path of a directory that must be there, and that this user must be able to enter. */
 export function requireDirectory(what: string, path: string, cwd: string): string {
-  const { absolute, isDirectory } = requirePath(what, path, cwd);
-  if (!isDirectory) throw new UsageError(`Cannot use '${path}' as ${what}: it is not a directory`);
+  const { absolute, stats } = requirePath(what, path, cwd);
+  if (!stats.isDirectory()) throw new UsageError(`Cannot use '${path}' as ${what}: it is not a directory`);
+  asUsage(`Cannot enter ${what} '${path}'`, "let this user enter it", () => statSync(`${absolute}/.`));
   return absolute;
 }
 
 function requirePath(what: string, path: string, cwd: string) {
   const absolute = resolve(cwd, path);
-  const stats = statSync(absolute, { throwIfNoEntry: false });
+  const mend = "let this user enter the directories on the way there";
+  const look = (): Stats | undefined => statSync(absolute, { throwIfNoEntry: false });
+  const stats = asUsage(`Cannot look for ${what} '${path}'`, mend, look);
   if (stats === undefined) throw new UsageError(`Cannot find ${what} '${path}'${hint(absolute)}`);
-  return { absolute, isDirectory: stats.isDirectory() };
+  return { absolute, stats };
+}
+
+/** What the system says no to, as a mistake of whoever named the file; with what to do where this user may not. */
+function asUsage<T>(failed: string, mend: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (isForbidden(error)) throw error;
+    throw new UsageError(`${failed}: ${inWords(error)}${codeOf(error) === "EACCES" ? `; ${mend}` : ""}`);
+  }
 }
 
 /** The absolute path of a program, given as a path or as a name to look for along `PATH`; undefined if there is none. */
@@ -75,24 +94,44 @@ export function findProgram(program: string, cwd: string, path: string | undefin
 }
 
 /** Says that there is no such program, and what may be wrong. */
-export function noProgram(program: string, cwd: string): UsageError {
+export function noProgram(program: string, cwd: string, what = "the command"): UsageError {
   if (!program.includes("/")) {
-    return new UsageError(`Cannot find the command '${program}' along PATH: install it, or give its path`);
+    return new UsageError(`Cannot find ${what} '${program}' along PATH: install it, or give its path`);
   }
-  const absolute = resolve(cwd, program);
-  const stats = statSync(absolute, { throwIfNoEntry: false });
-  if (stats === undefined) return new UsageError(`Cannot find the command '${program}'${hint(absolute)}`);
+  const { stats } = requirePath(what, program, cwd);
   if (stats.isDirectory()) return new UsageError(`Cannot run '${program}': it is a directory`);
+  if (!isForNobody(stats)) return new UsageError(`Cannot run '${program}': this user may not execute it`);
   return new UsageError(`Cannot run '${program}': it is not executable; chmod +x ${program} makes it so`);
 }
 
 function isExecutable(path: string): boolean {
   try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
+    const stats = statSync(path);
+    return stats.isFile() && (isAccessible(path) || mayExecute(stats));
   } catch {
     return false;
   }
+}
+
+function isAccessible(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Deno's `accessSync` knows neither groups nor that root may do more. */
+function mayExecute(stats: Stats): boolean {
+  const user = process.getuid?.();
+  if (user === 0) return !isForNobody(stats);
+  const isOfGroup = [process.getgid?.(), ...process.getgroups?.() ?? []].includes(stats.gid);
+  return (stats.mode & (user === stats.uid ? 0o100 : isOfGroup ? 0o010 : 0o001)) !== 0;
+}
+
+function isForNobody({ mode }: Stats): boolean {
+  return (mode & 0o111) === 0;
 }
 
 /** The nearest name beside it, if there is one. */
@@ -103,6 +142,6 @@ function hint(absolute: string): string {
     const near = nearest(basename(absolute), names);
     return near === undefined ? "" : `; is it ${join(dirname(absolute), near)}?`;
   } catch {
-    return `: there is no directory ${dirname(absolute)}`;
+    return existsSync(dirname(absolute)) ? "" : `: there is no directory ${dirname(absolute)}`;
   }
 }

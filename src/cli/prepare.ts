@@ -210,7 +210,7 @@ async function findRuntime(
     throw new UsageError(`Cannot find ${wanted} along PATH for --runtime: install it, or give its path`);
   }
   if (executable === undefined) {
-    if (wanted.includes("/")) throw noProgram(wanted, here);
+    if (wanted.includes("/")) throw noProgram(wanted, here, "the --runtime");
     throw new UsageError(`Cannot use '${wanted}' for --runtime: it must be deno, bun, or the path of one of them`);
   }
   return { runtime: await nameRuntime(wanted, executable, host), executable };

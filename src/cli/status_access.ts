@@ -7,7 +7,8 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
-import { describeError } from "../events.ts";
+import process from "node:process";
+import { requireFile } from "./files.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** What an HTTP header carries as it is, so that it arrives as what the file says. */
@@ -19,12 +20,7 @@ const SENDABLE = /^[\t\x20-\x7e]$/;
  * @throws {UsageError} If the file cannot be read, or holds nothing, or what no client can send.
  */
 export function readToken(file: string): string {
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8").trim();
-  } catch (error) {
-    throw new UsageError(`Cannot read ${file} for --status-token-file: ${describeError(error)}`);
-  }
+  const text = readFileSync(requireFile("the --status-token-file", file, process.cwd()), "utf8").trim();
   if (text === "") {
     throw new UsageError(`Cannot use ${file} for --status-token-file: it is empty; write a secret into it`);
   }

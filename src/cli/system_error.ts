@@ -16,6 +16,7 @@ const NUMBERS: Readonly<Record<string, number>> = {
   EISDIR: 21,
   EROFS: 30,
   ENAMETOOLONG: 36,
+  ELOOP: 40,
   EADDRINUSE: 98,
   EADDRNOTAVAIL: 99,
 };
