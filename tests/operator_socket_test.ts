@@ -109,7 +109,16 @@ describe(`the operator's socket on ${runtime}`, () => {
     writeFileSync(path, "mine");
     await using fourth = start([...web, "-w", "1", "--control", path]);
     assert.equal((await fourth.waitForEnd()).code, 2);
-    assert.match(fourth.errorLines.join("\n"), /control.sock: it is a file, and no socket \(--control\)$/);
+    assert.match(
+      fourth.errorLines.join("\n"),
+      /control.sock: it is a file, and no socket; name another path \(--control\)$/,
+    );
+    await using directory = start([...web, "-w", "1", "--control", dir.path]);
+    assert.equal((await directory.waitForEnd()).code, 2);
+    assert.match(
+      directory.errorLines.join("\n"),
+      /: it is a directory, and no socket; name another path \(--control\)$/,
+    );
     const nowhere = dir.file("no/control.sock");
     await using fifth = start([...web, "-w", "1", "--control", nowhere]);
     assert.equal((await fifth.waitForEnd()).code, 2);
@@ -179,6 +188,9 @@ describe(`the pid file on ${runtime}`, () => {
       assert.match(refused.errorLines.join("\n"), /it is there and holds no process id; name another/);
       assert.equal(readFileSync(dir.file(name), "utf8"), text);
     }
+    await using directory = start([...web, "--pid-file", dir.path]);
+    assert.equal((await directory.waitForEnd()).code, 2);
+    assert.match(directory.errorLines.join("\n"), /for --pid-file: it is a directory; name a file in it$/);
     mkdirSync(dir.file("run"));
     await using program = start([...web, "-w", "1", "--pid-file", dir.file("run/pid")]);
     await ready(program, 1);

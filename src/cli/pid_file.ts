@@ -65,6 +65,9 @@ export class PidFile {
 function refuseOther(path: string, absolute: string): void {
   const found = lstatSync(absolute, { throwIfNoEntry: false });
   if (found === undefined) return;
+  if (found.isDirectory()) {
+    throw new UsageError(`Cannot use ${path} for --pid-file: it is a directory; name a file in it`);
+  }
   const isOther = !found.isFile() || found.size > MAX_BYTES || !/^(\d+\n?)?$/.test(readFileSync(absolute, "utf8"));
   if (isOther) {
     throw new UsageError(`Cannot use ${path} for --pid-file: it is there and holds no process id; name another`);

@@ -157,9 +157,7 @@ export function whyNotAsked(path: string): string | undefined {
   const isRoot = process.getuid?.() === 0; // who asks whom he names
   try {
     const found = isRoot ? statSync(path) : lstatSync(path);
-    if (found.isDirectory() || found.isFile()) {
-      return `Cannot ask ${path}: it is a ${found.isFile() ? "file" : "directory"}, and no socket`;
-    }
+    if (found.isDirectory() || found.isFile()) return `Cannot ask ${path}: ${describeOther(found)}, and no socket`;
     return isRoot || belongsToUser(found) ? undefined : `there is no socket of this user at ${path}`;
   } catch (error) {
     if (isForbidden(error)) throw error;
@@ -167,6 +165,10 @@ export function whyNotAsked(path: string): string | undefined {
       ? `there is no socket of this user at ${path}`
       : `Cannot look for a socket at ${path}: ${inWords(error)}`;
   }
+}
+
+function describeOther(found: Stats): string {
+  return `it is a ${found.isDirectory() ? "directory" : "file"}`;
 }
 
 /** Whether a manager answers at a socket. */
@@ -258,7 +260,10 @@ async function place(host: ProcessHost, made: string, path: string): Promise<voi
   for (let left = TRIES; left > 0; left--) {
     const found = inodeOf(path);
     if (found !== undefined) {
-      if (!lstatSync(path).isSocket()) throw new Error(`Cannot use ${path}: it is a file, and no socket`);
+      const stats = lstatSync(path);
+      if (!stats.isSocket()) {
+        throw new Error(`Cannot use ${path}: ${describeOther(stats)}, and no socket; name another path`);
+      }
       if (await isAnswered(host, path)) throw new SocketTakenError(`another manager answers at ${path}`);
       if (inodeOf(path) === found) rmSync(path, { force: true });
     }
