@@ -113,6 +113,7 @@ const REFUSED: readonly [string, RegExp][] = [
     /^Cannot use 'web' beside the worker stauts: .* go after --; did you mean the command 'status'\?$/,
   ],
   ["relaod web --wait", /^Cannot understand --wait: .*; did you mean the command 'reload'\?$/],
+  ["start app.ts --wokers 3", /; did you mean --workers, or the command 'run'\?$/],
   ["chekc app.ts", /did you mean the command 'check'\?$/],
   ["check app.ts -w x", /such as 4$/],
   ["stauts.ts web", /go after --$/],

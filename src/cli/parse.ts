@@ -31,11 +31,13 @@ export function parse(args: readonly string[], config?: ConfigArguments): Reques
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     const meant = meantBy(args[0]); // what follows was meant for it, and is wrong for a worker
-    return {
-      kind: "error",
-      message: meant === undefined ? error.message : `${error.message}; did you mean ${meant}?`,
-    };
+    return { kind: "error", message: meant === undefined ? error.message : withMeant(error.message, meant) };
   }
+}
+
+function withMeant(message: string, meant: string): string {
+  if (/; did you mean [^;?]+\?$/.test(message)) return `${message.slice(0, -1)}, or ${meant}?`;
+  return `${message}; did you mean ${meant}?`;
 }
 
 /** What a command line says of configuration files: the one it names, and whether it names a worker. */
