@@ -86,6 +86,7 @@ const REASONS: Readonly<Record<number, string>> = {
   22: "the system does not take it",
   23: "the system is out of file descriptors",
   24: "this process is out of file descriptors",
+  28: "no space is left on the disk",
   30: "its file system is read-only",
   36: "its name is too long",
   40: "its path has too many symbolic links",

@@ -32,9 +32,17 @@ export async function write(stream: OutputStream, bytes: Uint8Array): Promise<bo
     } catch (error) {
       const code = error instanceof Error && "code" in error ? error.code : undefined;
       if (code === "EPIPE") return false;
-      if (code !== "EAGAIN") throw error;
+      if (code !== "EAGAIN") throw await inSentence(stream, error);
       await new Promise<void>((resolve) => currentHost.setTimer(RETRY_MS, resolve));
     }
   }
   return true;
+}
+
+/** The same error, with what it was that failed. */
+async function inSentence(stream: OutputStream, error: unknown): Promise<Error> {
+  const { codeOf, inWords } = await import("./system_error.ts");
+  const name = stream === "stdout" ? "standard output" : "standard error";
+  const said = new Error(`Cannot write to ${name}: ${inWords(error)}`, { cause: error });
+  return Object.assign(said, { code: codeOf(error) });
 }

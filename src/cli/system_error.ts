@@ -14,6 +14,7 @@ const NUMBERS: Readonly<Record<string, number>> = {
   EACCES: 13,
   ENOTDIR: 20,
   EISDIR: 21,
+  ENOSPC: 28,
   EROFS: 30,
   ENAMETOOLONG: 36,
   ELOOP: 40,
