@@ -226,6 +226,33 @@ describe(`a manager with a configuration file on ${runtime}`, () => {
     });
   }
 
+  for (
+    const [what, text] of [
+      ["has not come to its end", "setInterval(() => {}, 1000); await new Promise(() => {});"],
+      [
+        "comes to its end then",
+        `const begun = process.ppid;
+        while (process.ppid === begun) await new Promise((resolve) => setTimeout(resolve, 1));
+        export default {};`,
+      ],
+    ] as const
+  ) {
+    it(`leaves nobody behind, and no word, where a file ${what} as it is interrupted`, options, async () => {
+      await using dir = await tempDir();
+      writeFileSync(
+        dir.file("prefork.config.ts"),
+        `import process from "node:process"; console.error("read");\n${text}`,
+      );
+      await using program = start(dir);
+      await program.waitForErrorLine("read");
+      program.kill("SIGINT");
+      assert.deepEqual(await program.status, { code: null, signal: "SIGINT" });
+      await waitFor(() => program.processes().length === 0, { what: "the reader of the file to be gone" });
+      await program.closed;
+      assert.deepEqual(program.errorLines, ["read"]);
+    });
+  }
+
   it("holds what was read last, however long the reading takes", options, async () => {
     await using dir = await tempDir();
     const base = { worker: loaded, listen: ["127.0.0.1:0"] };

@@ -111,7 +111,7 @@ async function runConfig(host: ProcessHost, file: string, path: string): Promise
   const { href, protocol } = new URL("./config_loader.ts", import.meta.url);
   const loader = protocol === "file:" ? fileURLToPath(href) : href;
   const flags = host.name === "deno" ? ["run", "--no-prompt", "--allow-read", "--allow-env"] : ["run"];
-  const args = [...flags, loader, pathToFileURL(path).href];
+  const args = [...flags, loader, pathToFileURL(path).href, String(host.pid)];
   const answer = await capture(host, process.execPath, args, { timeoutMs: CONFIG_MS, stderr: "inherit" });
   const last = answer?.text.trimEnd().split("\n").at(-1) ?? "";
   if (last.startsWith(READ)) return parseJson(file, last.slice(READ.length));

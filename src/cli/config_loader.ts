@@ -1,6 +1,7 @@
 /**
  * Runs a configuration file in a process of its own, and prints what it exports by default as JSON, or why it cannot. The
- * last line is the answer, and begins with one of the marks.
+ * last line is the answer, and begins with one of the marks. It ends with the process that asks for it, of which it is
+ * told the pid: a Ctrl-C does not reach it.
  *
  * @module
  */
@@ -12,17 +13,30 @@ import { fileURLToPath } from "node:url";
 import { offerPackage } from "../../runtimes/current_config_cli.ts";
 import { FAILED, READ } from "./config_marks.ts";
 
-const file = process.argv[2] ?? "";
+/** How often it is looked whether somebody waits still. */
+const LOOK_MS = 200;
+
+const [, , file = "", reader] = process.argv;
 const own = fileURLToPath(file);
 const loader = fileURLToPath(import.meta.url);
+const isAlone = (): boolean => reader !== String(process.ppid);
+setInterval(() => void (isAlone() && process.exit(1)), LOOK_MS).unref();
 try {
   offerPackage(dirname(own));
   const { default: config }: { readonly default?: unknown } = await import(file);
-  writeSync(1, `\n${READ}${JSON.stringify(await config, plain) ?? "null"}\n`);
+  say(`${READ}${JSON.stringify(await config, plain) ?? "null"}`);
   process.exit(0); // whatever it left open is not waited for
 } catch (error) {
-  writeSync(1, `\n${FAILED}${describe(error)}\n`);
+  say(`${FAILED}${describe(error)}`);
   process.exit(1);
+}
+
+function say(answer: string): void {
+  try {
+    writeSync(1, `\n${answer}\n`);
+  } catch (error) {
+    if (!isAlone()) throw error;
+  }
 }
 
 /** JSON would drop in silence what is none. */
