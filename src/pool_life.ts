@@ -239,7 +239,10 @@ function postponeReplacement(turn: Turn): void {
 function whatItMissed(pool: PoolState, worker: PoolWorker, status: ExitStatus): string | null {
   if (worker.stopping || worker.killedFor !== null) return null;
   if (worker.channel && !worker.begun) return "without reaching the start() it was made for";
-  if (worker.phase !== "ready" && !settles(pool, worker)) return "before it was ready";
+  if (worker.phase !== "ready" && !settles(pool, worker)) {
+    const why = endedEarly(worker, status) ? whyNotReady(pool, worker) : ""; // any other end tells by itself what was wrong
+    return `before it was ready${why}`;
+  }
   return isOdd(pool, worker, status) ? "before it was ready, though those of the generation before it stay" : null;
 }
 

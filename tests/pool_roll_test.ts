@@ -177,7 +177,19 @@ describe("pool: reload", () => {
     const { id } = newest(sim);
     for (const what of ["connected", "begun"] as const) sim.tell(id, what);
     sim.exit(id);
-    assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /exited with status 0 before it was ready/);
+    assert.match(
+      sim.of("reloadFailed")[0]?.reason ?? "",
+      /exited with status 0 before it was ready: it has neither begun to serve nor called ready\(\)$/,
+    );
+  });
+
+  it("looks for no reason where a worker has failed by itself before it was ready", () => {
+    const sim = poolAtRest({ settles: false });
+    sim.reload();
+    const { id } = newest(sim);
+    for (const what of ["connected", "begun"] as const) sim.tell(id, what);
+    sim.exit(id, { type: "exited", code: 1 });
+    assert.match(sim.of("reloadFailed")[0]?.reason ?? "", /exited with status 1 before it was ready$/);
   });
 
   it("counts a worker that did its work and ended before a second was over as ready, where others did so", () => {
