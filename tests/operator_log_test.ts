@@ -25,7 +25,7 @@ describe(`the log file on ${runtime}`, () => {
 
     renameSync(log, `${log}.1`);
     const reopened = await ask(program, "reopen");
-    assert.deepEqual([reopened.code, reopened.out], [0, `${log} is begun anew`]);
+    assert.deepEqual([reopened.code, reopened.out], [0, `the log goes to ${log} from now on`]);
     await waitFor(() => /line \d+\n/.test(text()), { what: "the new log" });
     const last = Number(/line (\d+)\n/.exec(text())?.[1]) + 20;
     await follower.waitForLine(`line ${last}`);
@@ -95,7 +95,13 @@ describe(`the log file on ${runtime}`, () => {
     const log = dir.file("var/log");
     await using program = start(["--log-file", log, ...web, "-w", "1", "--name", "web"]);
     await waitFor(() => existsSync(log) && readFileSync(log, "utf8").includes("is ready"), { what: "the log" });
+    assert.equal((await ask(program, "reopen")).out, `the log goes to ${log} from now on`);
     renameSync(dir.file("var"), dir.file("old"));
+    assert.deepEqual(await ask(program, "logs"), {
+      code: 1,
+      out: "",
+      errors: `prefork: Cannot show ${log}: it is not there any more; 'prefork reopen' begins it anew`,
+    });
     assert.deepEqual(await ask(program, "reopen"), {
       code: 1,
       out: "",

@@ -89,6 +89,11 @@ describe(`the operator's commands on ${runtime}`, () => {
     assert.match((await ask(program, "signal", "CONT")).out, /^\d workers get SIGCONT$/);
     const nobody = await ask(program, "signal", "TERM", "--slot", "7");
     assert.deepEqual([nobody.code, nobody.errors], [1, "prefork: Cannot signal: there is no worker in slot 7"]);
+    const tooMany = await ask(program, "scale", "2000000");
+    assert.deepEqual([tooMany.code, tooMany.errors], [
+      1,
+      "prefork: Cannot use 'scale': it must be a whole number from 0 to 1000000, not 2000000",
+    ]);
     const stopped = await ask(program, "stop", "--wait");
     assert.deepEqual([stopped.code, stopped.out], [0, "stopped"], stopped.errors);
     assert.equal(isAlive(program.pid), false, "the manager, once stop --wait has returned");

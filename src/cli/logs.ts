@@ -7,6 +7,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { currentHost } from "../../runtimes/current.ts";
 import { write } from "./print.ts";
+import { codeOf, inWords } from "./system_error.ts";
 
 /** How often it is looked whether there is more. */
 const LOOK_MS = 200;
@@ -14,7 +15,7 @@ const CHUNK_BYTES = 65_536;
 
 /** Prints the last `count` lines of a file; goes on with what comes, if that is wanted, for as long as somebody reads. */
 export async function showLog(path: string, count: number, follows: boolean): Promise<void> {
-  let file = await open(path, "r");
+  let file = await openLog(path);
   try {
     const { size } = await file.stat();
     let at = await copy(file, await findLines(file, size, count), size);
@@ -25,11 +26,21 @@ export async function showLog(path: string, count: number, follows: boolean): Pr
       if (!await isOther(file, path, at)) continue;
       if (await copy(file, at) === undefined) return;
       await file.close();
-      file = await open(path, "r");
+      file = await openLog(path);
       at = 0;
     }
   } finally {
     await file.close();
+  }
+}
+
+async function openLog(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "r");
+  } catch (error) {
+    const isMoved = codeOf(error) === "ENOENT";
+    const why = isMoved ? "it is not there any more; 'prefork reopen' begins it anew" : inWords(error);
+    throw new Error(`Cannot show ${path}: ${why}`);
   }
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { checkWorkers } from "../checks.ts";
 import { describeError, formatEvent, type PreforkEvent } from "../events.ts";
 import type { Past } from "../operator/history.ts";
 import { Ledger } from "../operator/ledger.ts";
@@ -171,7 +172,7 @@ export class Operations {
     if (logFile === undefined) return { type: "failed", reason: "it has no log file; --log-file FILE gives it one" };
     try {
       await logFile.reopen();
-      return { type: "done", text: `${logFile.path} is begun anew` };
+      return { type: "done", text: `the log goes to ${logFile.path} from now on` };
     } catch (error) {
       return { type: "failed", reason: `${logFile.path}: ${inWords(error)}; the old file is written to as before` };
     }
@@ -206,7 +207,7 @@ export class Operations {
   #scale(workers: number): Reply {
     if (this.#isStopping) return stopping();
     const before = this.#parts.pool.maxWorkers;
-    this.#parts.pool.maxWorkers = workers;
+    this.#parts.pool.maxWorkers = checkWorkers("scale", workers);
     return { type: "done", text: `${count(workers)} from now on, ${before} before` };
   }
 

@@ -140,10 +140,9 @@ function hear(progress: string, { wait }: OrderRequest): boolean {
 
 async function tell(outcome: Outcome | undefined, { order }: OrderRequest, how = "has begun"): Promise<number> {
   if (outcome?.type === "failed") {
-    await print(
-      "stderr",
-      `prefork: Cannot ${order.do}: ${printable(outcome.reason.replace(/^Cannot \w+: /, ""), 1000)}\n`,
-    );
+    const reason = outcome.reason.replace(/^Cannot \w+: /, "");
+    const isWhole = reason.startsWith("Cannot "); // it says by itself what failed
+    await print("stderr", `prefork: ${isWhole ? "" : `Cannot ${order.do}: `}${printable(reason, 1000)}\n`);
     return 1;
   }
   const text = outcome?.type === "done" ? outcome.text : `the ${order.do} ${how}; --wait waits for its end`;
