@@ -147,7 +147,10 @@ const MISTAKES: readonly [unknown, RegExp][] = [
   [{ worker: "a.ts", permissions: ["--help"] }, /for 'permissions' in x.json: it must be flags of Deno/],
   [{ worker: "a.ts", permissions: ["allow-net"] }, /for 'permissions' in x.json: it must be flags of Deno/],
   [{ worker: "a.ts", permissions: ["--name=evil"] }, /for 'permissions' in x.json: it must be flags of Deno/],
-  [{ workers: 4 }, /^Cannot tell what to run/],
+  [
+    { workers: 4 },
+    /^Cannot tell what to run: x\.json names neither a worker nor a command; add worker: "\.\/app\.ts" to it, or give one beside it$/,
+  ],
 ];
 
 test("what is wrong in a file is told with its name and the key", () => {

@@ -64,7 +64,7 @@ function read(args: readonly string[], config?: ConfigArguments): Request {
   const typed = readTokens(own);
   if ("kind" in typed) return typed;
   const filed = config === undefined ? undefined : readFile(config);
-  const target = findTarget(typed.words, rest, config?.target);
+  const target = findTarget(typed.words, rest, config);
   return {
     kind: "run",
     target,
@@ -115,7 +115,7 @@ function readFile({ file, tokens }: ConfigArguments): Said {
   return said;
 }
 
-function findTarget(words: readonly string[], rest: readonly string[] | undefined, filed: Target | undefined): Target {
+function findTarget(words: readonly string[], rest: readonly string[] | undefined, config?: ConfigArguments): Target {
   const [module, extra] = words[0] === "run" ? words.slice(1) : words;
   if (extra !== undefined) {
     throw new UsageError(
@@ -124,11 +124,14 @@ function findTarget(words: readonly string[], rest: readonly string[] | undefine
   }
   if (module === "") throw new UsageError("Cannot use '' as the worker: give the path or the address of a module");
   if (module !== undefined) return { type: "module", module, args: rest ?? [] };
-  if (rest === undefined && filed !== undefined) return filed;
+  if (rest === undefined && config?.target !== undefined) return config.target;
   const [command, ...args] = rest ?? [];
   if (command === undefined) {
     throw new UsageError(
-      "Cannot tell what to run: give a WORKER module, a command after --, or a prefork.config.ts; --help shows all",
+      config === undefined || config.target !== undefined
+        ? "Cannot tell what to run: give a WORKER module, a command after --, or a prefork.config.ts; --help shows all"
+        : `Cannot tell what to run: ${config.file} names neither a worker nor a command; add worker: "./app.ts" to it, ` +
+          "or give one beside it",
     );
   }
   if (command === "") throw new UsageError("Cannot use '' as the command: give its name or its path");
