@@ -75,7 +75,8 @@ describe(`--daemonize, on ${runtime}`, () => {
     await using program = daemonize(dir, ["--pid-file", dir.file("pid"), "-w", "2", ...web]);
     const { pid, port } = await readyOne(program);
     assert.equal(readFileSync(dir.file("pid"), "utf8"), `${pid}\n`);
-    assert.equal(logOf(dir).match(/ is ready$/gm)?.length, 2);
+    // Who asked is told at once, and the log is written meanwhile.
+    await waitFor(() => logOf(dir).match(/ is ready$/gm)?.length === 2, { what: "two ready workers in the log" });
     const [, session, terminal] =
       /^\d+ \(.*\) \w \d+ \d+ (\d+) (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, "latin1")) ?? [];
     assert.deepEqual([Number(session), Number(terminal)], [pid, 0], "a session of its own, without a terminal");
