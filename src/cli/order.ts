@@ -231,7 +231,7 @@ async function namedSocket(name: string): Promise<string> {
   if (path !== undefined) return path;
   const hint = sockets.length === 0
     ? `none has its socket in ${describePlaces(currentHost)}`
-    : `there are ${sockets.map(nameOfSocket).join(", ")}`;
+    : `there ${sockets.length === 1 ? "is" : "are"} ${sockets.map(nameOfSocket).join(", ")}`;
   throw new NoAnswerError(`no manager is called '${name}': ${hint}`);
 }
 

@@ -17,6 +17,7 @@ import { findProgram, noProgram, requireDirectory, requireModule } from "./files
 import type { CommandLineHost } from "./host.ts";
 import type { RunOptions, RunRequest, Target } from "./request.ts";
 import { findSockets, type Sockets } from "./sockets.ts";
+import { describeCount } from "./telling.ts";
 import { UsageError } from "./usage_error.ts";
 import type { NeededFile } from "./user.ts";
 import { parseCount } from "./values.ts";
@@ -65,7 +66,9 @@ export async function prepare(request: RunRequest, host: ProcessHost, line: Comm
 function checkSpare({ spare }: RunOptions, workers: number): void {
   if (spare === undefined || spare.minSpare < workers) return;
   throw new UsageError(
-    `Cannot keep ${spare.minSpare} workers spare of ${workers}, as --spare asks: give a larger -w, or a smaller MIN`,
+    `Cannot keep ${
+      describeCount(spare.minSpare)
+    } spare of ${workers}, as --spare asks: give a larger -w, or a smaller MIN`,
   );
 }
 

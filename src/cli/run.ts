@@ -15,6 +15,7 @@ import { begin, type Beginning } from "./begin.ts";
 import { Changes, readsAnew, tellRefusal } from "./changes.ts";
 import type { Init } from "./init.ts";
 import type { Log } from "./log.ts";
+import { Lingering } from "./lingering.ts";
 import { Notifier } from "./notify.ts";
 import { Operations } from "./operations.ts";
 import { listenToOperator, type OperatorActions, watchTerminal } from "./operator.ts";
@@ -118,7 +119,8 @@ async function keepPool(
     const places = pool.listeners.map(({ text }) => text).join(", ");
     return `${presence.name} pid=${currentHost.pid} ${places === "" ? "runs" : `listens on ${places}`}`;
   });
-  const told = tellEvents(pool, log, [operations, presence, notifier, statusServer, watch, watching]);
+  const lingering = new Lingering(currentHost, log, () => pool.numWorkers);
+  const told = tellEvents(pool, log, [operations, presence, notifier, statusServer, watch, watching, lingering]);
   made.move(); // all is there; what follows has an order of its own for the end
   tellStart(request, prepared, log);
   init?.reap(currentLibc, warn);
