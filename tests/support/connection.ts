@@ -33,9 +33,13 @@ export class Connection {
   readonly begunAt = performance.now();
   /** When it last said something. */
   sentAt: number | undefined;
+  /** For how long nothing had passed before that, in milliseconds. */
+  silentMs = 0;
   /** The client's port, once it is connected by TCP. */
   port: number | undefined;
   readonly #socket: Socket;
+  /** When anything passed last. */
+  #at = this.begunAt;
   #text = "";
   #ended: string | undefined;
   #changed = (): void => {};
@@ -45,7 +49,10 @@ export class Connection {
     this.#socket = socket;
     if ("port" in where) socket.setNoDelay(true);
     socket.setEncoding("latin1");
-    socket.on("data", (text) => this.#take(() => this.#text += text));
+    socket.on("data", (text) => {
+      this.#at = performance.now();
+      this.#take(() => this.#text += text);
+    });
     socket.on("error", (error) => this.#take(() => this.#ended ??= error.message));
     socket.on("close", () => this.#take(() => this.#ended ??= "the connection was closed"));
   }
@@ -70,6 +77,8 @@ export class Connection {
 
   send(text: string): void {
     this.sentAt = performance.now();
+    this.silentMs = this.sentAt - this.#at;
+    this.#at = this.sentAt;
     this.#socket.write(text, "latin1");
   }
 

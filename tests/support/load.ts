@@ -31,7 +31,7 @@ export class Tally {
    * client took too long to ask.
    */
   readonly idleRaces: Record<string, number> = {};
-  /** The same of any client, and of new connections, where all clients were held up for about as long as a drain waits. */
+  /** The same of any client, and of new connections, where it or all were held up for about as long as a drain waits. */
   readonly heldUp: Record<string, number> = {};
   /** Connections that the server closed while nothing was asked, though it had not said that it would. */
   readonly idleCloses: Record<string, number> = {};
@@ -43,9 +43,9 @@ export class Tally {
     this.#pulse = pulse;
   }
 
-  /** Whether all clients were held up lately, so that an idle connection may have been closed under a request. */
-  get wasHeldUp(): boolean {
-    return this.#pulse.wasHeldUp;
+  /** Whether a client, or all, were held up lately, so that an idle connection may have been closed under a request. */
+  wasHeldUp(connection?: Connection): boolean {
+    return this.#pulse.wasHeldUp || (connection?.silentMs ?? 0) > HELD_UP_MS;
   }
 
   count(what: Record<string, number>, kind: string): void {
@@ -55,7 +55,7 @@ export class Tally {
   fail(kind: string, error: unknown, connection: Connection | undefined): void {
     const what = error instanceof Error ? error.message : String(error);
     const { begunAt, sentAt, port } = connection ?? {};
-    const { wasHeldUp } = this;
+    const wasHeldUp = this.wasHeldUp(connection);
     this.failures.push({ kind, what, at: performance.now(), begunAt, sentAt, wasHeldUp, port });
   }
 }
@@ -128,7 +128,7 @@ function http({ name, ask, isOnce = false, thinkMs = 0, mayRace = false }: Kind)
     let connection: Connection | undefined;
     while (!stop.aborted) {
       if (connection?.isOpen === false) {
-        if (!tally.wasHeldUp) tally.count(tally.idleCloses, name);
+        if (!tally.wasHeldUp()) tally.count(tally.idleCloses, name);
         connection = undefined;
       }
       const isReused = connection !== undefined;
@@ -141,7 +141,7 @@ function http({ name, ask, isOnce = false, thinkMs = 0, mayRace = false }: Kind)
       } catch (error) {
         const isRace = isClosedUnanswered(error);
         if (isRace && isReused && mayRace) tally.count(tally.idleRaces, name);
-        else if (isRace && tally.wasHeldUp) tally.count(tally.heldUp, name);
+        else if (isRace && tally.wasHeldUp(connection)) tally.count(tally.heldUp, name);
         else tally.fail(name, error, connection);
         connection = void connection?.close();
         await pause(FAILED_MS);
@@ -209,7 +209,8 @@ async function once(where: Where, tally: Tally): Promise<void> {
     await connection.open();
     await exchange(connection, tally, kind, word(sequence++, "connection: close\r\n"));
   } catch (error) {
-    tally.fail(kind, error, connection);
+    if (isClosedUnanswered(error) && tally.wasHeldUp(connection)) tally.count(tally.heldUp, kind);
+    else tally.fail(kind, error, connection);
   }
   connection.close();
 }
@@ -248,7 +249,7 @@ export const webSocket: ClientLoop = async (where, tally, stop) => {
       if (status !== 101) throw new Error(`the upgrade was answered by ${status}`);
       while (!stop.aborted && await echo(connection, tally, kind));
     } catch (error) {
-      if (!isClosedUnanswered(error) || !tally.wasHeldUp) tally.fail(kind, error, connection);
+      if (!isClosedUnanswered(error) || !tally.wasHeldUp(connection)) tally.fail(kind, error, connection);
     }
     connection?.close();
   }
@@ -264,7 +265,9 @@ async function echo(connection: Connection, tally: Tally, kind: string): Promise
   const found = await connection.read(parseFrame).catch((error: unknown) => {
     // Between looking and writing the server may go (Deno waits for no answer to its close frame), and the frame is dropped
     // with that: always where the write itself finds it, which is on a Unix socket, else where the client was held up.
-    if (isClosedUnanswered(error) && (error.message.startsWith("write EPIPE") || tally.wasHeldUp)) return undefined;
+    if (isClosedUnanswered(error) && (error.message.startsWith("write EPIPE") || tally.wasHeldUp(connection))) {
+      return undefined;
+    }
     throw error;
   });
   if (found === undefined) {
