@@ -9,6 +9,7 @@ import {
   bunModuleCommand as writeBun,
   denoModuleCommand as writeDeno,
   preloadUrl,
+  threadError,
 } from "../src/module_command.ts";
 import type { ManagerCommand, ModuleCommand, SelfCommand } from "../src/types.ts";
 import type { BunProcess, BunRuntime } from "./bun_api.ts";
@@ -33,12 +34,7 @@ export interface BunOrigin {
  * @throws {Error} A sentence, if that cannot be.
  */
 export function bunSelfCommand({ executable, directory }: BunOrigin, write = bunArguments): SelfCommand {
-  if (!Bun.isMainThread) {
-    throw new Error(
-      "A worker thread cannot be run again as a worker, its program would begin with the main thread: make the pool " +
-        "there, or use a worker module.",
-    );
-  }
+  if (!Bun.isMainThread) throw threadError();
   const args = process.argv.slice(2);
   if (isCompiled()) return { command: executable, args, cwd: directory };
   const unnamed = /\/\[(eval|stdin)\]$/.exec(Bun.main)?.[1];

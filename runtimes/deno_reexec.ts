@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { denoModuleCommand as writeModuleCommand, preloadUrl } from "../src/module_command.ts";
+import { denoModuleCommand as writeModuleCommand, preloadUrl, threadError } from "../src/module_command.ts";
 import type { ControlGrant, ManagerCommand, ModuleCommand, SelfCommand } from "../src/types.ts";
 import { type DenoOrigin, granted, holdsAll, ownLine, runnable, startEnvironment } from "./deno_cmdline.ts";
 import { checkRepeatable, type DenoLine } from "./deno_flags.ts";
@@ -41,10 +41,7 @@ export async function denoManagerCommand(origin: DenoOrigin): Promise<ManagerCom
 function mainModule(): string {
   const main: string | undefined = Deno.mainModule; // a thread has none
   if (main !== undefined) return main;
-  throw new Error(
-    "A worker thread cannot be run again as a worker, its program would begin with the main thread: make the pool " +
-      "there, or use a worker module.",
-  );
+  throw threadError();
 }
 
 function runAgain(

@@ -37,3 +37,11 @@ function filePath(url: URL): string {
   if (url.protocol === "file:") return decodeURIComponent(url.pathname);
   throw new Error(`Bun cannot run ${url.href}: it runs modules from files only. Use Deno for it, or install it.`);
 }
+
+/** Of a thread, which has no program of its own that could be run again. */
+export function threadError(): Error {
+  return new Error(
+    "A worker thread cannot be run again as a worker, its program would begin with the main thread: make the pool " +
+      "there, or use a worker module.",
+  );
+}

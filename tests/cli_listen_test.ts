@@ -68,6 +68,14 @@ async function freeLowPort(): Promise<number> {
   }
 }
 
+/** Waits until so many connections may wait at a port. */
+async function waitForQueue(program: Program, port: number, length: number): Promise<void> {
+  const queue = () => execFileSync("ss", ["-ltnH", `sport = :${port}`], { encoding: "utf8" }).trim().split(/\s+/)[2];
+  await waitFor(() => queue() === String(length), { what: `a queue of ${length}` }).catch((error) => {
+    assert.fail(`${error.message}: it is ${queue()}\n${program.report()}`);
+  });
+}
+
 describe("prefork -l", () => {
   it("serves a module that exports fetch, on the port it tells", options, async () => {
     await using program = start([hello, "-l", "127.0.0.1:0", "-w", "2"]);
@@ -205,11 +213,7 @@ describe("prefork -l", () => {
       await using program = start([hello, "-l", "127.0.0.1:0", "-w", "1", "--backlog", "77", ...more]);
       const port = await portOf(program);
       await program.waitForErrorLine(/is ready$/);
-      const queue = () =>
-        execFileSync("ss", ["-ltnH", `sport = :${port}`], { encoding: "utf8" }).trim().split(/\s+/)[2];
-      await waitFor(() => queue() === "77", { what: "a queue of 77" }).catch((error) => {
-        assert.fail(`${error.message}: it is ${queue()}`);
-      });
+      await waitForQueue(program, port, 77);
       await stop(program);
     }
   });
@@ -225,21 +229,14 @@ describe("prefork -l", () => {
       await using program = start(["-w", "1", "-l", "127.0.0.1:0", "--backlog", "77", ...command]);
       const port = await portOf(program);
       await program.waitForErrorLine(/is ready$/);
-      const queue = () =>
-        execFileSync("ss", ["-ltnH", `sport = :${port}`], { encoding: "utf8" }).trim().split(/\s+/)[2];
-      const waitForQueue = async () => {
-        await waitFor(() => queue() === "77", { what: "a queue of 77" }).catch((error) => {
-          assert.fail(`${error.message}: it is ${queue()}\n${program.report()}`);
-        });
-      };
-      await waitForQueue();
+      await waitForQueue(program, port, 77);
       writeFileSync(isBad, "");
       program.kill("SIGHUP");
       await program.waitForErrorLine(/the reload failed/);
-      await waitForQueue();
+      await waitForQueue(program, port, 77);
       program.kill("SIGUSR2");
       await program.waitForErrorLine(/the upgrade failed/);
-      await waitForQueue();
+      await waitForQueue(program, port, 77);
       await stop(program);
     },
   );
